@@ -1,0 +1,222 @@
+//! What one link hands to the next one of ours: facts that it could not find out for itself, and
+//! its successors' binaries. It travels as descriptors and one environment variable, which is taken
+//! out of the environment of every foreign command.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use nix::fcntl::{FcntlArg, FdFlag, SealFlag, fcntl};
+use nix::libc::MOUNT_ATTR_RDONLY;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use rustix::mount::OpenTreeFlags;
+
+use crate::{Tool, WithHint, sys};
+
+pub(crate) const VARIABLE: &str = "CHAINROOT_CARRY";
+
+/// Where the host's mounts are after a pivot of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostTree {
+    /// Detached already.
+    Gone,
+    /// Stacked on `/`, for mountclean to use and to detach.
+    Stacked,
+    /// Kept on request (`--keep-host`, `--put-old`).
+    Kept,
+}
+
+#[derive(Debug, Default)]
+pub struct Carry {
+    /// The mount namespace that a link of ours made and made private (the inode of /proc/PID/ns/mnt).
+    pub mount_namespace: Option<u64>,
+    /// A pivot of ours made `/` in that namespace, and this is where it left the host's mounts.
+    pub host_tree: Option<HostTree>,
+    /// The mounts that pivot made on request, by mount id (field 1 of proc_pid_mountinfo(5)).
+    pub mounts: Vec<u64>,
+    /// A pidfd of the isolate that waits for this chain: readable once it is dead.
+    pub parent: Option<OwnedFd>,
+    /// `--explain` is under way: the here-documents that are open, outermost first.
+    pub explain: Option<Vec<String>>,
+    pub(crate) tools: [Option<OwnedFd>; 4],
+}
+
+impl Carry {
+    /// What the link before us left, if there was one of ours.
+    pub(crate) fn take() -> Carry {
+        std::env::var_os(VARIABLE).and_then(|text| Carry::parse(text.to_str()?)).unwrap_or_default()
+    }
+
+    /// All or nothing: a text that is not ours in every part is nobody's carry.
+    fn parse(text: &str) -> Option<Carry> {
+        let mut carry = Carry::default();
+        for field in text.split(';') {
+            let (key, value) = field.split_once('=')?;
+            match key {
+                "mntns" => carry.mount_namespace = Some(value.parse().ok()?),
+                "host" => {
+                    carry.host_tree = Some(match value {
+                        "gone" => HostTree::Gone,
+                        "stacked" => HostTree::Stacked,
+                        "kept" => HostTree::Kept,
+                        _ => return None,
+                    });
+                }
+                "mounts" => carry.mounts = value.split(',').map(|id| id.parse().ok()).collect::<Option<_>>()?,
+                "parent" => carry.parent = Some(inherited(value)?),
+                "explain" => {
+                    carry.explain = Some(value.split(',').filter(|s| !s.is_empty()).map(str::to_owned).collect())
+                }
+                name => {
+                    let tool = Tool::from_word(OsStr::new(name))?;
+                    carry.tools[tool as usize] = Some(inherited(value)?);
+                }
+            }
+        }
+        Some(carry)
+    }
+
+    /// The variable's value, with every descriptor that it names left open across exec.
+    pub(crate) fn lend(mut self) -> Result<OsString> {
+        let mut text = String::new();
+        let mut field = |key: &str, value: &str| {
+            let separator = if text.is_empty() { "" } else { ";" };
+            let _ = write!(text, "{separator}{key}={value}");
+        };
+        if let Some(id) = self.mount_namespace {
+            field("mntns", &id.to_string());
+        }
+        match self.host_tree {
+            Some(HostTree::Gone) => field("host", "gone"),
+            Some(HostTree::Stacked) => field("host", "stacked"),
+            Some(HostTree::Kept) => field("host", "kept"),
+            None => {}
+        }
+        if !self.mounts.is_empty() {
+            field("mounts", &self.mounts.iter().map(u64::to_string).collect::<Vec<_>>().join(","));
+        }
+        if let Some(open) = &self.explain {
+            field("explain", &open.join(","));
+        }
+        if let Some(fd) = self.parent.take() {
+            field("parent", &lend(fd)?.to_string());
+        }
+        for tool in Tool::ALL {
+            if let Some(fd) = self.tools[tool as usize].take() {
+                field(tool.name(), &lend(fd)?.to_string());
+            }
+        }
+        Ok(text.into())
+    }
+
+    /// Opens our siblings while they can still be reached: after pivot_root the host's paths are
+    /// gone, and the image's must not be taken for them.
+    pub fn hold_tools(&mut self) -> Result<()> {
+        let dir = beside_us()?;
+        for tool in Tool::ALL {
+            let held = &mut self.tools[tool as usize];
+            let path = dir.join(tool.name());
+            if held.is_none() && path.exists() {
+                *held =
+                    Some(hold(&path).with_context(|| format!("open {} for the links that follow", path.display()))?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A descriptor to execute `path` from that is read-only to whoever finds it in /proc/PID/fd or as
+/// /proc/PID/exe: root inside could otherwise chmod or overwrite the host's file through it.
+fn hold(path: &Path) -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if let Ok(tree) = rustix::mount::open_tree(rustix::fs::CWD, path, flags) {
+        // Linux 5.12; before it a detached mount cannot be made read-only.
+        if sys::mount_setattr(&tree, 0, MOUNT_ATTR_RDONLY, 0).is_ok() {
+            return Ok(tree);
+        }
+    }
+    sealed_copy(path)
+}
+
+/// The file's bytes in memory, for good: memfd_create(2), F_ADD_SEALS in fcntl(2).
+pub(crate) fn sealed_copy(path: &Path) -> Result<OwnedFd> {
+    let memory = memfd_create(c"chainroot", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+    let mut memory = File::from(memory);
+    std::io::copy(&mut File::open(path)?, &mut memory)?;
+    let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
+    fcntl(&memory, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(memory.into())
+}
+
+/// The directory that this binary was started from.
+pub(crate) fn beside_us() -> Result<PathBuf> {
+    let exe = std::env::current_exe()
+        .context("/proc/self/exe: cannot tell where this program is")
+        .hint("mount /proc: mount -t proc proc /proc")?;
+    Ok(exe.parent().unwrap_or(Path::new("/")).to_owned())
+}
+
+fn lend(fd: OwnedFd) -> Result<RawFd> {
+    fcntl(&fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    // Left open on purpose: the next link closes it.
+    Ok(fd.into_raw_fd())
+}
+
+/// Takes over a descriptor that the link before us lent.
+fn inherited(number: &str) -> Option<OwnedFd> {
+    let number: RawFd = number.parse().ok().filter(|&fd| fd > 2)?;
+    // SAFETY: the number was lent to this process in the carry and nothing else in it knows the
+    // descriptor; one that is not open is given back before it can be closed.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    if fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).is_err() {
+        let _ = fd.into_raw_fd();
+        return None;
+    }
+    Some(fd)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[test]
+    fn what_is_lent_is_what_is_taken() {
+        let carry = Carry {
+            mount_namespace: Some(7),
+            host_tree: Some(HostTree::Stacked),
+            mounts: vec![1, 2],
+            explain: Some(vec!["A".into(), "B".into()]),
+            parent: Some(File::open("/dev/null").unwrap().into()),
+            ..Carry::default()
+        };
+        let text = carry.lend().unwrap();
+        let carry = Carry::parse(text.to_str().unwrap()).unwrap();
+        assert_eq!(carry.mount_namespace, Some(7));
+        assert_eq!(carry.host_tree, Some(HostTree::Stacked));
+        assert_eq!(carry.mounts, [1, 2]);
+        assert_eq!(carry.explain.as_deref(), Some(&["A".to_owned(), "B".to_owned()][..]));
+        assert!(carry.parent.unwrap().as_raw_fd() > 2);
+    }
+
+    #[test]
+    fn a_text_that_is_not_ours_carries_nothing() {
+        for text in
+            ["", "x", "mntns=", "mntns=1;host=elsewhere", "parent=0", "parent=99999", "isolate=x", "mounts=1,,2"]
+        {
+            assert!(Carry::parse(text).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_sealed_copy_cannot_be_written() {
+        let fd = sealed_copy(Path::new("/proc/self/exe")).unwrap();
+        let mut file = File::from(fd);
+        assert!(std::io::Write::write_all(&mut file, b"x").is_err());
+        assert!(file.metadata().unwrap().len() > 0);
+    }
+}

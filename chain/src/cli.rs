@@ -1,0 +1,84 @@
+//! From argv to a tool's body and back to an exit status.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser};
+
+use crate::report::{Hint, fail};
+use crate::{FAILED, Tool};
+
+/// Options that every link has.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Common {
+    /// Print what the chain would do as a shell script over util-linux; change nothing
+    #[arg(long, alias = "dry-run")]
+    pub explain: bool,
+
+    /// Print each step on stderr as it happens
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// The whole of a tool's `main`: parse, run, report. `body` returns only where there is no COMMAND
+/// to become, or where it failed.
+pub fn main<A: Parser>(tool: Tool, body: impl FnOnce(A) -> anyhow::Result<ExitCode>) -> ExitCode {
+    match A::try_parse() {
+        Ok(args) => body(args).unwrap_or_else(|error| ExitCode::from(fail(tool, &error))),
+        Err(error) if error.use_stderr() => ExitCode::from(fail(tool, &usage_error::<A>(tool, &error))),
+        Err(help) => {
+            let mut stdout = std::io::stdout();
+            match stdout.write_all(help.render().to_string().as_bytes()).and_then(|()| stdout.flush()) {
+                Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::from(FAILED),
+                _ => ExitCode::SUCCESS,
+            }
+        }
+    }
+}
+
+/// clap's message is a paragraph; ours is a line and a hint.
+fn usage_error<A: CommandFactory>(tool: Tool, error: &clap::Error) -> anyhow::Error {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
+        _ => None,
+    };
+    let arg = text(ContextKind::InvalidArg).unwrap_or_default();
+    let value = text(ContextKind::InvalidValue).unwrap_or_default();
+    let what = match error.kind() {
+        ErrorKind::UnknownArgument if !arg.starts_with('-') => anyhow!("{arg}: unexpected operand"),
+        ErrorKind::UnknownArgument => anyhow!("{arg}: unknown option"),
+        ErrorKind::InvalidValue if value.is_empty() => anyhow!("{arg}: a value is missing"),
+        ErrorKind::InvalidValue => anyhow!("{arg}: {value:?} is not a possible value"),
+        ErrorKind::ValueValidation => {
+            let why = std::error::Error::source(error).map(|why| why.to_string()).unwrap_or_default();
+            anyhow!("{arg}: {value:?}: {why}")
+        }
+        ErrorKind::MissingRequiredArgument => anyhow!("{arg}: missing"),
+        ErrorKind::ArgumentConflict => {
+            let other = text(ContextKind::PriorArg).unwrap_or_else(|| "another option".into());
+            anyhow!("{arg}: cannot be used with {other}")
+        }
+        ErrorKind::TooManyValues | ErrorKind::WrongNumberOfValues | ErrorKind::TooFewValues => {
+            anyhow!("{arg}: wrong number of values")
+        }
+        ErrorKind::NoEquals => anyhow!("{arg}: the value must follow an equals sign"),
+        _ => {
+            let rendered = error.render().to_string();
+            let line = rendered.lines().next().unwrap_or_default();
+            anyhow!("{}", line.trim_start_matches("error: "))
+        }
+    };
+    let hint = match (text(ContextKind::SuggestedArg), text(ContextKind::ValidValue)) {
+        (Some(other), _) => format!("did you mean {other}?"),
+        (None, Some(values)) if !values.is_empty() => format!("possible values: {values}"),
+        _ => {
+            let usage = A::command().render_usage().to_string();
+            let usage = usage.trim_start_matches("Usage: ").lines().next().unwrap_or_default().to_owned();
+            format!("usage: {usage} ({} --help for more)", tool.name())
+        }
+    };
+    what.context(Hint(hint))
+}

@@ -1,0 +1,195 @@
+//! The command that a link becomes: execvp's search, env(1)'s exit statuses, and for a word that is
+//! one of our names the binary beside the running one.
+
+use std::convert::Infallible;
+use std::ffi::{CString, OsStr, OsString};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::unistd::{execve, execveat};
+
+use crate::carry::{self, Carry};
+use crate::report::{Hint, WithStatus};
+use crate::{NOT_EXECUTABLE, NOT_FOUND, Tool, restore_signals, shell};
+
+/// Where a command is looked for when PATH has it nowhere: a host's PATH need not fit the image.
+const STANDARD_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+#[derive(Clone, Debug)]
+pub struct Command {
+    pub argv: Vec<OsString>,
+    /// The environment that it gets; the search uses its PATH.
+    pub env: Vec<(OsString, OsString)>,
+}
+
+impl Command {
+    /// COMMAND as it was typed, or `shell` where none was.
+    pub fn new(words: Vec<OsString>, shell: impl FnOnce() -> OsString) -> Command {
+        let argv = if words.is_empty() { vec![shell()] } else { words };
+        let env = std::env::vars_os().filter(|(name, _)| name != carry::VARIABLE).collect();
+        Command { argv, env }
+    }
+
+    /// The tool of ours that this is, if it is one.
+    pub fn tool(&self) -> Option<Tool> {
+        Tool::from_word(&self.argv[0])
+    }
+
+    /// The value of a variable in the environment that the command gets.
+    pub fn var(&self, name: &str) -> Option<&OsStr> {
+        self.env.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.as_os_str())
+    }
+
+    pub fn set_var(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
+        let name = name.into();
+        self.env.retain(|(n, _)| *n != name);
+        self.env.push((name, value.into()));
+    }
+
+    /// Becomes the command. Returns only where that failed.
+    pub(crate) fn exec(&self, carry: Carry) -> Result<Infallible> {
+        restore_signals()?;
+        match self.tool() {
+            Some(tool) => self.exec_tool(tool, carry),
+            None => {
+                drop(carry);
+                self.exec_foreign()
+            }
+        }
+    }
+
+    fn exec_tool(&self, tool: Tool, mut carry: Carry) -> Result<Infallible> {
+        let held = carry.tools[tool as usize].take();
+        let mut env = self.env.clone();
+        env.push((carry::VARIABLE.into(), carry.lend()?));
+        let (argv, envp) = (strings(&self.argv)?, strings(&pairs(&env))?);
+        let (path, result) = match held {
+            Some(fd) => {
+                let path = PathBuf::from(tool.name());
+                (path, execveat(fd.as_fd(), c"", &argv, &envp, AtFlags::AT_EMPTY_PATH))
+            }
+            None => {
+                let path = carry::beside_us()?.join(tool.name());
+                let result = execve(&string(path.as_os_str())?, &argv, &envp);
+                (path, result)
+            }
+        };
+        let Err(errno) = result;
+        Err(failed(&path, errno))
+            .context(Hint("install the four tools in one directory: each starts the next from there".into()))
+    }
+
+    fn exec_foreign(&self) -> Result<Infallible> {
+        let (argv, envp) = (strings(&self.argv)?, strings(&pairs(&self.env))?);
+        let word = &self.argv[0];
+        if word.is_empty() || word.as_bytes().contains(&b'/') {
+            let errno = exec_file(&string(word)?, &argv, &envp);
+            return Err(failed(Path::new(word), errno));
+        }
+        let path = self.var("PATH").unwrap_or_default();
+        // As execvp(3): what cannot be executed is remembered, and the search goes on.
+        let mut refused = None;
+        for dir in path.as_bytes().split(|&b| b == b':').chain(STANDARD_PATH.as_bytes().split(|&b| b == b':')) {
+            let dir = if dir.is_empty() { OsStr::new(".") } else { OsStr::from_bytes(dir) };
+            let file = Path::new(dir).join(word);
+            match exec_file(&string(file.as_os_str())?, &argv, &envp) {
+                // A name that exists and still gives ENOENT lacks its interpreter.
+                Errno::ENOENT if file.symlink_metadata().is_ok() => refused = refused.or(Some((file, Errno::ENOENT))),
+                Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE | Errno::ENODEV | Errno::ETIMEDOUT => {}
+                errno @ (Errno::EACCES | Errno::EPERM | Errno::ELOOP) => refused = refused.or(Some((file, errno))),
+                errno => return Err(failed(&file, errno)),
+            }
+        }
+        match refused {
+            Some((file, errno)) => Err(failed(&file, errno)),
+            None => Err(failed(Path::new(word), Errno::ENOENT)),
+        }
+    }
+}
+
+impl std::fmt::Display for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(&shell::join(&self.argv))
+    }
+}
+
+/// execve, and for a file that is no binary and has no #! the shell, as execvp(3) does it.
+fn exec_file(file: &CString, argv: &[CString], envp: &[CString]) -> Errno {
+    let Err(errno) = execve(file, argv, envp);
+    if errno != Errno::ENOEXEC {
+        return errno;
+    }
+    let mut script = vec![c"/bin/sh".to_owned(), file.clone()];
+    script.extend_from_slice(&argv[1..]);
+    let Err(_) = execve(c"/bin/sh", &script, envp);
+    Errno::ENOEXEC
+}
+
+/// Says which of the reasons behind the errno holds.
+fn failed(file: &Path, errno: Errno) -> anyhow::Error {
+    let shown = if file.as_os_str().is_empty() { "''".into() } else { file.display().to_string() };
+    let error = |status, why: &str| anyhow::Error::new(WithStatus { status, message: format!("{shown}: {why}") });
+    let metadata = file.metadata();
+    let is_dir = metadata.as_ref().is_ok_and(|m| m.is_dir());
+    let mode = metadata.as_ref().map_or(0, |m| std::os::unix::fs::PermissionsExt::mode(&m.permissions()));
+    match errno {
+        Errno::ENOENT if metadata.is_ok() => match interpreter(file) {
+            Some(interpreter) => error(NOT_FOUND, &format!("its interpreter {interpreter} is not there"))
+                .context(Hint("the root lacks the loader or script interpreter that this file names; is the root whole, and of this architecture?".into())),
+            None => error(NOT_FOUND, "its interpreter is not there"),
+        },
+        Errno::ENOENT if file.symlink_metadata().is_ok() => error(NOT_FOUND, "symbolic link to a file that is not there"),
+        Errno::ENOENT => error(NOT_FOUND, "command not found"),
+        Errno::ENOTDIR => error(NOT_FOUND, "a part of its path is not a directory"),
+        Errno::EACCES if is_dir => error(NOT_EXECUTABLE, "is a directory, not a command"),
+        Errno::EACCES if metadata.is_ok() && mode & 0o111 == 0 => error(NOT_EXECUTABLE, "no execute permission in its mode"),
+        Errno::EACCES => error(NOT_EXECUTABLE, "permission denied (its directories, a noexec mount, or a security module)"),
+        Errno::ENOEXEC => error(NOT_EXECUTABLE, "neither a binary for this machine nor a script that /bin/sh could run"),
+        Errno::E2BIG => error(NOT_EXECUTABLE, "arguments and environment are too long together"),
+        errno => error(NOT_EXECUTABLE, errno.desc()),
+    }
+}
+
+/// What a file says should run it: the path after #!, or an ELF file's PT_INTERP (elf(5)).
+fn interpreter(file: &Path) -> Option<String> {
+    use std::io::Read;
+    let mut head = Vec::new();
+    std::fs::File::open(file).ok()?.take(4096).read_to_end(&mut head).ok()?;
+    if let Some(line) = head.strip_prefix(b"#!") {
+        let line = line.split(|&b| b == b'\n').next()?;
+        return Some(String::from_utf8_lossy(line).split_whitespace().next()?.to_owned());
+    }
+    if !head.starts_with(b"\x7fELF\x02\x01") {
+        return None;
+    }
+    let number = |at: usize, size: usize| {
+        head.get(at..at + size).map(|bytes| bytes.iter().rev().fold(0, |n, &b| n << 8 | usize::from(b)))
+    };
+    let (table, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+    let entry = (0..count).map(|i| table + i * size).find(|&at| number(at, 4) == Some(3))?;
+    let (start, length) = (number(entry + 8, 8)?, number(entry + 32, 8)?);
+    let name = head.get(start..start.checked_add(length)?)?;
+    Some(String::from_utf8_lossy(name.split(|&b| b == 0).next()?).into_owned())
+}
+
+fn pairs(env: &[(OsString, OsString)]) -> Vec<OsString> {
+    let pair = |(name, value): &(OsString, OsString)| {
+        let mut pair = name.clone();
+        pair.push("=");
+        pair.push(value);
+        pair
+    };
+    env.iter().map(pair).collect()
+}
+
+fn string(text: &OsStr) -> Result<CString> {
+    CString::new(text.to_owned().into_vec()).with_context(|| format!("{}: contains a NUL", shell::quote(text)))
+}
+
+fn strings(texts: &[OsString]) -> Result<Vec<CString>> {
+    texts.iter().map(|text| string(text)).collect()
+}

@@ -1,0 +1,59 @@
+//! How pivot learns from unpack, through the pipe between them, that the root is complete.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// The path by which both ends of a handoff name a root: its parent as the kernel resolves it, and
+/// its own name. The root itself need not be there yet.
+pub fn absolute(root: &Path) -> Result<PathBuf> {
+    let (parent, name) = match (root.parent(), root.file_name()) {
+        (Some(parent), Some(name)) => (parent, name),
+        _ => return root.canonicalize().with_context(|| root.display().to_string()),
+    };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    Ok(parent.canonicalize().with_context(|| parent.display().to_string())?.join(name))
+}
+
+/// Where unpack leaves its receipt for a root: `ROOT.image.json`, beside it.
+pub fn receipt_path(root: &Path) -> PathBuf {
+    let mut path = root.as_os_str().to_owned();
+    path.push(".image.json");
+    path.into()
+}
+
+/// A root's path on stdout whose newline is still owed: written when the root is complete, and
+/// never otherwise, so that read(1) and pivot reject an incomplete line.
+#[must_use]
+pub struct Promise(PathBuf);
+
+impl Promise {
+    /// Writes the path without its newline; on a terminal nothing yet.
+    pub fn begin(root: &Path) -> Result<Promise> {
+        use std::os::unix::ffi::OsStrExt;
+        anyhow::ensure!(
+            !root.as_os_str().as_bytes().contains(&b'\n'),
+            "{}: a newline in the path of ROOT",
+            root.display()
+        );
+        if !std::io::stdout().is_terminal() {
+            write(root.as_os_str().as_bytes())?;
+        }
+        Ok(Promise(root.to_owned()))
+    }
+
+    /// The root is complete.
+    pub fn keep(self) -> Result<()> {
+        use std::os::unix::ffi::OsStrExt;
+        if std::io::stdout().is_terminal() {
+            write(self.0.as_os_str().as_bytes())?;
+        }
+        write(b"\n")
+    }
+}
+
+fn write(bytes: &[u8]) -> Result<()> {
+    let mut stdout = std::io::stdout();
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).context("standard output")
+}

@@ -1,0 +1,130 @@
+//! Plan, then perform: a tool's options become a list of steps; one loop prints or performs them.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::{Carry, Command, Common, Tool, report};
+
+/// One step: its shell line and its deed, side by side.
+///
+/// `Display` is one or more lines of POSIX shell over util-linux that do the same: comment lines
+/// first, the command last. What has no shell equivalent is a comment. The last line is also what
+/// `--verbose` prints and what an error names.
+pub trait Step: fmt::Display {
+    /// What steps hand to each other while they run: descriptors, the carry.
+    type State;
+
+    fn perform(&self, state: &mut Self::State) -> Result<()>;
+
+    /// Whether the shell line is a program that runs the rest of the chain (as unshare does).
+    fn nests(&self) -> bool {
+        false
+    }
+}
+
+/// A running link: which tool, how it was asked to run, and what the link before it left.
+#[derive(Debug)]
+pub struct Link {
+    pub tool: Tool,
+    pub carry: Carry,
+    explain: bool,
+    verbose: bool,
+}
+
+/// States that hold the carry while the steps run.
+pub trait HasCarry {
+    fn carry(&mut self) -> &mut Carry;
+}
+
+impl HasCarry for Carry {
+    fn carry(&mut self) -> &mut Carry {
+        self
+    }
+}
+
+impl Link {
+    pub fn new(tool: Tool, common: &Common) -> Link {
+        let carry = Carry::take();
+        Link { tool, explain: common.explain || carry.explain.is_some(), verbose: common.verbose, carry }
+    }
+
+    /// Whether this run prints instead of performing.
+    pub fn explains(&self) -> bool {
+        self.explain
+    }
+
+    /// Performs the steps, then becomes the command; with `--explain`, prints both instead.
+    /// `state` is made from the carry when performing starts. Returns only where it printed or failed.
+    pub fn run<S: Step>(self, steps: &[S], state: impl FnOnce(Carry) -> S::State, command: &Command) -> Result<ExitCode>
+    where
+        S::State: HasCarry,
+    {
+        if self.explain {
+            return self.print(steps, command);
+        }
+        let mut state = state(self.carry);
+        for step in steps {
+            let begun = Instant::now();
+            step.perform(&mut state).with_context(|| shown(step))?;
+            if self.verbose {
+                report::warn(
+                    self.tool,
+                    format_args!("{} ({:.1} ms)", shown(step), begun.elapsed().as_secs_f64() * 1e3),
+                );
+            }
+        }
+        if self.verbose {
+            report::warn(self.tool, format_args!("exec {command}"));
+        }
+        let never: Infallible = command.exec(std::mem::take(state.carry()))?;
+        match never {}
+    }
+
+    fn print<S: Step>(mut self, steps: &[S], command: &Command) -> Result<ExitCode> {
+        let mut script = String::new();
+        let open = self.carry.explain.get_or_insert_with(|| {
+            script.push_str("#!/bin/sh\nset -e\n");
+            Vec::new()
+        });
+        script.push_str(&format!("\n# {}\n", self.tool.name()));
+        for step in steps {
+            let text = step.to_string();
+            if step.nests() {
+                let end = format!("{}_{}", self.tool.name().to_uppercase(), open.len() + 1);
+                let (comments, line) =
+                    text.rsplit_once('\n').map_or(("", text.as_str()), |(before, last)| (before, last));
+                let newline = if comments.is_empty() { "" } else { "\n" };
+                script.push_str(&format!("{comments}{newline}exec {line} sh -e /dev/fd/3 3<<'{end}'\nexec 3<&-\n"));
+                open.push(end);
+            } else {
+                script.push_str(&format!("{text}\n"));
+            }
+        }
+        let follows = command.tool().is_some();
+        if !follows {
+            script.push_str(&format!("exec {command}\n"));
+            while let Some(end) = open.pop() {
+                script.push_str(&format!("{end}\n"));
+            }
+        }
+        let mut stdout = std::io::stdout();
+        stdout.write_all(script.as_bytes()).and_then(|()| stdout.flush()).context("standard output")?;
+        if follows {
+            let never: Infallible = command.exec(self.carry)?;
+            match never {}
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The line that stands for a step in messages.
+fn shown(step: &impl fmt::Display) -> String {
+    let text = step.to_string();
+    let line = text.lines().last().unwrap_or_default();
+    line.trim_start_matches("# ").to_owned()
+}

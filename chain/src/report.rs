@@ -1,0 +1,97 @@
+//! Messages: one line `tool: what: why`, then `tool: hint: …` where the cause is known.
+
+use std::fmt;
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use crate::{FAILED, Tool};
+
+/// What to do about an error. It travels in the error's chain and prints on a line of its own.
+#[derive(Debug)]
+pub struct Hint(pub String);
+
+impl fmt::Display for Hint {
+    fn fmt(&self, _: &mut fmt::Formatter) -> fmt::Result {
+        Ok(())
+    }
+}
+
+pub trait WithHint<T> {
+    fn hint(self, text: impl Into<String>) -> anyhow::Result<T>;
+}
+
+impl<T, E: Into<anyhow::Error>> WithHint<T> for Result<T, E> {
+    fn hint(self, text: impl Into<String>) -> anyhow::Result<T> {
+        self.map_err(|error| error.into().context(Hint(text.into())))
+    }
+}
+
+/// An error whose exit status is not 125.
+#[derive(Debug)]
+pub(crate) struct WithStatus {
+    pub status: u8,
+    pub message: String,
+}
+
+impl fmt::Display for WithStatus {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for WithStatus {}
+
+/// Prints an error and its hint, and says with what status to exit.
+pub(crate) fn fail(tool: Tool, error: &anyhow::Error) -> u8 {
+    let mut text = String::new();
+    for cause in error.chain().map(describe).filter(|cause| !cause.is_empty()) {
+        // A cause whose text the message above it already ends with says nothing new.
+        if !text.ends_with(&cause) {
+            let separator = if text.is_empty() { "" } else { ": " };
+            let _ = write!(text, "{separator}{cause}");
+        }
+    }
+    say(tool, &text);
+    if let Some(Hint(hint)) = error.downcast_ref::<Hint>() {
+        say(tool, &format!("hint: {hint}"));
+    }
+    error.downcast_ref::<WithStatus>().map_or(FAILED, |error| error.status)
+}
+
+/// A line on stderr that does not end the tool.
+pub fn warn(tool: Tool, text: impl fmt::Display) {
+    say(tool, &text.to_string());
+}
+
+fn say(tool: Tool, text: &str) {
+    // One write, so that lines of the stages of a pipeline do not mix. A closed stderr is no reason to fail.
+    let _ = std::io::stderr().write_all(format!("{}: {}\n", tool.name(), one_line(text)).as_bytes());
+}
+
+fn describe(cause: &(dyn std::error::Error + 'static)) -> String {
+    let text = cause.to_string();
+    match cause.downcast_ref::<nix::errno::Errno>() {
+        Some(errno) => errno.desc().to_owned(),
+        None => match text.find(" (os error ") {
+            Some(end) => text[..end].to_owned(),
+            None => text,
+        },
+    }
+}
+
+/// Names in messages may come from a hostile image: control characters are escaped, so that a
+/// message stays on its line and cannot drive the terminal.
+pub fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            c if c.is_control()
+                || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
+            {
+                let _ = write!(line, "{}", c.escape_default());
+            }
+            c => line.push(c),
+        }
+    }
+    line
+}
