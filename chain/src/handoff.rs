@@ -1,9 +1,19 @@
 //! How pivot learns from unpack, through the pipe between them, that the root is complete.
+//!
+//! The protocol is one line of text: the root's absolute path as soon as unpack has parsed its
+//! arguments, and the newline only when the root is complete.
+
+mod first_line;
+mod terminal;
 
 use std::io::{IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+
+pub use first_line::{Expect, receive};
+pub use terminal::stdin_from_terminal;
 
 /// The path by which both ends of a handoff name a root: its parent as the kernel resolves it, and
 /// its own name. The root itself need not be there yet.
@@ -31,12 +41,7 @@ pub struct Promise(PathBuf);
 impl Promise {
     /// Writes the path without its newline; on a terminal nothing yet.
     pub fn begin(root: &Path) -> Result<Promise> {
-        use std::os::unix::ffi::OsStrExt;
-        anyhow::ensure!(
-            !root.as_os_str().as_bytes().contains(&b'\n'),
-            "{}: a newline in the path of ROOT",
-            root.display()
-        );
+        ensure!(!root.as_os_str().as_bytes().contains(&b'\n'), "{}: a newline in the path of ROOT", root.display());
         if !std::io::stdout().is_terminal() {
             write(root.as_os_str().as_bytes())?;
         }
@@ -45,7 +50,6 @@ impl Promise {
 
     /// The root is complete.
     pub fn keep(self) -> Result<()> {
-        use std::os::unix::ffi::OsStrExt;
         if std::io::stdout().is_terminal() {
             write(self.0.as_os_str().as_bytes())?;
         }

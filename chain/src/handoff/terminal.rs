@@ -1,0 +1,83 @@
+//! The terminal for a command whose stdin was the pipe from unpack.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::unistd::{Pid, dup2_stdin, getpid, read};
+
+/// Makes stdin the controlling terminal, or /dev/null where there is none or it is not ours to
+/// read. A background job waits as a shell's own reader would: stopped, until it is continued.
+pub fn stdin_from_terminal() -> Result<()> {
+    let terminal = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOCTTY).open("/dev/tty");
+    let input = match terminal {
+        Ok(terminal) if !started_with_ampersand_in_a_script() && in_foreground(&terminal)? => terminal,
+        _ => File::open("/dev/null").context("/dev/null")?,
+    };
+    dup2_stdin(&input).context("standard input")?;
+    Ok(())
+}
+
+/// POSIX: a shell without job control starts an asynchronous list with SIGINT and SIGQUIT ignored.
+/// It shares the terminal's foreground group with the script, whose input it must not take.
+fn started_with_ampersand_in_a_script() -> bool {
+    [Signal::SIGINT, Signal::SIGQUIT].into_iter().all(|signal| matches!(disposition(signal), Some(SigHandler::SigIgn)))
+}
+
+fn disposition(signal: Signal) -> Option<SigHandler> {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: no handler is installed, and the old disposition is put back at once.
+    unsafe {
+        let old = sigaction(signal, &default).ok()?;
+        sigaction(signal, &old).ok()?;
+        Some(old.handler())
+    }
+}
+
+/// Whether this process may read the terminal now; in the background it stops first, until it is
+/// continued. In a new pid namespace the process group and the terminal's both read as 0, so the
+/// kernel is asked, by a read of no bytes: in the background that sends SIGTTIN to the group, or
+/// gives EIO where nobody could continue the group or the signal is ignored.
+fn in_foreground(terminal: &File) -> Result<bool> {
+    if getpid() != Pid::from_raw(1) {
+        return may_read(terminal);
+    }
+    // The kernel does not stop a PID 1 from within its namespace: the read would spin. A handler
+    // makes it return, and whoever waits outside was stopped and passes on that the job continues.
+    let handler = SigAction::new(SigHandler::Handler(interrupt), SaFlags::empty(), SigSet::empty());
+    if matches!(disposition(Signal::SIGTTIN), Some(SigHandler::SigIgn)) {
+        return may_read(terminal);
+    }
+    // SAFETY: the handler does nothing.
+    let before = unsafe { sigaction(Signal::SIGTTIN, &handler) }?;
+    let mut continued = SigSet::empty();
+    continued.add(Signal::SIGCONT);
+    continued.thread_block()?;
+    let answer = loop {
+        match read(terminal, &mut []) {
+            Err(Errno::EINTR) => continued.wait().map(drop)?,
+            Ok(_) => break true,
+            Err(_) => break false,
+        }
+    };
+    continued.thread_unblock()?;
+    // SAFETY: what was there before is put back.
+    unsafe { sigaction(Signal::SIGTTIN, &before) }?;
+    Ok(answer)
+}
+
+fn may_read(terminal: &File) -> Result<bool> {
+    loop {
+        match read(terminal, &mut []) {
+            Ok(_) => return Ok(true),
+            Err(Errno::EIO) => return Ok(false),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno).context("/dev/tty"),
+        }
+    }
+}
+
+extern "C" fn interrupt(_: libc::c_int) {}
