@@ -1,0 +1,132 @@
+//! A person at a terminal: a pseudo-terminal of 80 columns with a session of its own on it.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::pty::{Winsize, openpty};
+
+use crate::Work;
+use crate::work::kill_marked;
+
+pub struct Terminal<'a> {
+    work: &'a Work,
+    master: File,
+    child: Child,
+    seen: String,
+}
+
+impl Work {
+    /// Starts a command as the leader of a new session, with a terminal as its stdin, stdout and stderr.
+    pub fn terminal(&self, program: &str, args: &[&str]) -> Terminal<'_> {
+        let mut command = self.command(program);
+        command.args(args);
+        self.terminal_with(command)
+    }
+
+    pub fn terminal_with(&self, mut command: Command) -> Terminal<'_> {
+        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        let pty = openpty(&size, None).expect("openpty");
+        let slave = || Stdio::from(pty.slave.try_clone().expect("dup"));
+        command.stdin(slave()).stdout(slave()).stderr(slave()).env("TERM", "dumb").env("PS1", "$ ");
+        // SAFETY: setsid and ioctl are async-signal-safe.
+        unsafe {
+            command.pre_exec(|| {
+                nix::unistd::setsid()?;
+                nix::errno::Errno::result(libc::ioctl(0, libc::TIOCSCTTY, 0))?;
+                Ok(())
+            });
+        }
+        let child = command.spawn().expect("spawn");
+        drop(pty.slave);
+        Terminal { work: self, master: pty.master.into(), child, seen: String::new() }
+    }
+}
+
+impl Terminal<'_> {
+    pub fn send(&mut self, text: &str) {
+        self.master.write_all(text.as_bytes()).expect("the terminal is open");
+    }
+
+    /// Sends a line, and returns what is printed up to the line `mark` that follows its output.
+    /// The mark is spelled so that its echo does not count.
+    #[track_caller]
+    pub fn run(&mut self, line: &str) -> String {
+        self.send(&format!("{line}\n"));
+        self.sync()
+    }
+
+    /// Everything printed until the shell at the terminal has answered.
+    #[track_caller]
+    pub fn sync(&mut self) -> String {
+        self.send("echo do''ne\n");
+        self.expect("done\r\n")
+    }
+
+    /// Waits until the text has been printed, and returns everything before it since the last wait.
+    #[track_caller]
+    pub fn expect(&mut self, text: &str) -> String {
+        let begun = Instant::now();
+        loop {
+            if let Some(at) = self.seen.find(text) {
+                let before = self.seen[..at].to_owned();
+                self.seen.drain(..at + text.len());
+                return before;
+            }
+            let left = Duration::from_secs(60).saturating_sub(begun.elapsed());
+            assert!(!left.is_zero() && self.read(left), "no {text:?} in:\n{}", self.seen);
+        }
+    }
+
+    /// Reads what there is; false at the end of the session or of the time.
+    fn read(&mut self, patience: Duration) -> bool {
+        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+        let mut fds = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
+        if !matches!(poll(&mut fds, timeout), Ok(1..)) {
+            return false;
+        }
+        let mut buffer = [0; 4096];
+        match self.master.read(&mut buffer) {
+            Ok(n @ 1..) => {
+                self.seen.push_str(&String::from_utf8_lossy(&buffer[..n]));
+                true
+            }
+            // EIO: every process that had the terminal open is gone.
+            _ => false,
+        }
+    }
+
+    /// Waits for the end: everything printed since the last wait, and the exit status as a shell has it.
+    #[track_caller]
+    pub fn end(mut self) -> (String, i32) {
+        let begun = Instant::now();
+        while self.read(Duration::from_secs(60).saturating_sub(begun.elapsed())) {}
+        assert!(begun.elapsed() < Duration::from_secs(60), "the session does not end:\n{}", self.seen);
+        let status = self.child.wait().expect("wait");
+        (std::mem::take(&mut self.seen), status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    pub fn foreground_group(&self) -> i32 {
+        // SAFETY: tcgetpgrp takes a descriptor and returns a number.
+        unsafe { libc::tcgetpgrp(self.master.as_raw_fd()) }
+    }
+}
+
+impl Drop for Terminal<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            kill_marked(self.work.mark());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
