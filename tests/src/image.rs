@@ -35,7 +35,8 @@ fn cached(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
 /// A Debian root with procps, as mmdebstrap makes it: plain (`""`) or compressed (`"gz"`, `"xz"`, `"zst"`).
 /// None where it cannot be had.
 pub fn debian_image(compression: &str) -> Option<PathBuf> {
-    if !cache().join("debian.tar").exists() && !(crate::is_root() && have("mmdebstrap")) {
+    let can_make = crate::is_root() && have("mmdebstrap");
+    if !can_make && !cache().join("debian.tar").exists() {
         return None;
     }
     let plain = cached("debian.tar", |part| {

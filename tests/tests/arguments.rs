@@ -1,0 +1,64 @@
+//! Arguments pass through every link untouched, byte for byte.
+
+use chainroot_tests::{Work, busybox_image};
+
+#[test]
+fn options_of_the_command_are_the_commands() {
+    let work = Work::new();
+    assert_eq!(work.sh(&format!("unpack --quiet '{}'", busybox_image().display())).status, 0);
+    let u = work.user();
+    for chain in [
+        format!("isolate {u} --uts"),
+        format!("isolate {u} --uts --"),
+        format!("isolate {u} --uts -- pivot ./root"),
+        format!("isolate {u} --uts -- pivot ./root --"),
+        format!("isolate {u} --pid -- pivot ./root -- mountclean"),
+        format!("isolate {u} --pid -- pivot ./root -- mountclean --"),
+    ] {
+        work.sh(&format!("{chain} printf '%s|' --help -v -- -- --explain ''")).expect(0, "--help|-v|--|--|--explain||");
+        // Bytes that are no UTF-8.
+        work.sh(&format!("{chain} printf '%s|' \"$(printf '\\377\\001')\" | od -An -tx1")).expect(0, " ff 01 7c\n");
+    }
+}
+
+#[test]
+fn a_command_that_begins_with_a_dash_needs_the_two_dashes() {
+    let work = Work::new();
+    work.sh("pivot ./root -x").expect_refusal(&["pivot: -x", "pivot: hint: "]);
+    let outcome = work.sh(&format!("isolate {} --uts -- -x", work.user()));
+    outcome.expect(127, "");
+    assert!(outcome.stderr.contains("-x: command not found"), "{}", outcome.stderr);
+}
+
+#[test]
+fn every_tool_has_help_and_a_version() {
+    let work = Work::new();
+    for tool in ["unpack", "isolate", "pivot", "mountclean"] {
+        let help = work.sh(&format!("{tool} -h"));
+        assert_eq!((help.status, help.stderr.as_str()), (0, ""));
+        assert!(help.stdout.contains("Usage: "), "{}", help.stdout);
+        let long = work.sh(&format!("{tool} --help"));
+        assert!(long.status == 0 && long.stdout.len() > help.stdout.len(), "{tool} --help is not longer than -h");
+        let version = work.sh(&format!("{tool} --version"));
+        version.expect(0, &format!("{tool} {}\n", env!("CARGO_PKG_VERSION")));
+        // A reader that closes the pipe is no error.
+        work.sh(&format!("{tool} --help | true")).expect(0, "");
+        let full = work.sh(&format!("{tool} --help >/dev/full"));
+        full.expect(125, "");
+    }
+}
+
+#[test]
+fn sigpipe_and_the_mask_are_the_callers() {
+    let work = Work::new();
+    let u = work.user();
+    // Without a tool between, sh reports what it was started with; isolate must not change it.
+    let look = "grep -E '^Sig(Blk|Ign)' /proc/self/status";
+    for (setup, name) in [("", "default"), ("trap '' PIPE;", "ignored")] {
+        let plain = work.sh(&format!("{setup} exec {look}")).stdout;
+        let through = work.sh(&format!("{setup} exec isolate {u} --uts -- {look}")).stdout;
+        assert_eq!(through, plain, "{name}");
+        let through = work.sh(&format!("{setup} exec isolate {u} --pid -- {look}")).stdout;
+        assert_eq!(through, plain, "{name}, with --pid");
+    }
+}
