@@ -95,3 +95,16 @@ fn run(command: &mut Command) {
     let output = command.output().expect("spawn");
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[cfg(test)]
+mod tests {
+    /// Run first where others can read the images but not make them: `--ignored make_the_images`.
+    #[test]
+    #[ignore = "fills the cache"]
+    fn make_the_images() {
+        super::busybox_image();
+        for compression in ["", "gz", "xz", "zst"] {
+            super::debian_image(compression).expect("mmdebstrap");
+        }
+    }
+}

@@ -46,7 +46,7 @@ fn data_that_begins_like_the_roots_path_is_the_commands() {
     let work = with_root();
     let root = work.join("root");
     for data in [
-        format!("{}", &root.display().to_string()[..5]),
+        root.display().to_string()[..5].to_owned(),
         format!("{}2\nmore\n", root.display()),
         format!("{}/etc\n", root.display()),
         "/\n".into(),
