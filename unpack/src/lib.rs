@@ -1,6 +1,8 @@
 //! An image, file or stream, becomes a root directory, all or nothing.
 
 pub mod args;
+pub mod budget;
+pub mod frame;
 
 use std::process::ExitCode;
 

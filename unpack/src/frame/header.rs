@@ -1,0 +1,147 @@
+//! One header block.
+
+use anyhow::{Result, anyhow, bail};
+
+use super::{Time, disagreement, number};
+
+pub(super) const BLOCK: u64 = 512;
+
+pub(super) struct Header<'a> {
+    block: &'a [u8; BLOCK as usize],
+    strict: bool,
+    pub typeflag: u8,
+    /// Prefix and name.
+    pub path: Vec<u8>,
+    pub link: Vec<u8>,
+    pub mode: u32,
+    pub uid: u64,
+    pub gid: u64,
+    pub uname: Vec<u8>,
+    pub gname: Vec<u8>,
+    pub size: u64,
+    pub mtime: Time,
+}
+
+impl<'a> Header<'a> {
+    pub fn parse(block: &'a [u8; BLOCK as usize], at: u64, strict: bool) -> Result<Header<'a>> {
+        let crated = tar::Header::from_byte_slice(block);
+        if !checksum_fits(block, crated.cksum().unwrap_or(u32::MAX)) {
+            bail!("at byte {at}: the header's checksum is wrong");
+        }
+        let fields = crated.as_old();
+        let read = Reader { at, strict };
+        let typeflag = fields.linkflag[0];
+        // The others ignore the size of a header that the extension's records are about.
+        let size = read.unsigned(&fields.size, "size")?;
+        let seconds = read.number(&fields.mtime, "time")?;
+        let mut header = Header {
+            block,
+            strict,
+            typeflag,
+            path: text(&fields.name),
+            link: text(&fields.linkname),
+            mode: (read.number(&fields.mode, "mode")? & 0o7777) as u32,
+            uid: read.owner(&fields.uid)?,
+            gid: read.owner(&fields.gid)?,
+            uname: Vec::new(),
+            gname: Vec::new(),
+            size,
+            mtime: Time { seconds, nanoseconds: 0 },
+        };
+        if block[257..].starts_with(b"ustar") {
+            header.uname = text(&block[265..297]);
+            header.gname = text(&block[297..329]);
+        }
+        header.prefix(at)?;
+        Ok(header)
+    }
+
+    /// The beginning of a long name, in ustar; in GNU's format the field holds other things.
+    fn prefix(&mut self, at: u64) -> Result<()> {
+        let prefix = text(&self.block[345..500]);
+        let gnu_type = matches!(self.typeflag, b'L' | b'K' | b'S');
+        if prefix.is_empty() || gnu_type {
+            return Ok(());
+        }
+        let magic = &self.block[257..265];
+        if self.strict && !magic.starts_with(b"ustar\0") {
+            return disagreement(at, "a name's prefix in a header that is not ustar");
+        }
+        if magic.starts_with(b"ustar") && magic != b"ustar  \0" {
+            self.path = [&prefix[..], b"/", &self.path].concat();
+        }
+        Ok(())
+    }
+
+    pub fn device(&self, at: u64) -> Result<(u32, u32)> {
+        let read = Reader { at, strict: self.strict };
+        let number = |bytes, what| {
+            u32::try_from(read.unsigned(bytes, what)?).map_err(|_| anyhow!("at byte {at}: the {what} is impossible"))
+        };
+        Ok((
+            number(&self.block[329..337], "device's major number")?,
+            number(&self.block[337..345], "device's minor number")?,
+        ))
+    }
+
+    /// Old GNU's sparse map: its first entries, whether more blocks of it follow, and the real size.
+    pub fn gnu_sparse(&self) -> (&'a [u8], bool, &'a [u8]) {
+        (&self.block[386..482], self.block[482] != 0, &self.block[483..495])
+    }
+}
+
+/// Header fields with the header's place for the message.
+pub(super) struct Reader {
+    pub at: u64,
+    pub strict: bool,
+}
+
+impl Reader {
+    pub fn number(&self, bytes: &[u8], what: &str) -> Result<i64> {
+        let at = self.at;
+        match number::field(bytes) {
+            Ok((value, agreed)) => {
+                if self.strict && !agreed {
+                    disagreement(at, format_args!("the {what} is written oddly"))?;
+                }
+                Ok(value)
+            }
+            Err(number::Bad::NotANumber) => bail!("at byte {at}: the {what} is not a number"),
+            Err(number::Bad::OutOfRange) => bail!("at byte {at}: the {what} is impossible"),
+        }
+    }
+
+    pub fn unsigned(&self, bytes: &[u8], what: &str) -> Result<u64> {
+        let value = self.number(bytes, what)?;
+        u64::try_from(value).map_err(|_| anyhow!("at byte {}: the {what} is negative", self.at))
+    }
+
+    fn owner(&self, bytes: &[u8]) -> Result<u64> {
+        let value = self.unsigned(bytes, "owner")?;
+        owner(value, self.at)
+    }
+}
+
+/// An owner that chown(2) can be told: the highest number means "leave it" there.
+pub(super) fn owner(value: u64, at: u64) -> Result<u64> {
+    if value >= u64::from(u32::MAX) {
+        bail!("at byte {at}: the owner {value} is impossible");
+    }
+    Ok(value)
+}
+
+/// Some old tars summed signed bytes.
+fn checksum_fits(block: &[u8; BLOCK as usize], recorded: u32) -> bool {
+    // The field itself counts as eight spaces.
+    let field = &block[148..156];
+    let sum = |bytes: &[u8]| bytes.iter().map(|&b| u32::from(b)).sum::<u32>();
+    let signed_sum = |bytes: &[u8]| bytes.iter().map(|&b| i32::from(b as i8)).sum::<i32>();
+    let unsigned = sum(block) - sum(field) + 8 * 32;
+    let signed = signed_sum(block) - signed_sum(field) + 8 * 32;
+    recorded == unsigned || i64::from(recorded) == i64::from(signed)
+}
+
+/// A field up to its first NUL.
+fn text(field: &[u8]) -> Vec<u8> {
+    field.split(|&b| b == 0).next().unwrap_or_default().to_vec()
+}
