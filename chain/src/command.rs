@@ -63,15 +63,15 @@ impl Command {
     }
 
     fn exec_tool(&self, tool: Tool, mut carry: Carry) -> Result<Infallible> {
+        // Once a link holds its successors it may be past a pivot: a path would be the image's.
+        let held_ones = carry.tools.iter().any(Option::is_some);
         let held = carry.tools[tool as usize].take();
         let mut env = self.env.clone();
         env.push((carry::VARIABLE.into(), carry.lend()?));
         let (argv, envp) = (strings(&self.argv)?, strings(&pairs(&env))?);
         let (path, result) = match held {
-            Some(fd) => {
-                let path = PathBuf::from(tool.name());
-                (path, execveat(fd.as_fd(), c"", &argv, &envp, AtFlags::AT_EMPTY_PATH))
-            }
+            Some(fd) => (tool.name().into(), execveat(fd.as_fd(), c"", &argv, &envp, AtFlags::AT_EMPTY_PATH)),
+            None if held_ones => (PathBuf::from(tool.name()), Err(Errno::ENOENT)),
             None => {
                 let path = carry::beside_us()?.join(tool.name());
                 let result = execve(&string(path.as_os_str())?, &argv, &envp);
