@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -92,12 +93,19 @@ impl Link {
             Vec::new()
         });
         script.push_str(&format!("\n# {}\n", self.tool.name()));
-        for step in steps {
+        let follows = command.tool().is_some();
+        let mut last = "exec ".to_owned();
+        for (number, step) in steps.iter().enumerate() {
             let text = step.to_string();
-            if step.nests() {
+            if step.nests() && number + 1 == steps.len() && !follows {
+                // It can run the command itself.
+                let dashes = if command.argv[0].as_bytes().starts_with(b"-") { "-- " } else { "" };
+                let (comments, line) = text.rsplit_once('\n').map_or(("", text.as_str()), |both| both);
+                let newline = if comments.is_empty() { "" } else { "\n" };
+                last = format!("{comments}{newline}exec {line} {dashes}");
+            } else if step.nests() {
                 let end = format!("{}_{}", self.tool.name().to_uppercase(), open.len() + 1);
-                let (comments, line) =
-                    text.rsplit_once('\n').map_or(("", text.as_str()), |(before, last)| (before, last));
+                let (comments, line) = text.rsplit_once('\n').map_or(("", text.as_str()), |both| both);
                 let newline = if comments.is_empty() { "" } else { "\n" };
                 script.push_str(&format!("{comments}{newline}exec {line} sh -e /dev/fd/3 3<<'{end}'\nexec 3<&-\n"));
                 open.push(end);
@@ -105,9 +113,8 @@ impl Link {
                 script.push_str(&format!("{text}\n"));
             }
         }
-        let follows = command.tool().is_some();
         if !follows {
-            script.push_str(&format!("exec {command}\n"));
+            script.push_str(&format!("{last}{command}\n"));
             while let Some(end) = open.pop() {
                 script.push_str(&format!("{end}\n"));
             }

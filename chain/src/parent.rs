@@ -1,0 +1,22 @@
+//! Not outliving the isolate that waits for this chain.
+
+use std::os::fd::AsFd;
+
+use anyhow::{Context, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+
+/// Has the kernel send `signal` to this process once its parent, whose pidfd `parent` is, is dead.
+///
+/// To be called again after every change of ids: the kernel forgets it then (PR_SET_PDEATHSIG in
+/// prctl(2)). A parent that died before the call is noticed here: getppid() would not tell, it is 0
+/// in a new pid namespace whether the parent lives or not.
+pub fn die_with_parent(parent: impl AsFd, signal: Signal) -> Result<()> {
+    set_pdeathsig(signal).context("parent-death signal")?;
+    let mut poll_fd = [PollFd::new(parent.as_fd(), PollFlags::POLLIN)];
+    if poll(&mut poll_fd, PollTimeout::ZERO).context("pidfd of the parent")? > 0 {
+        std::process::exit(128 + Signal::SIGKILL as i32);
+    }
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! Which users and groups a new user namespace has, and who may say so to the kernel.
+
+use std::fmt;
+use std::fs::{read_to_string, write};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use chain::WithHint;
+use nix::unistd::{Pid, getegid, geteuid};
+
+/// `count` ids from `inner` on are those from `outer` on outside (user_namespaces(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    pub inner: u32,
+    pub outer: u32,
+    pub count: u32,
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} {} {}", self.inner, self.outer, self.count)
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Maps {
+    pub users: Vec<Range>,
+    pub groups: Vec<Range>,
+    /// What to write to /proc/PID/setgroups; None leaves it as the kernel made it.
+    pub setgroups: Option<bool>,
+}
+
+impl Maps {
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty() && self.groups.is_empty() && self.setgroups.is_none()
+    }
+
+    /// Whether the process may write these maps for itself: one id each, its own.
+    pub fn can_write_own(&self) -> bool {
+        let own = |map: &[Range], id: u32| match map {
+            [] => true,
+            [range] => range.count == 1 && range.outer == id,
+            _ => false,
+        };
+        own(&self.users, geteuid().as_raw())
+            && own(&self.groups, getegid().as_raw())
+            && (self.groups.is_empty() || self.setgroups == Some(false))
+    }
+
+    /// Writes the maps of the user namespace that `pid` has just entered. `pid` is this process
+    /// itself, or a child of it in a namespace right below this one.
+    pub fn write(&self, pid: Option<Pid>) -> Result<()> {
+        let proc = pid.map_or("/proc/self".to_owned(), |pid| format!("/proc/{pid}"));
+        if let Some(allow) = self.setgroups {
+            let path = format!("{proc}/setgroups");
+            write(&path, if allow { "allow" } else { "deny" }).with_context(|| path.clone())?;
+        }
+        let direct = pid.is_none() || self.can_write_own() || may_set_ids();
+        for (map, file, helper) in [(&self.users, "uid_map", "newuidmap"), (&self.groups, "gid_map", "newgidmap")] {
+            if map.is_empty() {
+                continue;
+            }
+            match pid {
+                Some(pid) if !direct => run_helper(helper, pid, map)?,
+                _ => {
+                    let lines: String = map.iter().map(|range| format!("{range}\n")).collect();
+                    let path = format!("{proc}/{file}");
+                    // The kernel takes the whole map in one write or not at all.
+                    write(&path, &lines)
+                        .with_context(|| format!("{path}: {}", lines.trim_end().replace('\n', "; ")))
+                        .hint("ranges must not overlap, and their outer ids must be mapped in the namespace outside")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn run_helper(helper: &str, pid: Pid, map: &[Range]) -> Result<()> {
+    let numbers = map.iter().flat_map(|r| [r.inner, r.outer, r.count]).map(|n| n.to_string());
+    let output = Command::new(helper)
+        .arg(pid.to_string())
+        .args(numbers)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| helper.to_owned())
+        .hint(format!("mapping more than the own id without privilege needs {helper}: install the package uidmap"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.lines().next().unwrap_or("it failed and does not say why").to_owned();
+        let said = said.strip_prefix(&format!("{helper}: ")).unwrap_or(&said).to_owned();
+        return Err(anyhow::anyhow!("{said}").context(helper.to_owned())).hint(format!(
+            "the ranges must be granted in /etc/{}, and {helper} must be setuid root or have its file capability",
+            if helper == "newuidmap" { "subuid" } else { "subgid" }
+        ));
+    }
+    Ok(())
+}
+
+/// CAP_SETUID and CAP_SETGID in the own user namespace.
+fn may_set_ids() -> bool {
+    use rustix::thread::CapabilitySet;
+    rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SETUID | CapabilitySet::SETGID))
+}
+
+/// Whether the own ids have no name in the user namespace that we run in.
+pub fn is_unmapped() -> bool {
+    let absent = |path: &str, id: u32| {
+        let Ok(map) = read_to_string(path) else { return false };
+        !map.lines().any(|line| {
+            let mut numbers = line.split_whitespace().map_while(|n| n.parse::<u64>().ok());
+            let (Some(inner), Some(_), Some(count)) = (numbers.next(), numbers.next(), numbers.next()) else {
+                return false;
+            };
+            (inner..inner + count).contains(&u64::from(id))
+        })
+    };
+    absent("/proc/self/uid_map", geteuid().as_raw()) || absent("/proc/self/gid_map", getegid().as_raw())
+}
+
+/// One id of the namespace that is the caller's own outside.
+pub fn own(inner_user: Option<u32>, inner_group: Option<u32>) -> Result<Maps> {
+    if inner_user.is_none() && inner_group.is_none() {
+        bail!("no id to map");
+    }
+    let one = |inner: Option<u32>, outer| inner.map(|inner| Range { inner, outer, count: 1 }).into_iter().collect();
+    Ok(Maps {
+        users: one(inner_user, geteuid().as_raw()),
+        groups: one(inner_group, getegid().as_raw()),
+        // Without privilege outside, a group map may be written only once setgroups is denied.
+        setgroups: inner_group.map(|_| false),
+    })
+}
