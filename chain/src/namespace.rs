@@ -1,14 +1,19 @@
 //! The mount namespace that a chain works in: its own, and private, so that nothing it mounts or
 //! unmounts is seen outside.
 
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
 use anyhow::{Context, Result};
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
-use nix::sys::stat::stat;
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::stat::{Mode, fstat, stat};
 use nix::sys::statfs::{FsType, statfs};
+use nix::unistd::{chroot, fchdir};
 
-use crate::{Carry, WithHint};
+use crate::{Carry, WithHint, mounts};
 
 const NSFS_MAGIC: FsType = FsType(0x6e73_6673);
 
@@ -22,10 +27,14 @@ pub fn mount_namespace_id() -> Option<u64> {
     })
 }
 
+/// Whether a link before us made the mount namespace that we are in.
+pub fn in_own_mount_namespace(carry: &Carry) -> bool {
+    carry.mount_namespace.is_some() && carry.mount_namespace == mount_namespace_id()
+}
+
 /// Enters a mount namespace of the chain's own, unless a link before us made the one we are in.
 pub fn own_mount_namespace(carry: &mut Carry) -> Result<()> {
-    let current = mount_namespace_id();
-    if current.is_some() && current == carry.mount_namespace {
+    if in_own_mount_namespace(carry) {
         return Ok(());
     }
     match unshare(CloneFlags::CLONE_NEWNS) {
@@ -37,9 +46,52 @@ pub fn own_mount_namespace(carry: &mut Carry) -> Result<()> {
         result => result.context("new mount namespace")?,
     }
     // With shared propagation an unmount in here would be one out there (mount_namespaces(7)).
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-        .context("make every mount private")?;
+    match mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>) {
+        Err(Errno::EINVAL) => {
+            return Err(Errno::EINVAL)
+                .context("make every mount private: / is not a mount point, so this is a chroot")
+                .hint("start the chain outside the chroot, or make the chroot a mount first: mount --rbind DIR DIR");
+        }
+        result => result.context("make every mount private")?,
+    }
     *carry =
         Carry { mount_namespace: mount_namespace_id(), host_tree: None, mounts: Vec::new(), ..std::mem::take(carry) };
     Ok(())
+}
+
+/// Whether `/` is the root of this mount namespace, and nothing is stacked on it. In a chroot it is
+/// not, and no mount table tells: they all end at the process's root. Entering the namespace that
+/// one is in already puts a process at the root of it (setns(2)), and that is compared.
+pub fn at_root_of_mount_namespace() -> Result<bool> {
+    let directory = |path: &str| open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
+    let root = directory("/").context("/")?;
+    let cwd = directory(".").context("the working directory")?;
+    re_enter().context("enter our own mount namespace again")?;
+    let same = same_directory(&root, &directory("/").context("/")?)?;
+    if !same {
+        fchdir(&root).and_then(|()| chroot(".")).context("go back to the root that we had")?;
+    }
+    fchdir(&cwd).context("go back to the working directory")?;
+    Ok(same)
+}
+
+fn re_enter() -> Result<()> {
+    // A pidfd needs no /proc; setns takes one since Linux 5.8.
+    let by_pidfd = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty())
+        .map_err(|errno| Errno::from_raw(errno.raw_os_error()))
+        .and_then(|pidfd| setns(pidfd, CloneFlags::CLONE_NEWNS));
+    if let Err(Errno::EINVAL | Errno::ENOSYS) = by_pidfd {
+        let namespace = OwnedFd::from(File::open("/proc/self/ns/mnt").context("/proc/self/ns/mnt")?);
+        return Ok(setns(namespace, CloneFlags::CLONE_NEWNS)?);
+    }
+    Ok(by_pidfd?)
+}
+
+fn same_directory(one: impl AsFd, other: impl AsFd) -> Result<bool> {
+    Ok(identity(one.as_fd())? == identity(other.as_fd())?)
+}
+
+fn identity(directory: BorrowedFd) -> Result<(u64, u64, u64)> {
+    let stat = fstat(directory)?;
+    Ok((stat.st_dev, stat.st_ino, mounts::id_of(directory)?))
 }

@@ -22,3 +22,42 @@ pub fn mount_setattr(tree: impl AsFd, flags: libc::c_int, set: u64, clear: u64) 
     };
     Errno::result(result).map(drop)
 }
+
+/// close_range(2) with CLOSE_RANGE_CLOEXEC, Linux 5.11: every descriptor from `first` to `last`
+/// is closed at the next exec.
+pub fn close_on_exec(first: u32, last: u32) -> Result<(), Errno> {
+    // SAFETY: only close-on-exec flags change; no descriptor becomes invalid.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) };
+    Errno::result(result).map(drop)
+}
+
+// The numbers are the same on every architecture (asm-generic/unistd.h), but not yet in libc everywhere.
+const SYS_STATMOUNT: libc::c_long = 457;
+const SYS_LISTMOUNT: libc::c_long = 458;
+
+/// struct mnt_id_req, its first version.
+#[repr(C)]
+struct MountRequest {
+    size: u32,
+    spare: u32,
+    id: u64,
+    param: u64,
+}
+
+/// listmount(2), Linux 6.8, of every mount that can be reached from this process's root: fills
+/// `ids` with the unique ids that come after `last`, and says how many.
+pub fn listmount(last: u64, ids: &mut [u64]) -> Result<usize, Errno> {
+    const LSMT_ROOT: u64 = u64::MAX;
+    let request = MountRequest { size: size_of::<MountRequest>() as u32, spare: 0, id: LSMT_ROOT, param: last };
+    // SAFETY: the request outlives the call, and the length of `ids` is given.
+    let result = unsafe { libc::syscall(SYS_LISTMOUNT, &raw const request, ids.as_mut_ptr(), ids.len(), 0) };
+    Errno::result(result).map(|count| count as usize)
+}
+
+/// statmount(2), Linux 6.8: fills `buffer` with a struct statmount and its strings.
+pub fn statmount(unique: u64, mask: u64, buffer: &mut [u8]) -> Result<(), Errno> {
+    let request = MountRequest { size: size_of::<MountRequest>() as u32, spare: 0, id: unique, param: mask };
+    // SAFETY: the request outlives the call, and the length of `buffer` is given.
+    let result = unsafe { libc::syscall(SYS_STATMOUNT, &raw const request, buffer.as_mut_ptr(), buffer.len(), 0) };
+    Errno::result(result).map(drop)
+}

@@ -1,0 +1,154 @@
+//! The mounts that this process can reach: from listmount(2) and statmount(2), which need no
+//! /proc, or on a kernel without them (before 6.8) from proc_pid_mountinfo(5).
+
+use std::ffi::OsString;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow};
+use nix::errno::Errno;
+use nix::sys::statfs::{FsType, statfs};
+use rustix::fs::{AtFlags, StatxFlags, statx};
+
+use crate::{WithHint, sys};
+
+const PROC_SUPER_MAGIC: FsType = FsType(0x9fa0);
+const STATMOUNT_MNT_BASIC: u64 = 0x02;
+const STATMOUNT_MNT_POINT: u64 = 0x10;
+/// Where the strings of struct statmount begin.
+const STRINGS: usize = 512;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// As in field 1 of mountinfo, and in statx(2) of a descriptor on the mount.
+    pub id: u64,
+    pub parent: u64,
+    /// Relative to this process's root.
+    pub point: PathBuf,
+}
+
+/// Every mount that can be reached from `/`, the one of `/` included.
+pub fn table() -> Result<Vec<Mount>> {
+    match from_syscalls() {
+        // EPERM: older seccomp profiles answer it for calls that they do not know.
+        Err(Errno::ENOSYS | Errno::EPERM) => from_mountinfo(),
+        result => result.context("list the mounts"),
+    }
+}
+
+/// The id of the mount that a descriptor is on.
+pub fn id_of(fd: impl AsFd) -> Result<u64> {
+    id_at(fd, "")
+}
+
+/// The id of the mount that a path leads to, relative to a descriptor.
+pub fn id_at(fd: impl AsFd, path: &str) -> Result<u64> {
+    let stat = statx(fd, path, AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT, StatxFlags::MNT_ID)?;
+    if stat.stx_mask & StatxFlags::MNT_ID.bits() == 0 {
+        return Err(anyhow!("statx(2) gives no mount id")).hint("this needs Linux 5.8 or later");
+    }
+    Ok(stat.stx_mnt_id)
+}
+
+fn from_syscalls() -> Result<Vec<Mount>, Errno> {
+    let mut mounts = Vec::new();
+    let mut ids = [0; 256];
+    let mut last = 0;
+    let mut buffer = vec![0; STRINGS + 2 * nix::libc::PATH_MAX as usize];
+    loop {
+        let count = sys::listmount(last, &mut ids)?;
+        for &unique in &ids[..count] {
+            match described(unique, &mut buffer) {
+                // Gone since it was listed.
+                Err(Errno::ENOENT) => {}
+                mount => mounts.push(mount?),
+            }
+        }
+        if count < ids.len() {
+            return Ok(mounts);
+        }
+        last = ids[count - 1];
+    }
+}
+
+fn described(unique: u64, buffer: &mut Vec<u8>) -> Result<Mount, Errno> {
+    loop {
+        match sys::statmount(unique, STATMOUNT_MNT_BASIC | STATMOUNT_MNT_POINT, buffer) {
+            Err(Errno::EOVERFLOW) if buffer.len() < 1 << 24 => buffer.resize(buffer.len() * 2, 0),
+            result => break result?,
+        }
+    }
+    let number = |at: usize| u32::from_ne_bytes([buffer[at], buffer[at + 1], buffer[at + 2], buffer[at + 3]]);
+    let (id, parent, point) = (number(56), number(60), number(108) as usize);
+    let point = buffer.get(STRINGS + point..).unwrap_or_default();
+    let point = point.split(|&b| b == 0).next().unwrap_or_default();
+    Ok(Mount { id: id.into(), parent: parent.into(), point: OsString::from_vec(point.to_vec()).into() })
+}
+
+fn from_mountinfo() -> Result<Vec<Mount>> {
+    // Between pivot_root and the detach the host's /proc can be reached above the root.
+    let path = ["/proc/self/mountinfo", "/../proc/self/mountinfo"]
+        .into_iter()
+        .find(|path| statfs(*path).is_ok_and(|fs| fs.filesystem_type() == PROC_SUPER_MAGIC))
+        .ok_or_else(|| anyhow!("/proc: not mounted, so the mounts cannot be listed"))
+        .hint("mount -t proc proc /proc")?;
+    let text = std::fs::read(path).context(path)?;
+    text.split(|&b| b == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| parse(line).ok_or_else(|| anyhow!("{path}: {:?}", String::from_utf8_lossy(line))))
+        .collect()
+}
+
+fn parse(line: &[u8]) -> Option<Mount> {
+    let mut fields = line.split(|&b| b == b' ');
+    let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();
+    let (id, parent) = (number()?, number()?);
+    let point = fields.nth(2)?;
+    Some(Mount { id, parent, point: OsString::from_vec(unescaped(point)).into() })
+}
+
+/// Space, tab, newline and backslash are octal in mountinfo.
+fn unescaped(text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&first, after)) = rest.split_first() {
+        let octal = (first == b'\\').then(|| after.get(..3)).flatten();
+        let value = octal.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        plain.push(value.unwrap_or(first));
+        rest = if value.is_some() { &after[3..] } else { after };
+    }
+    plain
+}
+
+impl Mount {
+    /// Whether `path` is this mount's own point, written as mountinfo would.
+    pub fn is_at(&self, path: &str) -> bool {
+        self.point.as_os_str().as_bytes() == path.as_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_mountinfo_is_read_with_its_escapes() {
+        let line = br"36 35 98:0 /mnt1 /a\040b\134c rw,noatime master:1 - ext3 /dev/root rw";
+        assert_eq!(parse(line), Some(Mount { id: 36, parent: 35, point: r"/a b\c".into() }));
+        assert_eq!(parse(b"36"), None);
+        assert_eq!(unescaped(br"\9\04\"), br"\9\04\");
+    }
+
+    #[test]
+    fn both_sources_say_the_same() {
+        let Ok(mut called) = from_syscalls() else {
+            return println!("skipped: this kernel has no listmount");
+        };
+        let mut read = from_mountinfo().unwrap();
+        called.sort_by_key(|mount| mount.id);
+        read.sort_by_key(|mount| mount.id);
+        assert_eq!(called, read);
+        assert!(called.iter().any(|mount| mount.is_at("/") && mount.id == id_at(rustix::fs::CWD, "/").unwrap()));
+    }
+}
