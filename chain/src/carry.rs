@@ -31,12 +31,14 @@ pub enum HostTree {
 
 #[derive(Debug, Default)]
 pub struct Carry {
-    /// The mount namespace that a link of ours made and made private (the inode of /proc/PID/ns/mnt).
+    /// The mount namespace that a link of ours made and made private, as [`crate::mount_namespace_id`] gives it.
     pub mount_namespace: Option<u64>,
     /// A pivot of ours made `/` in that namespace, and this is where it left the host's mounts.
     pub host_tree: Option<HostTree>,
     /// The mounts that pivot made on request, by mount id (field 1 of proc_pid_mountinfo(5)).
     pub mounts: Vec<u64>,
+    /// The mount, attached nowhere, through which pivot holds its lock on ROOT: its id.
+    pub lock: Option<u64>,
     /// A pidfd of the isolate that waits for this chain: readable once it is dead.
     pub parent: Option<OwnedFd>,
     /// `--explain` is under way: the here-documents that are open, outermost first.
@@ -66,6 +68,7 @@ impl Carry {
                     });
                 }
                 "mounts" => carry.mounts = value.split(',').map(|id| id.parse().ok()).collect::<Option<_>>()?,
+                "lock" => carry.lock = Some(value.parse().ok()?),
                 "parent" => carry.parent = Some(inherited(value)?),
                 "explain" => {
                     carry.explain = Some(value.split(',').filter(|s| !s.is_empty()).map(str::to_owned).collect())
@@ -97,6 +100,9 @@ impl Carry {
         }
         if !self.mounts.is_empty() {
             field("mounts", &self.mounts.iter().map(u64::to_string).collect::<Vec<_>>().join(","));
+        }
+        if let Some(id) = self.lock {
+            field("lock", &id.to_string());
         }
         if let Some(open) = &self.explain {
             field("explain", &open.join(","));
@@ -190,6 +196,7 @@ mod tests {
             mount_namespace: Some(7),
             host_tree: Some(HostTree::Stacked),
             mounts: vec![1, 2],
+            lock: Some(3),
             explain: Some(vec!["A".into(), "B".into()]),
             parent: Some(File::open("/dev/null").unwrap().into()),
             ..Carry::default()
@@ -199,6 +206,7 @@ mod tests {
         assert_eq!(carry.mount_namespace, Some(7));
         assert_eq!(carry.host_tree, Some(HostTree::Stacked));
         assert_eq!(carry.mounts, [1, 2]);
+        assert_eq!(carry.lock, Some(3));
         assert_eq!(carry.explain.as_deref(), Some(&["A".to_owned(), "B".to_owned()][..]));
         assert!(carry.parent.unwrap().as_raw_fd() > 2);
     }

@@ -5,7 +5,9 @@
 mod carry;
 mod cli;
 mod command;
+mod door;
 pub mod handoff;
+mod inside;
 pub mod mounts;
 mod namespace;
 mod parent;
@@ -18,6 +20,8 @@ pub mod sys;
 pub use carry::{Carry, HostTree};
 pub use cli::{Common, main};
 pub use command::Command;
+pub use door::{Door, door, inherited};
+pub use inside::open_inside;
 pub use namespace::{at_root_of_mount_namespace, in_own_mount_namespace, mount_namespace_id, own_mount_namespace};
 pub use parent::die_with_parent;
 pub use plan::{HasCarry, Link, Step};

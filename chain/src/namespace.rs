@@ -9,22 +9,21 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::stat::{Mode, fstat, stat};
-use nix::sys::statfs::{FsType, statfs};
+use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{chroot, fchdir};
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use crate::{Carry, WithHint, mounts};
 
-const NSFS_MAGIC: FsType = FsType(0x6e73_6673);
+/// Linux 6.8: an id that is never given again.
+const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
 
-/// The inode of this process's mount namespace (namespaces(7)), looked up in the /proc that is
-/// mounted or, between pivot_root and the detach, in the host's.
+/// Tells mount namespaces apart without a /proc: the id of the mount of `/`, for every namespace has
+/// its own copies of all mounts. (A chroot into another mount counts as another; that is no harm.)
 pub fn mount_namespace_id() -> Option<u64> {
-    ["/proc/self/ns/mnt", "/../proc/self/ns/mnt"].into_iter().find_map(|path| {
-        // An image may ship a file of this name; only the kernel's is on nsfs.
-        let real = statfs(path).is_ok_and(|fs| fs.filesystem_type() == NSFS_MAGIC);
-        real.then(|| stat(path).ok()).flatten().map(|file| file.st_ino)
-    })
+    let wanted = StatxFlags::MNT_ID | StatxFlags::from_bits_retain(STATX_MNT_ID_UNIQUE);
+    let root = statx(CWD, "/", AtFlags::empty(), wanted).ok()?;
+    (root.stx_mask & wanted.bits() != 0).then_some(root.stx_mnt_id)
 }
 
 /// Whether a link before us made the mount namespace that we are in.

@@ -1,0 +1,59 @@
+//! The command line: one definition for parsing, help, manual and completions.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+const EXAMPLE: &str = "Example: isolate --pid --uts -- pivot ./root -- mountclean -- sh";
+
+const EXAMPLES: &str = "\
+EXAMPLES
+  The mount table of COMMAND is / and /proc alone:
+    isolate --pid --uts -- pivot ./root -- mountclean -- mount
+  As an ordinary user:
+    isolate --user --map-root --pid -- pivot ./root -- mountclean -- sh
+  After a pivot_root(8) by hand:
+    unshare --mount --pid --fork sh -c 'mount --rbind r r; cd r; pivot_root . .; exec mountclean sh'
+  Keep a volume that was mounted by hand:
+    mountclean --keep-mount /data -- sh
+
+EXIT STATUS
+  COMMAND's own
+  125  mountclean itself failed, or something of the host's is left; COMMAND was not run
+  126  COMMAND was found but could not be executed
+  127  COMMAND was not found
+
+NOTES
+  The fresh /proc comes first: once the host's is gone, the kernel refuses a new one in a user namespace.
+  Unless a pivot or isolate of the same chain made the mount namespace, mountclean enters one of its own; nothing is
+  ever unmounted outside it.
+  The proof: / is the root of the mount namespace; every mount is /, one of mountclean's, one that pivot was asked
+  for, or kept with --keep-mount; the working directory and every descriptor that COMMAND gets lie in these.";
+
+/// Mount a fresh /proc, unmount the host's tree, prove that it is gone, and run a command
+///
+/// After pivot it detaches the host's tree that pivot left for it; without a pivot it unmounts everything but / and the
+/// new /proc. COMMAND runs only if the proof holds; without COMMAND, /bin/sh.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "mountclean", version, after_help = EXAMPLE, after_long_help = EXAMPLES, max_term_width = 100)]
+pub struct Args {
+    /// Command to become, with its arguments; /bin/sh where there is none
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+
+    /// Leave the mount at this place, and those below it (can be given again)
+    #[arg(long, value_name = "DST")]
+    pub keep_mount: Vec<PathBuf>,
+
+    /// Let COMMAND have this descriptor whatever it leads to (can be given again)
+    #[arg(long, value_name = "N")]
+    pub keep_fd: Vec<i32>,
+
+    /// Mount options for /proc, comma-separated, such as hidepid=2 or subset=pid
+    #[arg(long, value_name = "OPTIONS", value_delimiter = ',')]
+    pub proc_opts: Vec<String>,
+
+    #[command(flatten)]
+    pub common: chain::Common,
+}

@@ -1,0 +1,28 @@
+//! Who owns the pid namespace that we are in (ioctl_ns(2)).
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use nix::libc;
+use nix::sys::stat::{fstat, stat};
+
+const NS_GET_USERNS: libc::Ioctl = 0xb701;
+
+/// Whether our user namespace owns our pid namespace, which mounting its proc takes. Where /proc
+/// does not tell, it is taken for ours.
+pub fn pid_namespace_is_ours() -> bool {
+    let Some((pid, user)) = ["/proc", "/../proc"].into_iter().find_map(|proc| {
+        Some((File::open(format!("{proc}/self/ns/pid")).ok()?, stat(format!("{proc}/self/ns/user").as_str()).ok()?))
+    }) else {
+        return true;
+    };
+    // SAFETY: NS_GET_USERNS takes no argument and returns a new descriptor, or -1.
+    let owner = unsafe { libc::ioctl(pid.as_raw_fd(), NS_GET_USERNS) };
+    if owner < 0 {
+        // EPERM: the owner is an ancestor of ours.
+        return false;
+    }
+    // SAFETY: the descriptor was just made and nobody else knows it.
+    let owner = unsafe { OwnedFd::from_raw_fd(owner) };
+    fstat(&owner).is_ok_and(|owner| owner.st_ino == user.st_ino)
+}

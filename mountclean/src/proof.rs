@@ -1,0 +1,79 @@
+//! The proof that nothing of the host's is left: mounts, root, working directory, descriptors.
+
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow};
+use chain::mounts::{self, Mount};
+use chain::{Door, Tool, WithHint, at_root_of_mount_namespace, door, inherited, open_inside, warn};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use rustix::fs::{CWD, Dir, OFlags};
+
+use crate::step::State;
+use crate::unmount::kept;
+
+pub fn prove(keep: &[PathBuf], keep_fd: &[i32], state: &State) -> Result<()> {
+    if !at_root_of_mount_namespace()? {
+        return Err(anyhow!(
+            "/ is not the root of the mount namespace: this is a chroot, and mounts outside it cannot be seen"
+        ))
+        .hint("use pivot instead of chroot");
+    }
+    let table = mounts::table()?;
+    let root = mounts::id_at(CWD, "/")?;
+    let ours = |mount: &&Mount| {
+        mount.id == root
+            || state.own.contains(&mount.id)
+            || state.carry.mounts.contains(&mount.id)
+            || kept(&mount.point, keep)
+    };
+    if let Some(left) = table.iter().find(|mount| !ours(mount)) {
+        let others = table.iter().filter(|mount| !ours(mount)).count() - 1;
+        let more = if others > 0 { format!(" (and {others} more)") } else { String::new() };
+        return Err(anyhow!("a mount that is not the container's is left at {}{more}", left.point.display()))
+            .hint(format!("--keep-mount {} lets it stay", chain::shell::quote(&left.point)));
+    }
+    let inside = |id: u64| table.iter().any(|mount| mount.id == id);
+    if !inside(mounts::id_at(CWD, ".")?) {
+        return Err(anyhow!("the working directory is in the host's tree"))
+            .hint("cd / before the pivot, or pivot --chdir DIR");
+    }
+    descriptors(keep_fd, state, inside)?;
+    warn_of_processes(inside);
+    Ok(())
+}
+
+/// Every descriptor that COMMAND gets; what closes at exec is none of them.
+fn descriptors(keep: &[i32], state: &State, inside: impl Fn(u64) -> bool) -> Result<()> {
+    let proc = state.proc.as_ref().ok_or_else(|| anyhow!("there is no fresh /proc"))?;
+    let list = open_inside(proc, "self/fd".as_ref(), OFlags::DIRECTORY).context("/proc/self/fd")?;
+    for entry in Dir::new(list).context("/proc/self/fd")? {
+        let entry = entry.context("/proc/self/fd")?;
+        let Some(number) = entry.file_name().to_str().ok().and_then(|name| name.parse().ok()) else { continue };
+        let Some(fd) = inherited(number).filter(|_| !keep.contains(&number)) else { continue };
+        let flags = fcntl(fd, FcntlArg::F_GETFD)?;
+        if FdFlag::from_bits_truncate(flags).contains(FdFlag::FD_CLOEXEC) {
+            continue;
+        }
+        let Some(kind) = door(fd).with_context(|| format!("descriptor {number}"))? else { continue };
+        let known = matches!(kind, Door::Directory | Door::Path)
+            && mounts::id_of(fd.as_fd()).is_ok_and(|id| inside(id) || state.carry.lock == Some(id));
+        if !known {
+            return Err(anyhow!("descriptor {number} is {kind} outside the root")).hint(format!(
+                "close it: {number}{}&-, or pass it on knowingly: --keep-fd {number}",
+                if number == 0 { '<' } else { '>' }
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Not a reference that COMMAND holds, but a way: /proc/PID/root of a process outside.
+fn warn_of_processes(inside: impl Fn(u64) -> bool) {
+    if mounts::id_at(CWD, "/proc/1/root").is_ok_and(|id| !inside(id)) {
+        warn(
+            Tool::Mountclean,
+            "/proc/1/root leads to the host's tree, for this is the host's pid namespace; isolate --pid gives one of its own",
+        );
+    }
+}

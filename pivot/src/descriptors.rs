@@ -1,0 +1,59 @@
+//! Inherited descriptors: none from 3 up passes, and none below is a door to the host's tree.
+
+use anyhow::{Context, Result, anyhow};
+use chain::{WithHint, door, inherited, sys};
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::stat::Mode;
+use nix::unistd::{SysconfVar, sysconf};
+
+/// Refuses a door on 0, 1 or 2, and has everything from 3 up closed at exec, but for `keep`.
+pub fn check(keep: &[u32]) -> Result<()> {
+    for (number, name) in ["standard input", "standard output", "standard error"].into_iter().enumerate() {
+        if keep.contains(&(number as u32)) {
+            continue;
+        }
+        let Some(fd) = inherited(number as i32) else { continue };
+        if let Some(door) = door(fd).context(name)? {
+            return Err(anyhow!("{name} is {door}, which leads to the host's tree"))
+                .hint(format!("redirect it: {number}<>/dev/null, or pass it on knowingly: --keep-fd {number}"));
+        }
+    }
+    let mut first = 3;
+    let mut kept: Vec<u32> = keep.iter().copied().filter(|&fd| fd >= first).collect();
+    kept.sort_unstable();
+    kept.dedup();
+    for number in kept {
+        let fd = i32::try_from(number).ok().and_then(inherited);
+        let fd = fd.ok_or_else(|| anyhow!("--keep-fd {number}: there is no such descriptor"))?;
+        fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).with_context(|| format!("--keep-fd {number}"))?;
+        if number > first {
+            close_on_exec(first, number - 1)?;
+        }
+        first = number + 1;
+    }
+    close_on_exec(first, u32::MAX)
+}
+
+fn close_on_exec(first: u32, last: u32) -> Result<()> {
+    match sys::close_on_exec(first, last) {
+        // Linux 5.9 and 5.10 know close_range, but not this flag.
+        Err(Errno::ENOSYS | Errno::EINVAL | Errno::EPERM) => one_by_one(first, last),
+        result => result.context("close inherited descriptors"),
+    }
+}
+
+fn one_by_one(first: u32, last: u32) -> Result<()> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let numbers: Vec<i32> = match Dir::open("/proc/self/fd", flags, Mode::empty()) {
+        Ok(mut dir) => dir.iter().filter_map(|entry| entry.ok()?.file_name().to_str().ok()?.parse().ok()).collect(),
+        Err(_) => (0..sysconf(SysconfVar::OPEN_MAX)?.unwrap_or(1024) as i32).collect(),
+    };
+    for number in numbers.into_iter().filter(|&fd| (first..=last).contains(&(fd as u32))) {
+        if let Some(fd) = inherited(number) {
+            fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).context("close inherited descriptors")?;
+        }
+    }
+    Ok(())
+}
