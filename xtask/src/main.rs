@@ -1,1 +1,36 @@
-fn main() {}
+//! `cargo xtask dist`: writes the manual pages and completions that are committed.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+const USAGE: &str = "\
+usage: cargo xtask dist [DIR]
+
+Writes man/ and completions/ into DIR, the workspace where none is given, from the tools' own
+definitions (TOOL/src/args.rs) and docs/man/TOOL.txt.";
+
+fn main() -> anyhow::Result<ExitCode> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let dir = match words[..] {
+        ["dist"] => xtask::workspace(),
+        ["dist", dir] => Path::new(dir),
+        ["-h" | "--help"] => {
+            println!("{USAGE}");
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return Ok(ExitCode::from(2));
+        }
+    };
+    for (name, text) in xtask::dist() {
+        let file = dir.join(name);
+        let parent = file.parent().unwrap_or(dir);
+        std::fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
+        std::fs::write(&file, text).with_context(|| file.display().to_string())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,8 @@
+complete -c mountclean -l keep-mount -d 'Leave the mount at this place, and those below it (can be given again)' -r -F
+complete -c mountclean -l keep-fd -d 'Let COMMAND have this descriptor whatever it leads to (can be given again)' -r
+complete -c mountclean -l proc-opts -d 'Mount options for /proc, comma-separated, such as hidepid=2 or subset=pid' -r
+complete -c mountclean -l explain -d 'Print what the chain would do as a shell script over util-linux; change nothing'
+complete -c mountclean -s v -l verbose -d 'Print each step on stderr as it happens'
+complete -c mountclean -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mountclean -s V -l version -d 'Print version'
+complete -c mountclean -n 'contains -- -- (commandline -opc)' -x -a '(set -l words (commandline -opc) (commandline -ct); set -l next (math 1 + (contains -i -- -- $words)); complete -C (string join -- " " $words[$next..-1]))'

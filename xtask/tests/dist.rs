@@ -1,0 +1,129 @@
+//! The committed manuals and completions are those of the tools, and shells and readers of manuals
+//! take them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+#[test]
+fn committed_files_are_what_the_definitions_give() {
+    for (name, text) in xtask::dist() {
+        let committed = fs::read_to_string(xtask::workspace().join(&name)).unwrap_or_default();
+        assert!(committed == text, "{} is not what cargo xtask dist makes; run it and commit", name.display());
+    }
+}
+
+#[test]
+fn nothing_else_is_among_the_generated_files() {
+    let made: BTreeSet<PathBuf> = xtask::dist().into_iter().map(|(name, _)| name).collect();
+    let mut found = BTreeSet::new();
+    for dir in ["man", "completions/bash", "completions/zsh", "completions/fish"] {
+        let files = fs::read_dir(xtask::workspace().join(dir)).expect(dir);
+        found.extend(files.map(|file| Path::new(dir).join(file.expect(dir).file_name())));
+    }
+    assert_eq!(found, made);
+}
+
+#[test]
+fn every_manual_has_the_sections_that_a_reader_looks_for() {
+    for (name, page) in manuals() {
+        let headings: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix(".SH ")).collect();
+        let at = |heading: &str| {
+            let position = headings.iter().position(|h| h.trim_matches('"') == heading);
+            position.unwrap_or_else(|| panic!("{}: no {heading} in {headings:?}", name.display()))
+        };
+        let places = ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "EXAMPLES", "SEE ALSO"].map(at);
+        assert!(places.is_sorted(), "{}: {headings:?}", name.display());
+        assert!(headings.iter().any(|h| h.starts_with("\"DIFFERENCES FROM ")), "{}: {headings:?}", name.display());
+    }
+}
+
+#[test]
+fn groff_has_nothing_to_warn_of() {
+    if !have("groff") {
+        return eprintln!("skipped: groff is not installed");
+    }
+    for (name, _) in manuals() {
+        let file = xtask::workspace().join(&name);
+        let output = Command::new("groff").args(["-man", "-Tutf8", "-ww", "-z"]).arg(file).output().expect("groff");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{}", name.display());
+    }
+}
+
+#[test]
+fn after_two_dashes_bash_completes_the_next_link() {
+    let bash_completion = "/usr/share/bash-completion/bash_completion";
+    if !Path::new(bash_completion).exists() {
+        return eprintln!("skipped: bash-completion is not installed");
+    }
+    // As readline calls it: the command, the word to complete, the word before it. compopt works only there.
+    let script = r#"
+        . /usr/share/bash-completion/bash_completion; compopt() { :; }
+        for tool in unpack isolate pivot mountclean; do . "completions/bash/$tool"; done
+        COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_LINE="$*" COMP_POINT=${#COMP_LINE}
+        "_$1" "$1" "${@: -1}" "${@: -2:1}"
+        printf '%s\n' "${COMPREPLY[@]}""#;
+    completes(&["bash", "-c", script, "bash"], &|words| words.split(' ').map(str::to_owned).collect());
+}
+
+#[test]
+fn after_two_dashes_fish_completes_the_next_link() {
+    if !have("fish") {
+        return eprintln!("skipped: fish is not installed");
+    }
+    let script = "for tool in unpack isolate pivot mountclean; source completions/fish/$tool.fish; end; complete -C $argv[1] | cut -f 1";
+    completes(&["fish", "--no-config", "-c", script], &|words| vec![words.to_owned()]);
+}
+
+#[test]
+fn zsh_takes_the_completions() {
+    if !have("zsh") {
+        return eprintln!("skipped: zsh is not installed");
+    }
+    for (name, _) in xtask::dist().iter().filter(|(name, _)| name.starts_with("completions/zsh")) {
+        let status = Command::new("zsh").arg("-n").arg(name).current_dir(xtask::workspace()).status().expect("zsh");
+        assert!(status.success(), "{}", name.display());
+    }
+}
+
+#[track_caller]
+fn completes(shell: &[&str], words: &dyn Fn(&str) -> Vec<String>) {
+    for (line, expected) in [
+        ("isolate --hostn", "--hostname"),
+        ("unpack --inspe", "--inspect"),
+        ("unpack --format ro", "rootfs"),
+        ("isolate --pid -- pivot --read", "--read-only"),
+        ("isolate --pid -- pivot ./root -- mountclean --keep-m", "--keep-mount"),
+        ("unpack img.tar -- isolate --map-r", "--map-root"),
+    ] {
+        let output = Command::new(shell[0])
+            .args(&shell[1..])
+            .args(words(line))
+            .current_dir(xtask::workspace())
+            .env("HOME", "/nonexistent")
+            .stdin(Stdio::null())
+            .output()
+            .expect("shell");
+        let offered = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            offered.lines().any(|word| word == expected),
+            "{line}: {offered}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(offered.lines().count() <= 3, "{line} completes to more than its own: {offered}");
+    }
+}
+
+fn manuals() -> Vec<(PathBuf, String)> {
+    xtask::dist().into_iter().filter(|(name, _)| name.starts_with("man")).collect()
+}
+
+fn have(program: &str) -> bool {
+    Command::new(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
+}
