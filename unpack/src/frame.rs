@@ -234,11 +234,11 @@ impl<R: Read> Archive<R> {
             },
             path,
         };
-        if kind == Kind::File {
-            if let Some((size, segments)) = self.sparse_map(header, extension.sparse, at)? {
-                entry.size = size;
-                entry.sparse = Some(segments);
-            }
+        if kind == Kind::File
+            && let Some((size, segments)) = self.sparse_map(header, extension.sparse, at)?
+        {
+            entry.size = size;
+            entry.sparse = Some(segments);
         }
         Ok(entry)
     }

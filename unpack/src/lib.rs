@@ -2,7 +2,9 @@
 
 pub mod args;
 pub mod budget;
+pub mod digest;
 pub mod frame;
+pub mod stream;
 
 use std::process::ExitCode;
 

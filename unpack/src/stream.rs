@@ -1,0 +1,225 @@
+//! Compressed streams. What a stream is, its first bytes say; names and media types are not asked.
+
+mod ahead;
+mod codec;
+mod failure;
+
+use std::io::{self, Read};
+
+use anyhow::anyhow;
+use chain::WithHint;
+
+pub use ahead::{Ahead, run_ahead};
+pub use failure::{failure, hinted};
+
+use crate::budget::{Limits, RATIO_FREE};
+use codec::{Codec, Next};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    Plain,
+    Gzip,
+    Xz,
+    Zstd,
+    Bzip2,
+}
+
+impl Compression {
+    /// As many first bytes as `of` wants to see.
+    pub const LOOK: usize = 10;
+
+    pub fn of(head: &[u8]) -> Compression {
+        match head {
+            [0x1f, 0x8b, 8, ..] => Compression::Gzip,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Compression::Xz,
+            // A frame, or one to skip in front of it.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
+            // The first block, or the end of an empty stream.
+            [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59, ..]
+            | [b'B', b'Z', b'h', b'1'..=b'9', 0x17, 0x72, 0x45, 0x38, 0x50, 0x90, ..] => Compression::Bzip2,
+            _ => Compression::Plain,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Compression::Plain => "plain",
+            Compression::Gzip => "gzip",
+            Compression::Xz => "xz",
+            Compression::Zstd => "zstd",
+            Compression::Bzip2 => "bzip2",
+        }
+    }
+}
+
+/// The plain bytes of a stream, which it reads to its very end.
+pub struct Decoder<R> {
+    input: R,
+    codec: Option<Codec>,
+    name: &'static str,
+    buffer: Box<[u8]>,
+    begin: usize,
+    end: usize,
+    at_end_of_input: bool,
+    /// Between two members: after the magic bytes were looked at and before more are decoded.
+    between: bool,
+    finished: bool,
+    /// Bytes that came in and went out, for the budgets.
+    taken: u64,
+    given: u64,
+    limits: Limits,
+}
+
+const INPUT: usize = 128 << 10;
+
+impl<R: Read> Decoder<R> {
+    pub fn new(input: R, compression: Compression, limits: &Limits) -> io::Result<Decoder<R>> {
+        Ok(Decoder {
+            input,
+            codec: Codec::new(compression)?,
+            name: compression.name(),
+            buffer: vec![0; INPUT].into(),
+            begin: 0,
+            end: 0,
+            at_end_of_input: false,
+            between: true,
+            finished: false,
+            taken: 0,
+            given: 0,
+            limits: limits.clone(),
+        })
+    }
+
+    /// What it reads from; all of it was read once this gave its last byte.
+    pub fn into_inner(self) -> R {
+        self.input
+    }
+
+    fn refill(&mut self) -> io::Result<()> {
+        if self.begin > 0 {
+            self.buffer.copy_within(self.begin..self.end, 0);
+            self.end -= self.begin;
+            self.begin = 0;
+        }
+        while !self.at_end_of_input && self.end < self.buffer.len() {
+            match self.input.read(&mut self.buffer[self.end..]) {
+                Ok(0) => self.at_end_of_input = true,
+                Ok(n) => {
+                    self.end += n;
+                    self.taken += n as u64;
+                    break;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn decode(&mut self, output: &mut [u8]) -> io::Result<usize> {
+        let mut idle = 0;
+        loop {
+            if self.finished {
+                return Ok(0);
+            }
+            if self.between {
+                self.begin_member()?;
+                continue;
+            }
+            if self.begin == self.end && !self.at_end_of_input {
+                self.refill()?;
+            }
+            let Some(codec) = &mut self.codec else {
+                return Ok(0);
+            };
+            let input = &self.buffer[self.begin..self.end];
+            let step = codec.decode(input, output, self.at_end_of_input).map_err(|why| self.damaged(why))?;
+            self.begin += step.taken;
+            self.between = step.ended;
+            if step.given > 0 {
+                return Ok(step.given);
+            }
+            if step.taken == 0 && !step.ended && !output.is_empty() {
+                // liblzma may say so once while its threads still work.
+                idle += 1;
+                if idle > 2 && (self.at_end_of_input || self.end - self.begin == self.buffer.len()) {
+                    return Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        format!("truncated: the {} data ends in the middle", self.name),
+                    ));
+                }
+                // A codec that wants to see more at once than is there.
+                self.refill()?;
+            }
+        }
+    }
+
+    /// Decides at the end of a member, and before the first, what the next bytes are.
+    fn begin_member(&mut self) -> io::Result<()> {
+        while self.end - self.begin < Compression::LOOK && !self.at_end_of_input {
+            self.refill()?;
+        }
+        let next = &self.buffer[self.begin..self.end];
+        let Some(codec) = &mut self.codec else {
+            return Ok(());
+        };
+        match codec.next(next, self.at_end_of_input) {
+            Next::Member => {
+                codec.restart()?;
+                self.between = false;
+            }
+            Next::Padding(n) => self.begin += n,
+            Next::End => self.finish()?,
+            Next::Garbage => {
+                let error = io::Error::new(io::ErrorKind::InvalidData, "something else follows");
+                return Err(self.damaged(error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what is behind the last member, so that the input's digest is of all of it.
+    fn finish(&mut self) -> io::Result<()> {
+        while !self.at_end_of_input {
+            self.begin = self.end;
+            self.refill()?;
+        }
+        self.finished = true;
+        Ok(())
+    }
+
+    fn damaged(&self, why: io::Error) -> io::Error {
+        let before = self.taken - (self.end - self.begin) as u64;
+        let text = format!("the {} data is damaged near byte {before}: {why}", self.name);
+        io::Error::new(io::ErrorKind::InvalidData, text)
+    }
+
+    fn within_budgets(&self) -> io::Result<()> {
+        let error = if self.given > self.limits.bytes {
+            Err(anyhow!("the {} data unpacks to more than {} bytes", self.name, self.limits.bytes))
+                .hint("raise it with --max-bytes if this image is trusted")
+        } else if self.given > RATIO_FREE && self.given / self.limits.ratio.max(1) > self.taken {
+            Err(anyhow!("the {} data unpacks to more than {} times its size", self.name, self.limits.ratio))
+                .hint("raise it with --max-ratio if this image is trusted")
+        } else {
+            return Ok(());
+        };
+        error.map_err(failure)
+    }
+}
+
+impl<R: Read> Read for Decoder<R> {
+    fn read(&mut self, output: &mut [u8]) -> io::Result<usize> {
+        if self.codec.is_some() {
+            let n = self.decode(output)?;
+            self.given += n as u64;
+            self.within_budgets()?;
+            return Ok(n);
+        }
+        let n = self.input.read(output)?;
+        self.given += n as u64;
+        self.taken += n as u64;
+        self.within_budgets()?;
+        Ok(n)
+    }
+}

@@ -1,0 +1,147 @@
+//! A reader that works on a thread of its own, a bounded number of chunks ahead of whoever takes
+//! them; a second thread may digest the same chunks meanwhile.
+
+use std::io::{self, BufRead, Read};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use crate::digest::{Algorithm, Digest, Hasher};
+
+const CHUNK: usize = 256 << 10;
+/// Chunks in flight: 4 MiB.
+const AHEAD: usize = 16;
+
+/// Buffers go back to the reader: memory that was never touched costs a page fault for each page.
+type Pool = Arc<Mutex<Vec<Vec<u8>>>>;
+
+struct Chunk {
+    bytes: Vec<u8>,
+    pool: Pool,
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        if let Ok(mut pool) = self.pool.lock() {
+            pool.push(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+pub struct Ahead<S> {
+    chunks: Receiver<io::Result<Arc<Chunk>>>,
+    current: Option<Arc<Chunk>>,
+    position: usize,
+    ended: bool,
+    reader: Option<JoinHandle<S>>,
+    hasher: Option<JoinHandle<Digest>>,
+}
+
+/// Begins to read `source`, and to digest what it gives where an algorithm is asked for.
+pub fn run_ahead<S: Read + Send + 'static>(source: S, digest: Option<Algorithm>) -> io::Result<Ahead<S>> {
+    let (sender, chunks) = sync_channel(AHEAD);
+    let (to_hasher, hasher) = match digest {
+        Some(algorithm) => {
+            let (sender, receiver) = sync_channel(AHEAD);
+            (Some(sender), Some(spawn("digest", move || digest_chunks(algorithm, &receiver))?))
+        }
+        None => (None, None),
+    };
+    let reader = spawn("read", move || read_chunks(source, &sender, to_hasher))?;
+    Ok(Ahead { chunks, current: None, position: 0, ended: false, reader: Some(reader), hasher })
+}
+
+fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work)
+}
+
+/// Gives the source back where it was read to its end, failed, or nobody wants more of it.
+fn read_chunks<S: Read>(
+    mut source: S,
+    sender: &SyncSender<io::Result<Arc<Chunk>>>,
+    hasher: Option<SyncSender<Arc<Chunk>>>,
+) -> S {
+    let pool = Pool::default();
+    loop {
+        let recycled = pool.lock().ok().and_then(|mut pool| pool.pop());
+        let mut bytes = recycled.unwrap_or_default();
+        bytes.resize(CHUNK, 0);
+        let mut filled = 0;
+        let mut end = None;
+        while filled < CHUNK && end.is_none() {
+            match source.read(&mut bytes[filled..]) {
+                Ok(0) => end = Some(None),
+                Ok(n) => filled += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => end = Some(Some(error)),
+            }
+        }
+        bytes.truncate(filled);
+        let chunk = Arc::new(Chunk { bytes, pool: pool.clone() });
+        if filled > 0 {
+            if hasher.as_ref().is_some_and(|hasher| hasher.send(chunk.clone()).is_err()) {
+                return source;
+            }
+            if sender.send(Ok(chunk)).is_err() {
+                return source;
+            }
+        }
+        match end {
+            None => {}
+            Some(None) => return source,
+            Some(Some(error)) => {
+                // Nobody listens any more where this fails.
+                let _ = sender.send(Err(error));
+                return source;
+            }
+        }
+    }
+}
+
+fn digest_chunks(algorithm: Algorithm, chunks: &Receiver<Arc<Chunk>>) -> Digest {
+    let mut hasher = Hasher::new(algorithm);
+    for chunk in chunks {
+        hasher.update(&chunk.bytes);
+    }
+    hasher.finish()
+}
+
+impl<S> Ahead<S> {
+    /// After the end: the source, and the digest of what it gave.
+    pub fn finish(mut self) -> io::Result<(S, Option<Digest>)> {
+        let digest = self.hasher.take().map(JoinHandle::join).transpose();
+        let source = self.reader.take().map(JoinHandle::join).transpose();
+        match (source, digest) {
+            (Ok(Some(source)), Ok(digest)) => Ok((source, digest)),
+            _ => Err(io::Error::other("a reading thread ended too early")),
+        }
+    }
+}
+
+impl<S> BufRead for Ahead<S> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while !self.ended && self.current.as_ref().is_none_or(|chunk| chunk.bytes.len() == self.position) {
+            self.position = 0;
+            self.current = None;
+            match self.chunks.recv() {
+                Ok(chunk) => self.current = Some(chunk?),
+                Err(_) => self.ended = true,
+            }
+        }
+        Ok(self.current.as_ref().map_or(&[], |chunk| &chunk.bytes[self.position..]))
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.position += amount;
+    }
+}
+
+impl<S> Read for Ahead<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.fill_buf()?;
+        let n = bytes.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&bytes[..n]);
+        self.consume(n);
+        Ok(n)
+    }
+}
