@@ -1,15 +1,26 @@
-//! The terminal goes back to whom it belonged to.
+//! The terminal, and who has it: while COMMAND runs, a process group of its own that can name
+//! itself; afterwards whom it belonged to.
+//!
+//! In a new pid namespace a group from outside has no number: getpgrp() and tcgetpgrp() are both 0.
+//! A shell that starts there in the background takes itself for the foreground, and one that ends
+//! there cannot give the terminal back. So COMMAND leads a group of its own, and what a shell does
+//! for its jobs is done here: its group has the terminal when ours would.
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::libc;
 use nix::sys::signal::killpg;
-use nix::unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp};
+use nix::unistd::{Pid, getpgrp, isatty, tcgetpgrp, tcsetpgrp};
+use rustix::fs::FileType;
 
 pub struct Terminal {
     tty: Option<File>,
+    ours: Pid,
+    /// The group that COMMAND leads.
+    theirs: Option<Pid>,
     foreground: bool,
 }
 
@@ -17,7 +28,7 @@ impl Terminal {
     pub fn find() -> Terminal {
         let flags = (OFlag::O_NOCTTY | OFlag::O_NONBLOCK).bits();
         let tty = File::options().read(true).write(true).custom_flags(flags).open("/dev/tty").ok();
-        let mut terminal = Terminal { tty, foreground: false };
+        let mut terminal = Terminal { tty, ours: getpgrp(), theirs: None, foreground: false };
         terminal.look();
         terminal
     }
@@ -26,20 +37,77 @@ impl Terminal {
         self.tty.as_ref()
     }
 
-    /// A shell may move us to the foreground and back.
-    pub fn look(&mut self) {
-        self.foreground = self.tty.as_ref().is_some_and(|tty| tcgetpgrp(tty) == Ok(getpgrp()));
+    fn group(&self) -> Option<Pid> {
+        self.tty.as_ref().and_then(|tty| tcgetpgrp(tty).ok())
     }
 
-    /// Back to our group, if it had the terminal when last we looked and what has it now was the
-    /// child's: an interactive shell in a new pid namespace cannot name the group that it took the
-    /// terminal from, so it cannot give it back. To be called with SIGTTOU blocked.
-    pub fn give_back(&self, child_group: Option<Pid>) {
-        let Some(tty) = self.tty.as_ref().filter(|_| self.foreground) else { return };
-        let Ok(now) = tcgetpgrp(tty) else { return };
-        let dead = || now.as_raw() <= 1 || killpg(now, None) == Err(Errno::ESRCH);
-        if now != getpgrp() && (Some(now) == child_group || dead()) {
-            let _ = tcsetpgrp(tty, getpgrp());
+    /// Whether COMMAND is one that a person sits in front of. Not where its output goes into a pipe,
+    /// whose reader may want the terminal; not in the background of a script, which keeps its input
+    /// (POSIX has such a shell start it with SIGINT ignored).
+    pub fn wants_own_group(&self) -> bool {
+        self.tty.is_some()
+            && isatty(std::io::stdout()) == Ok(true)
+            && !is_ignored(libc::SIGINT)
+            && (reads_terminal() || reads_pipe())
+    }
+
+    /// `group` is COMMAND's own. It gets the terminal at once if it reads it, and when it asks for it
+    /// otherwise: until then Ctrl-C is for the rest of the pipeline as well.
+    pub fn belongs_to(&mut self, group: Pid) {
+        self.theirs = Some(group);
+        if reads_terminal() {
+            self.hand_over();
         }
+    }
+
+    /// Gives COMMAND the terminal, if it is ours to give. SIGTTOU must be blocked.
+    pub fn hand_over(&mut self) -> bool {
+        let is_ours = self.look();
+        match (&self.tty, self.theirs) {
+            (Some(tty), Some(theirs)) if is_ours => tcsetpgrp(tty, theirs).is_ok(),
+            _ => false,
+        }
+    }
+
+    /// Whether our group has the terminal: a shell may move us to the foreground at any time.
+    pub fn look(&mut self) -> bool {
+        let is_ours = self.group() == Some(self.ours);
+        self.foreground |= is_ours;
+        is_ours
+    }
+
+    /// Whether COMMAND's group has the terminal.
+    pub fn is_theirs(&self) -> bool {
+        self.theirs.is_some() && self.group() == self.theirs
+    }
+
+    fn is_theirs_or_nobodys(&self, group: Pid) -> bool {
+        Some(group) == self.theirs || group.as_raw() <= 1 || killpg(group, None) == Err(Errno::ESRCH)
+    }
+
+    /// Back to our group, if the terminal was ours or COMMAND's when last we looked, and what has it
+    /// now is gone. To be called with SIGTTOU blocked.
+    pub fn give_back(&self, child_group: Option<Pid>) {
+        let (Some(tty), Some(now)) = (self.tty.as_ref().filter(|_| self.foreground), self.group()) else { return };
+        if now != self.ours && (Some(now) == child_group || self.is_theirs_or_nobodys(now)) {
+            let _ = tcsetpgrp(tty, self.ours);
+        }
+    }
+}
+
+fn reads_terminal() -> bool {
+    isatty(std::io::stdin()) == Ok(true)
+}
+
+fn reads_pipe() -> bool {
+    let kind = rustix::fs::fstat(std::io::stdin()).map(|file| FileType::from_raw_mode(file.st_mode));
+    matches!(kind, Ok(FileType::Fifo | FileType::Socket))
+}
+
+fn is_ignored(signal: i32) -> bool {
+    // SAFETY: asks only, into a struct that the kernel fills.
+    unsafe {
+        let mut now: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &mut now) == 0 && now.sa_sigaction == libc::SIG_IGN
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
 use chain::Carry;
@@ -12,10 +12,10 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{setns, unshare};
 use nix::sys::signal::Signal;
 use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, pipe2};
+use nix::unistd::{pipe2, setpgid};
 use rustix::process::{PidfdFlags, pidfd_open};
 
-use crate::guard::Guard;
+use crate::guard::{Guard, Post};
 use crate::ids::Maps;
 use crate::namespaces::{Kind, New, flags};
 use crate::process::{SignalState, clone_into, close_all_but, let_go_of};
@@ -57,31 +57,26 @@ impl Unshare {
 
     fn fork(&self, carry: &mut Carry) -> Result<()> {
         let us = pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).context("pidfd")?;
-        let terminal = Terminal::find();
+        let mut terminal = Terminal::find();
+        let leads = self.has(Kind::Pid) && terminal.wants_own_group();
         let gate = pipe2(OFlag::O_CLOEXEC).context("pipe")?;
         let signals = SignalState::put_aside()?;
         let at_once = flags(self.new.iter().filter(|new| !LATER.contains(&new.kind)));
         let child = clone_into(at_once).map_err(|errno| refusal::explain(errno, &self.kinds()))?;
-        match child {
-            None => {
-                chain::die_with_parent(&us, Signal::SIGKILL)?;
-                signals.put_back()?;
-                wait_at(gate);
-                let later = flags(self.new.iter().filter(|new| LATER.contains(&new.kind)));
-                unshare(later).map_err(|errno| refusal::explain(errno, &self.kinds()))?;
-                carry.parent = Some(us);
-                self.arrive(carry)
-            }
-            Some(child) => {
-                // What the link before us left is the child's now.
-                *carry = Carry::default();
-                self.wait_for(child, us, gate, terminal)
-            }
+        let Some(child) = child else {
+            chain::die_with_parent(&us, Signal::SIGKILL)?;
+            signals.put_back()?;
+            wait_at(gate);
+            let later = flags(self.new.iter().filter(|new| LATER.contains(&new.kind)));
+            unshare(later).map_err(|errno| refusal::explain(errno, &self.kinds()))?;
+            carry.parent = Some(us);
+            return self.arrive(carry);
+        };
+        if leads {
+            setpgid(child, child).context("process group")?;
         }
-    }
-
-    /// The parent's part: what only somebody outside can do, then the waiting.
-    fn wait_for(&self, child: Pid, us: OwnedFd, gate: (OwnedFd, OwnedFd), terminal: Terminal) -> Result<()> {
+        // What the link before us left is the child's now.
+        let nested = std::mem::take(carry).parent.is_some();
         let (behind, gate) = gate;
         drop(behind);
         if let Err(error) = self.maps.write(Some(child)) {
@@ -90,14 +85,16 @@ impl Unshare {
             let _ = waitpid(child, None);
             return Err(error);
         }
-        let guard = Guard::start(us.as_fd(), child)?;
-        let waiting = Waiting::new(child, self.has(Kind::Pid), terminal)?;
+        let guard = Guard::start(&Post { us: &us, child, listens: leads, terminal: &terminal })?;
+        if leads {
+            terminal.belongs_to(child);
+        }
+        let waiting = Waiting::new(child, self.has(Kind::Pid), nested, guard, terminal)?;
         let _ = File::from(gate).write_all(b"!");
         close_all_but(&waiting.descriptors());
         let_go_of(&[0, 1]);
-        let ending = waiting.until_the_end()?;
-        guard.dismiss();
-        ending.share()
+        let (ending, whom) = waiting.until_the_end()?;
+        ending.share(whom)
     }
 
     /// In the new namespaces, ids mapped.

@@ -4,77 +4,166 @@
 use std::os::fd::{AsFd, AsRawFd};
 
 use anyhow::{Context, Result};
+use nix::errno::Errno;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, getpgid, getpgrp};
+use nix::unistd::{Pid, getpgid, getpgrp, getpid};
 
 use crate::disposition::{self, Default, Disposition};
-use crate::ending::{Ending, raise_default};
+use crate::ending::{Ending, Whom, raise_default};
+use crate::guard::Guard;
 use crate::terminal::Terminal;
 
 /// si_code of a signal that the kernel itself sent, the terminal's among them (sigaction(2)).
-const SI_KERNEL: i32 = 0x80;
+pub const SI_KERNEL: i32 = 0x80;
 
 pub struct Waiting {
-    child: Pid,
-    child_group: Option<Pid>,
+    pub child: Pid,
     /// The child is PID 1 of its namespace: the kernel keeps from it what it leaves at the default.
-    first: bool,
-    terminal: Terminal,
+    pub first: bool,
+    /// An isolate waits for us as we do for the child: it stops us, as PID 1 cannot stop itself.
+    pub nested: bool,
+    pub guard: Guard,
+    pub terminal: Terminal,
     signals: SignalFd,
+    child_group: Option<Pid>,
+    /// The last signal that the terminal sent to the child's group and not to ours.
+    from_terminal: i32,
+}
+
+/// Where a signal came from, and whom it has reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// Somebody sent it to this process.
+    Sender,
+    /// The terminal sent it to our group, the child included.
+    OurTerminal,
+    /// The child's own group got it, from the kernel or from one of its members.
+    TheirKernel,
+    TheirSender,
 }
 
 impl Waiting {
     /// Every signal must be blocked already.
-    pub fn new(child: Pid, first: bool, terminal: Terminal) -> Result<Waiting> {
-        let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC).context("signalfd")?;
-        Ok(Waiting { child, child_group: None, first, terminal, signals })
+    pub fn new(child: Pid, first: bool, nested: bool, guard: Guard, terminal: Terminal) -> Result<Waiting> {
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let signals = SignalFd::with_flags(&SigSet::all(), flags).context("signalfd")?;
+        Ok(Waiting { child, first, nested, guard, terminal, signals, child_group: None, from_terminal: 0 })
     }
 
     /// The descriptors that it needs while it waits.
     pub fn descriptors(&self) -> Vec<i32> {
         let tty = self.terminal.file().map(|tty| tty.as_raw_fd());
-        [self.signals.as_fd().as_raw_fd()].into_iter().chain(tty).collect()
+        let heard = self.guard.heard.as_ref().map(|heard| heard.as_raw_fd());
+        [self.signals.as_fd().as_raw_fd()].into_iter().chain(tty).chain(heard).collect()
     }
 
-    pub fn until_the_end(mut self) -> Result<Ending> {
+    pub fn until_the_end(mut self) -> Result<(Ending, Whom)> {
         let ending = loop {
-            let Some(info) = self.signals.read_signal().context("signalfd")? else { continue };
-            if let Some(ending) = self.hear(&info)? {
+            let mut any = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+            any.extend(self.guard.heard.as_ref().map(|heard| PollFd::new(heard.as_fd(), PollFlags::POLLIN)));
+            match poll(&mut any, PollTimeout::NONE) {
+                Err(Errno::EINTR) => continue,
+                result => result.context("poll")?,
+            };
+            let own = any[0].any() == Some(true);
+            let theirs = any.get(1).is_some_and(|fd| fd.any() == Some(true));
+            // What the group heard comes first: it may be what the child has died of.
+            if let Some(ending) = theirs.then(|| self.listen()).transpose()?.flatten() {
+                break ending;
+            }
+            if let Some(ending) = own.then(|| self.hear()).transpose()?.flatten() {
                 break ending;
             }
         };
         self.terminal.give_back(self.child_group);
-        Ok(ending)
+        self.guard.dismiss();
+        let whole = ending == Ending::Signal(self.from_terminal);
+        Ok((ending, if whole { Whom::Group } else { Whom::Us }))
     }
 
-    fn hear(&mut self, info: &siginfo) -> Result<Option<Ending>> {
-        let signal = info.ssi_signo as i32;
+    /// Signals to this process.
+    fn hear(&mut self) -> Result<Option<Ending>> {
+        while let Some(info) = self.signals.read_signal().context("signalfd")? {
+            if let Some(ending) = self.act(info.ssi_signo as i32, self.source(&info))? {
+                return Ok(Some(ending));
+            }
+        }
+        Ok(None)
+    }
+
+    fn source(&self, info: &siginfo) -> Source {
+        // What the terminal sends goes to a whole group.
+        if info.ssi_code == SI_KERNEL && getpgid(Some(self.child)) == Ok(getpgrp()) {
+            Source::OurTerminal
+        } else {
+            Source::Sender
+        }
+    }
+
+    /// Signals to the child's group.
+    fn listen(&mut self) -> Result<Option<Ending>> {
+        let Some(heard) = &self.guard.heard else { return Ok(None) };
+        let mut bytes = [0; 64];
+        let count = match nix::unistd::read(heard, &mut bytes) {
+            Ok(0) => {
+                self.guard.heard = None;
+                return Ok(None);
+            }
+            Err(Errno::EINTR) => return Ok(None),
+            result => result.context("the guard")?,
+        };
+        for byte in &bytes[..count] {
+            let source = if byte & 0x80 != 0 { Source::TheirKernel } else { Source::TheirSender };
+            if let Some(ending) = self.act(i32::from(byte & 0x7f), source)? {
+                return Ok(Some(ending));
+            }
+        }
+        Ok(None)
+    }
+
+    fn act(&mut self, signal: i32, source: Source) -> Result<Option<Ending>> {
+        let default = disposition::default(signal);
+        match source {
+            Source::TheirKernel => self.from_terminal = signal,
+            // Only the terminal's signals are for us as well, and what a job does to stop itself.
+            Source::TheirSender if default != Default::Stops => return Ok(None),
+            _ => {}
+        }
+        let whom = if matches!(source, Source::TheirKernel | Source::TheirSender) { Whom::Group } else { Whom::Us };
         match signal {
             libc::SIGCHLD => return self.reap(),
             libc::SIGCONT => self.go_on(),
-            _ if self.kernel_drops(signal) => match disposition::default(signal) {
+            // Whoever sends these to the child's group wants the terminal, which may be ours to give.
+            // A reader that is PID 1 gets no further and asks many times: some of it is heard late.
+            libc::SIGTTIN | libc::SIGTTOU
+                if whom == Whom::Group && (self.terminal.hand_over() || self.terminal.is_theirs()) =>
+            {
+                self.send(libc::SIGCONT)
+            }
+            _ if self.kernel_drops(signal, source) => match default {
                 Default::Nothing => {}
-                Default::Stops => self.stop_both(signal),
+                Default::Stops => self.stop_both(signal, whom),
                 Default::Ends => return self.kill(signal).map(Some),
             },
-            // What the terminal sends goes to the whole foreground group.
-            _ if info.ssi_code == SI_KERNEL && getpgid(Some(self.child)) == Ok(getpgrp()) => {}
-            _ => self.send(signal),
+            _ if source == Source::Sender => self.send(signal),
+            _ => {}
         }
         Ok(None)
     }
 
     /// Whether the child, as PID 1, will never see this signal nor die of it (pid_namespaces(7)).
-    fn kernel_drops(&self, signal: i32) -> bool {
+    fn kernel_drops(&self, signal: i32, source: Source) -> bool {
         let disposition = || disposition::of(self.child, signal);
         self.first
             && match signal {
                 // A link of ours that waits for its turn at the terminal blocks these, sends them to
                 // its group as the terminal would, and means to be stopped.
                 libc::SIGTTIN | libc::SIGTTOU => disposition() != Some(Disposition::Handled),
+                libc::SIGTSTP if source == Source::TheirSender => disposition() != Some(Disposition::Handled),
                 _ => disposition() == Some(Disposition::Default),
             }
     }
@@ -83,7 +172,7 @@ impl Waiting {
         loop {
             self.child_group = getpgid(Some(self.child)).ok().or(self.child_group);
             match waitpid(self.child, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)).context("wait")? {
-                WaitStatus::Stopped(_, signal) => self.stop(signal as i32),
+                WaitStatus::Stopped(_, signal) => self.stop(signal as i32, Whom::Us),
                 WaitStatus::StillAlive => return Ok(None),
                 status => match Ending::of(status) {
                     None => {}
@@ -93,20 +182,22 @@ impl Waiting {
         }
     }
 
-    fn stop_both(&mut self, signal: i32) {
+    fn stop_both(&mut self, signal: i32, whom: Whom) {
         // From outside, SIGSTOP works on a PID 1 as well.
         self.send(libc::SIGSTOP);
-        self.stop(signal);
+        self.stop(signal, whom);
     }
 
     /// Stops ourselves, so that our caller sees it, and goes on with the child.
-    fn stop(&mut self, signal: i32) {
-        raise_default(signal);
-        self.go_on();
+    fn stop(&mut self, signal: i32, whom: Whom) {
+        raise_default(signal, whom);
+        if !(self.nested && getpid().as_raw() == 1) {
+            self.go_on();
+        }
     }
 
     fn go_on(&mut self) {
-        self.terminal.look();
+        self.terminal.hand_over();
         // A shell continues the whole group: a child that is running has had its SIGCONT.
         if disposition::is_stopped(self.child) != Some(false) {
             self.send(libc::SIGCONT);
