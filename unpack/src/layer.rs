@@ -1,0 +1,143 @@
+//! Applying a layer's entries to the tree, whiteouts included, by the OCI image specification.
+
+use std::io::Read;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::Timespec;
+
+use crate::budget::{Limits, within};
+use crate::frame::{Archive, Entry, Kind, Time};
+use crate::ledger::Change;
+use crate::tree::{Member, Meta, Policy, Special, Tree, shown};
+use crate::writers::Writers;
+
+const WHITEOUT: &[u8] = b".wh.";
+/// What aufs keeps for itself in its branches begins like this.
+const AUFS: &[u8] = b".wh..wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+
+pub struct Layers<'a> {
+    pub tree: Tree,
+    pub writers: Writers,
+    pub policy: &'a Policy,
+    pub limits: &'a Limits,
+    /// Held while the tree changes: whoever takes it stops the extraction between two steps.
+    pub gate: &'a Mutex<()>,
+    /// Whiteouts mean something: the archive is a layer and no plain root filesystem.
+    pub layered: bool,
+    pub entries: u64,
+    pub bytes: u64,
+}
+
+impl Layers<'_> {
+    /// Applies one layer over those before it.
+    pub fn apply<R: Read>(&mut self, archive: &mut Archive<R>) -> Result<()> {
+        while let Some(entry) = archive.next()? {
+            let offset = entry.offset;
+            self.entry(entry, archive).with_context(|| format!("at byte {offset}"))?;
+        }
+        self.writers.flush()?;
+        let _gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        self.tree.end_layer()
+    }
+
+    fn entry<R: Read>(&mut self, entry: Entry, archive: &mut Archive<R>) -> Result<()> {
+        let member = Member::new(&entry.path).with_context(|| shown(&entry.path))?;
+        self.entries += 1;
+        within(self.entries, self.limits.entries, "entries of the image", "--max-entries")?;
+        self.bytes = self.bytes.saturating_add(entry.size);
+        within(self.bytes, self.limits.bytes, "bytes of the image's files", "--max-bytes")?;
+        within(
+            member.depth,
+            self.limits.depth,
+            format_args!("{}: nested directories", shown(&member.path)),
+            "--max-depth",
+        )?;
+        if member.absolute {
+            self.policy.ledger.note(Change::Absolute, &member.path);
+        }
+        let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.layered && self.tree_whiteout(&member.path)? {
+            return Ok(());
+        }
+        let path = member.path;
+        match entry.kind {
+            Kind::File => {
+                let (size, sparse) = (entry.size, entry.sparse.clone());
+                let file = Arc::new(self.tree.file(&path, meta(entry))?);
+                drop(gate);
+                match sparse {
+                    None => self.writers.copy(&file, 0, size, &mut archive.content())?,
+                    Some(segments) => {
+                        rustix::fs::ftruncate(file.file(), size)
+                            .with_context(|| format!("{}: a size of {size}", shown(&path)))?;
+                        for segment in segments {
+                            self.writers.copy(&file, segment.offset, segment.length, &mut archive.content())?;
+                        }
+                    }
+                }
+                self.writers.end(file)
+            }
+            Kind::Directory => self.tree.directory(&path, meta(entry)),
+            Kind::HardLink => {
+                let target = Member::new(&entry.link)
+                    .with_context(|| format!("{}: hard link to {}", shown(&path), shown(&entry.link)))?;
+                self.tree.hard_link(&path, &target.path)
+            }
+            Kind::Symlink => {
+                let target = entry.link.clone();
+                self.tree.special(&path, Special::Symlink(&target), meta(entry))
+            }
+            Kind::Fifo => self.tree.special(&path, Special::Fifo, meta(entry)),
+            Kind::CharDevice => {
+                let (major, minor) = entry.device;
+                self.tree.special(&path, Special::Char(major, minor), meta(entry))
+            }
+            Kind::BlockDevice => {
+                let (major, minor) = entry.device;
+                self.tree.special(&path, Special::Block(major, minor), meta(entry))
+            }
+        }
+    }
+
+    /// Whether the name is a whiteout or something of aufs's, and so no file.
+    fn tree_whiteout(&mut self, path: &[u8]) -> Result<bool> {
+        let mut parts = path.rsplitn(2, |&b| b == b'/');
+        let name = parts.next().unwrap_or_default();
+        let dir = parts.next().unwrap_or_default();
+        if dir.split(|&b| b == b'/').any(|part| part.starts_with(WHITEOUT)) {
+            // Its hard links' own directory; anything else there would be a file that no layer can have.
+            ensure!(dir.split(|&b| b == b'/').any(|part| part.starts_with(AUFS)), "{}: below a whiteout", shown(path));
+            return Ok(true);
+        }
+        if name == OPAQUE {
+            self.tree.opaque(dir)?;
+        } else if !name.starts_with(AUFS) {
+            let Some(hidden) = name.strip_prefix(WHITEOUT) else { return Ok(false) };
+            if matches!(hidden, b"" | b"." | b"..") {
+                bail!("{}: a whiteout of nothing", shown(path));
+            }
+            let hidden = if dir.is_empty() { hidden.to_owned() } else { [dir, b"/", hidden].concat() };
+            self.tree.whiteout(&hidden)?;
+        }
+        Ok(true)
+    }
+}
+
+fn meta(entry: Entry) -> Meta {
+    Meta {
+        mode: entry.mode,
+        uid: entry.uid,
+        gid: entry.gid,
+        mtime: timespec(entry.mtime),
+        atime: entry.atime.map(timespec),
+        xattrs: entry.xattrs,
+        acl_access: entry.acl_access,
+        acl_default: entry.acl_default,
+    }
+}
+
+fn timespec(time: Time) -> Timespec {
+    Timespec { tv_sec: time.seconds, tv_nsec: time.nanoseconds.into() }
+}

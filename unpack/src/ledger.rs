@@ -1,0 +1,93 @@
+//! What the tree lacks or has otherwise than the image asked, for stderr and the receipt.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::{Value, json};
+
+/// How many names of each kind the receipt lists; the count is always whole.
+const LISTED: usize = 64;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// Given to the caller in place of the image's owner.
+    Owner,
+    /// A setuid or setgid bit dropped because its owner was.
+    Setuid,
+    /// A directory's mode widened so that its owner can remove the tree.
+    Mode,
+    /// An extended attribute that this filesystem or user cannot set.
+    Xattr,
+    /// An access control list that could not be set.
+    Acl,
+    /// A device node not made.
+    Device,
+    /// A name that began with a slash, taken from the root.
+    Absolute,
+}
+
+impl Change {
+    fn key(self) -> &'static str {
+        match self {
+            Change::Owner => "owners",
+            Change::Setuid => "setuid",
+            Change::Mode => "modes",
+            Change::Xattr => "xattrs",
+            Change::Acl => "acls",
+            Change::Device => "devices",
+            Change::Absolute => "absolute_names",
+        }
+    }
+
+    fn told(self) -> &'static str {
+        match self {
+            Change::Owner => "owners given to the caller",
+            Change::Setuid => "setuid bits dropped with their owners",
+            Change::Mode => "directory modes widened for their owner",
+            Change::Xattr => "extended attributes not set",
+            Change::Acl => "access control lists not set",
+            Change::Device => "devices not made",
+            Change::Absolute => "absolute names taken from the root",
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    number: u64,
+    names: Vec<String>,
+}
+
+#[derive(Debug, Default)]
+pub struct Ledger(Mutex<BTreeMap<Change, Count>>);
+
+impl Ledger {
+    pub fn note(&self, change: Change, path: &[u8]) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(change).or_default();
+        count.number += 1;
+        if count.names.len() < LISTED {
+            count.names.push(String::from_utf8_lossy(path).into_owned());
+        }
+    }
+
+    pub fn number(&self, change: Change) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&change).map_or(0, |count| count.number)
+    }
+
+    /// One line for people, where anything differs.
+    pub fn told(&self) -> Option<String> {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts: Vec<_> =
+            counts.iter().map(|(change, count)| format!("{} {}", count.number, change.told())).collect();
+        (!parts.is_empty()).then(|| parts.join(", "))
+    }
+
+    pub fn receipt(&self) -> Value {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = |(change, count): (&Change, &Count)| {
+            (change.key().to_owned(), json!({ "number": count.number, "first": count.names }))
+        };
+        counts.iter().map(entry).collect::<serde_json::Map<_, _>>().into()
+    }
+}

@@ -1,0 +1,369 @@
+//! The new root while it is made. This is the only module that touches it: every parent is resolved by
+//! the kernel inside it, every last name is made exclusively and never followed.
+
+mod acl;
+mod dirs;
+mod meta;
+mod owner;
+mod path;
+pub mod remove;
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use anyhow::{Context, Result, bail};
+use chain::WithHint;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::ledger::Change;
+use dirs::{Dir, Dirs};
+use meta::Final;
+pub use meta::{Meta, Policy};
+pub use owner::{Owners, capable};
+pub use path::{Member, shown};
+use path::{join, split};
+
+/// More bytes of names than this are not kept for hard links whose target has not come yet.
+const FORWARD: usize = 64 << 20;
+
+pub struct Tree {
+    policy: Arc<Policy>,
+    dirs: Dirs,
+    epoch: i64,
+    forward: Vec<(Vec<u8>, Vec<u8>)>,
+    forward_bytes: usize,
+    /// What the layer under way has made, by directory and name; None in the lowest.
+    made: Option<Made>,
+}
+
+/// Whiteouts hide only what lower layers made.
+#[derive(Default)]
+struct Made {
+    hasher: RandomState,
+    names: HashSet<u64>,
+    /// Directories that something was made in, and those above them.
+    dirs: HashSet<u64>,
+}
+
+impl Made {
+    fn key(&self, dir: &Dir, name: &[u8]) -> u64 {
+        self.hasher.hash_one((dir.inode(), name))
+    }
+}
+
+/// A regular file that is there already, empty; its content and everything else follow.
+pub struct NewFile {
+    file: File,
+    last: Final,
+    mode: u32,
+    path: Vec<u8>,
+    policy: Arc<Policy>,
+}
+
+impl NewFile {
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// The content is whole.
+    pub fn finish(self) -> Result<()> {
+        self.policy.set_by_fd(self.file.as_fd(), &self.last, self.mode, &self.path)
+    }
+}
+
+/// Entries that are neither directory nor regular file.
+pub enum Special<'a> {
+    Symlink(&'a [u8]),
+    Fifo,
+    Char(u32, u32),
+    Block(u32, u32),
+}
+
+impl Tree {
+    /// `root` is empty and of mode 0700.
+    pub fn new(root: OwnedFd, policy: Arc<Policy>, epoch: i64) -> Result<Tree> {
+        dirs::containment(root.as_fd())?;
+        let last = implied(&policy, epoch)?;
+        let dirs = Dirs::new(root, last)?;
+        Ok(Tree { policy, dirs, epoch, forward: Vec::new(), forward_bytes: 0, made: None })
+    }
+
+    /// Everything of a layer has come. Another may follow.
+    pub fn end_layer(&mut self) -> Result<()> {
+        for (path, target) in std::mem::take(&mut self.forward) {
+            if !self.link_now(&path, &target)? {
+                bail!("{}: hard link to {}, which the image does not have", shown(&path), shown(&target));
+            }
+        }
+        self.forward_bytes = 0;
+        self.made = Some(Made::default());
+        Ok(())
+    }
+
+    /// Every directory gets its last mode, owner and times.
+    pub fn close(mut self) -> Result<()> {
+        self.dirs.close(&self.policy)
+    }
+
+    pub fn directory(&mut self, path: &[u8], meta: Meta) -> Result<()> {
+        let last = self.policy.decide(meta, path, true)?;
+        let Some((parent, name)) = split(path) else {
+            self.make(b"")?.becomes(last);
+            return Ok(());
+        };
+        loop {
+            let dir = self.make(parent)?;
+            self.mark(&dir, name);
+            match rustix::fs::mkdirat(dir.fd(), name, Mode::RWXU) {
+                Ok(()) => {
+                    self.dirs.made(&dir, name, path, last)?;
+                    return Ok(());
+                }
+                Err(Errno::EXIST) => match self.dirs.open_at(&dir, name, path)? {
+                    Some(there) => {
+                        there.becomes(last);
+                        return Ok(());
+                    }
+                    None => self.make_way(path)?,
+                },
+                Err(error) => return Err(error).with_context(|| format!("{}: make the directory", shown(path))),
+            }
+        }
+    }
+
+    pub fn file(&mut self, path: &[u8], meta: Meta) -> Result<NewFile> {
+        let Some((parent, name)) = split(path) else { return Err(root_is_no_directory()) };
+        let last = self.policy.decide(meta, path, false)?;
+        if last.mode & 0o6000 != 0 || last.xattrs.iter().any(|(name, _)| name == b"security.capability") {
+            self.policy.setuid.fetch_add(1, Ordering::Relaxed);
+        }
+        let mode = last.mode & 0o777;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        loop {
+            let dir = self.make(parent)?;
+            self.mark(&dir, name);
+            match rustix::fs::openat(dir.fd(), name, flags, Mode::from_raw_mode(mode)) {
+                Ok(fd) => {
+                    dir.touch();
+                    let policy = self.policy.clone();
+                    return Ok(NewFile { file: fd.into(), last, mode, path: path.to_owned(), policy });
+                }
+                Err(Errno::EXIST) => self.make_way(path)?,
+                Err(error) => return Err(error).with_context(|| format!("{}: make the file", shown(path))),
+            }
+        }
+    }
+
+    pub fn special(&mut self, path: &[u8], what: Special, meta: Meta) -> Result<()> {
+        let Some((parent, name)) = split(path) else { return Err(root_is_no_directory()) };
+        if let Special::Char(major, minor) | Special::Block(major, minor) = what {
+            let safe = matches!(what, Special::Char(..)) && is_safe(major, minor);
+            if !safe && !self.policy.devices {
+                return self.without_device(path);
+            }
+        }
+        let last = self.policy.decide(meta, path, false)?;
+        let mode = Mode::from_raw_mode(last.mode);
+        loop {
+            let dir = self.make(parent)?;
+            self.mark(&dir, name);
+            let made = match what {
+                Special::Symlink(target) => rustix::fs::symlinkat(target, dir.fd(), name),
+                Special::Fifo => rustix::fs::mknodat(dir.fd(), name, FileType::Fifo, mode, 0),
+                Special::Char(major, minor) => {
+                    let device = rustix::fs::makedev(major, minor);
+                    rustix::fs::mknodat(dir.fd(), name, FileType::CharacterDevice, mode, device)
+                }
+                Special::Block(major, minor) => {
+                    let device = rustix::fs::makedev(major, minor);
+                    rustix::fs::mknodat(dir.fd(), name, FileType::BlockDevice, mode, device)
+                }
+            };
+            match made {
+                Ok(()) => {
+                    dir.touch();
+                    let symlink = matches!(what, Special::Symlink(_));
+                    return self.policy.set_by_name(dir.fd(), name, &last, symlink, path);
+                }
+                Err(Errno::EXIST) => self.make_way(path)?,
+                Err(Errno::PERM) if matches!(what, Special::Char(..) | Special::Block(..)) => {
+                    self.policy.ledger.note(Change::Device, path);
+                    return Ok(());
+                }
+                Err(error) => return Err(error).with_context(|| format!("{}: make it", shown(path))),
+            }
+        }
+    }
+
+    /// A device that is not made still hides what lower layers and earlier entries had there.
+    fn without_device(&mut self, path: &[u8]) -> Result<()> {
+        self.policy.ledger.note(Change::Device, path);
+        if let Some((parent, name)) = split(path)
+            && let Some(dir) = self.dirs.find(parent, &self.policy)?
+            && dirs::kind(&dir, name).is_ok()
+        {
+            self.make_way(path)?;
+        }
+        Ok(())
+    }
+
+    /// A hard link; one whose target has not come yet waits for the end of the layer.
+    pub fn hard_link(&mut self, path: &[u8], target: &[u8]) -> Result<()> {
+        if !self.link_now(path, target)? {
+            self.forward_bytes += path.len() + target.len();
+            if self.forward_bytes > FORWARD {
+                bail!("{}: too many hard links to files that come later", shown(path));
+            }
+            self.forward.push((path.to_owned(), target.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn link_now(&mut self, path: &[u8], target: &[u8]) -> Result<bool> {
+        let (Some((parent, name)), Some((target_parent, target_name))) = (split(path), split(target)) else {
+            bail!("{}: hard link to {}", shown(path), shown(target));
+        };
+        loop {
+            let Some(source) = self.dirs.find(target_parent, &self.policy)? else { return Ok(false) };
+            let kind = match dirs::kind(&source, target_name) {
+                Ok(kind) => kind,
+                Err(Errno::NOENT) => return Ok(false),
+                Err(error) => return Err(error).with_context(|| shown(target)),
+            };
+            if kind == FileType::Directory {
+                bail!("{}: hard link to the directory {}", shown(path), shown(target));
+            }
+            let dir = self.make(parent)?;
+            self.mark(&dir, name);
+            if (dir.inode(), name) == (source.inode(), target_name) {
+                return Ok(true);
+            }
+            match rustix::fs::linkat(source.fd(), target_name, dir.fd(), name, AtFlags::empty()) {
+                Ok(()) => {
+                    dir.touch();
+                    return Ok(true);
+                }
+                Err(Errno::EXIST) => self.make_way(path)?,
+                Err(error) => {
+                    return Err(error).with_context(|| format!("{}: hard link to {}", shown(path), shown(target)));
+                }
+            }
+        }
+    }
+
+    /// `.wh.NAME`: lower layers' `path` is not there.
+    pub fn whiteout(&mut self, path: &[u8]) -> Result<()> {
+        let Some((parent, name)) = split(path) else { bail!("a whiteout of the root directory") };
+        let Some(dir) = self.dirs.find(parent, &self.policy)? else { return Ok(()) };
+        let made = self.made.as_ref().is_none_or(|made| made.names.contains(&made.key(&dir, name)));
+        match dirs::kind(&dir, name) {
+            Ok(FileType::Directory) => {
+                let Some(below) = self.dirs.open_at(&dir, name, path)? else { return Ok(()) };
+                let live = self.made.as_ref().is_none_or(|made| made.dirs.contains(&below.inode()));
+                if made || live {
+                    if !made {
+                        below.becomes(implied(&self.policy, self.epoch)?);
+                    }
+                    drop((dir, below));
+                    self.opaque(path)
+                } else {
+                    self.make_way(path)
+                }
+            }
+            Ok(_) if !made => self.make_way(path),
+            _ => Ok(()),
+        }
+    }
+
+    /// `.wh..wh..opq`: nothing of lower layers is in `path`.
+    pub fn opaque(&mut self, path: &[u8]) -> Result<()> {
+        let mut below = vec![path.to_owned()];
+        while let Some(path) = below.pop() {
+            let Some(dir) = self.dirs.find(&path, &self.policy)? else { continue };
+            for name in remove::names(dir.fd()).with_context(|| shown(&path))? {
+                let Some(made) = &self.made else { return Ok(()) };
+                let child = join(&path, &name);
+                let kind = dirs::kind(&dir, &name).with_context(|| shown(&child))?;
+                let known = made.names.contains(&made.key(&dir, &name));
+                let live = kind == FileType::Directory
+                    && rustix::fs::statat(dir.fd(), &name[..], AtFlags::SYMLINK_NOFOLLOW)
+                        .is_ok_and(|stat| made.dirs.contains(&stat.st_ino));
+                if kind == FileType::Directory && (known || live) {
+                    below.push(child);
+                } else if !known {
+                    dir.touch();
+                    remove::remove(dir.fd(), &name).with_context(|| format!("{}: remove it", shown(&child)))?;
+                }
+            }
+        }
+        // Cached directories may be among those removed.
+        self.dirs.close(&self.policy)
+    }
+
+    /// Removes what is where an entry has to go.
+    fn make_way(&mut self, path: &[u8]) -> Result<()> {
+        let Some((parent, name)) = split(path) else { return Err(root_is_no_directory()) };
+        let mut dir = self.make(parent)?;
+        // Open directories may lie below it or have been reached through it.
+        if !matches!(dirs::kind(&dir, name), Ok(FileType::RegularFile)) {
+            self.dirs.close(&self.policy)?;
+            dir = self.make(parent)?;
+        }
+        dir.touch();
+        match remove::remove(dir.fd(), name) {
+            Err(Errno::BUSY) => Err(Errno::BUSY)
+                .with_context(|| format!("{}: remove what is there", shown(path)))
+                .hint("something is mounted on it"),
+            result => result.with_context(|| format!("{}: remove what is there", shown(path))),
+        }
+    }
+
+    fn make(&mut self, path: &[u8]) -> Result<Rc<Dir>> {
+        let (policy, epoch) = (&self.policy, self.epoch);
+        let dir = self.dirs.make(path, policy, &|_| implied(policy, epoch))?;
+        let Some(made) = &mut self.made else { return Ok(dir) };
+        if !made.dirs.insert(dir.inode()) {
+            return Ok(dir);
+        }
+        let mut at = path;
+        while let Some((parent, _)) = split(at) {
+            at = parent;
+            match self.dirs.find(at, &self.policy)? {
+                Some(above) if made.dirs.insert(above.inode()) => {}
+                _ => break,
+            }
+        }
+        // Looking may have closed it.
+        self.make(path)
+    }
+
+    fn mark(&mut self, dir: &Dir, name: &[u8]) {
+        if let Some(made) = &mut self.made {
+            let key = made.key(dir, name);
+            made.names.insert(key);
+        }
+    }
+}
+
+fn implied(policy: &Policy, epoch: i64) -> Result<Final> {
+    policy.decide_implied(Meta::implied(epoch))
+}
+
+fn root_is_no_directory() -> anyhow::Error {
+    anyhow::anyhow!("the archive's entry for the root is no directory")
+}
+
+/// Devices that every container has and that give no access to anything.
+fn is_safe(major: u32, minor: u32) -> bool {
+    matches!((major, minor), (1, 3 | 5 | 7 | 8 | 9) | (5, 0..=2))
+}

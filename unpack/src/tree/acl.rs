@@ -1,0 +1,111 @@
+//! POSIX access control lists: from the text of archives (acl(5)) to the attribute that the kernel
+//! takes (linux/posix_acl_xattr.h).
+
+const VERSION: u32 = 2;
+const NO_ID: u32 = u32::MAX;
+
+const USER_OBJ: u16 = 0x01;
+const USER: u16 = 0x02;
+const GROUP_OBJ: u16 = 0x04;
+const GROUP: u16 = 0x08;
+const MASK: u16 = 0x10;
+const OTHER: u16 = 0x20;
+
+/// The attribute's value, or None for a text that is no ACL or names a user nobody knows.
+pub fn binary(text: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(text).ok()?;
+    let mut entries = Vec::new();
+    for entry in text.split([',', '\n']) {
+        let entry = entry.split('#').next().unwrap_or_default().trim();
+        if !entry.is_empty() {
+            entries.push(parse(entry)?);
+        }
+    }
+    let has = |entries: &[(u16, u32, u16)], tag| entries.iter().any(|entry| entry.0 == tag);
+    if !has(&entries, MASK) && (has(&entries, USER) || has(&entries, GROUP)) {
+        let class = |entry: &&(u16, u32, u16)| matches!(entry.0, USER | GROUP_OBJ | GROUP);
+        let union = entries.iter().filter(class).fold(0, |mask, entry| mask | entry.2);
+        entries.push((MASK, NO_ID, union));
+    }
+    entries.sort_unstable();
+    entries.dedup_by_key(|entry| (entry.0, entry.1));
+    let mut value = VERSION.to_le_bytes().to_vec();
+    for (tag, id, permissions) in entries {
+        value.extend(tag.to_le_bytes());
+        value.extend(permissions.to_le_bytes());
+        value.extend(id.to_le_bytes());
+    }
+    Some(value)
+}
+
+/// `user:name:rwx`, perhaps with the number behind it as star and libarchive write it.
+fn parse(entry: &str) -> Option<(u16, u32, u16)> {
+    let mut fields = entry.split(':').map(str::trim);
+    let (kind, who) = (fields.next()?, fields.next()?);
+    let permissions = permissions(fields.next()?)?;
+    let number = fields.next().and_then(|text| text.parse().ok());
+    let id = |file| number.or_else(|| who.parse().ok()).or_else(|| look_up(file, who));
+    match (kind, who.is_empty()) {
+        ("user" | "u", true) => Some((USER_OBJ, NO_ID, permissions)),
+        ("user" | "u", false) => Some((USER, id("/etc/passwd")?, permissions)),
+        ("group" | "g", true) => Some((GROUP_OBJ, NO_ID, permissions)),
+        ("group" | "g", false) => Some((GROUP, id("/etc/group")?, permissions)),
+        ("mask" | "m", true) => Some((MASK, NO_ID, permissions)),
+        ("other" | "o", true) => Some((OTHER, NO_ID, permissions)),
+        _ => None,
+    }
+}
+
+fn permissions(text: &str) -> Option<u16> {
+    if let Ok(number) = text.parse::<u16>() {
+        return (number < 8).then_some(number);
+    }
+    text.chars().try_fold(0, |bits, c| match c {
+        'r' => Some(bits | 4),
+        'w' => Some(bits | 2),
+        'x' => Some(bits | 1),
+        '-' => Some(bits),
+        _ => None,
+    })
+}
+
+/// A name that came without its number means what it means here, as GNU tar takes it.
+fn look_up(file: &str, name: &str) -> Option<u32> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.lines().find(|line| line.split(':').next() == Some(name))?;
+    line.split(':').nth(2)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_becomes_what_setfacl_would_store() {
+        let value = binary(b"user::rwx\nuser:1000:rw-\ngroup::r-x\nmask::rwx\nother::r--\n").unwrap();
+        let expected = [
+            &[2, 0, 0, 0][..],
+            &[1, 0, 7, 0, 255, 255, 255, 255],
+            &[2, 0, 6, 0, 232, 3, 0, 0],
+            &[4, 0, 5, 0, 255, 255, 255, 255],
+            &[16, 0, 7, 0, 255, 255, 255, 255],
+            &[32, 0, 4, 0, 255, 255, 255, 255],
+        ];
+        assert_eq!(value, expected.concat());
+        assert_eq!(binary(b"other::r--,mask::7,group::r-x,user:nobody-here:rw-:1000,user::rwx").unwrap(), value);
+    }
+
+    #[test]
+    fn a_missing_mask_is_the_union_of_the_group_class() {
+        let value = binary(b"u::rw-,g:5:-w-,g::r--,o::---").unwrap();
+        assert!(value.windows(4).any(|entry| entry == [16, 0, 6, 0]));
+    }
+
+    #[test]
+    fn what_is_no_acl_is_none() {
+        for text in ["user", "user::rwz", "mask:x:rwx", "user:no such user:rwx", "user::8", "x::rwx"] {
+            assert!(binary(text.as_bytes()).is_none(), "{text}");
+        }
+        assert!(binary(b"user::rwx\xff").is_none());
+    }
+}

@@ -1,0 +1,357 @@
+//! The directories that are open for writing. While one is, it has mode 0700 and no default ACL, so
+//! that nothing made in it inherits anything; what it should be in the end is remembered and set when
+//! it is closed. So a tree of any size needs the memory of this many directories, and times are right
+//! although content arrives in any order.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use anyhow::{Context, Result};
+use chain::WithHint;
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
+use rustix::io::Errno;
+
+use super::meta::{ACL_DEFAULT, Final, Policy, clear_xattrs};
+use super::path::{join, shown, split};
+
+/// More open directories than this are closed at once, the few still needed opened again.
+const OPEN: usize = 384;
+/// The same for the bytes of their paths, which may be long.
+const PATHS: usize = 4 << 20;
+/// Longer paths (PATH_MAX is 4096) are walked name by name.
+const WALKED: usize = 4000;
+/// As many symbolic links as the kernel follows (path_resolution(7)).
+const LINKS: u32 = 40;
+
+const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
+const INSIDE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
+const ONE_NAME: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+
+pub struct Dir {
+    fd: OwnedFd,
+    inode: u64,
+    path: Vec<u8>,
+    last: RefCell<Last>,
+    /// Something was made or removed in it, so its times are wrong.
+    touched: Cell<bool>,
+}
+
+/// What a directory is made into when it is closed.
+enum Last {
+    /// As it was found: times, mode and default ACL, the latter two where they had to be changed meanwhile.
+    AsFound { times: Timestamps, mode: Option<u32>, acl: Option<Vec<u8>> },
+    /// As an entry has it.
+    Entry { last: Final, fresh: bool },
+}
+
+impl Dir {
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    pub fn inode(&self) -> u64 {
+        self.inode
+    }
+
+    pub fn touch(&self) {
+        self.touched.set(true);
+    }
+
+    /// An entry for a directory that is open already stands for all that it was.
+    pub fn becomes(&self, last: Final) {
+        let fresh = matches!(*self.last.borrow(), Last::Entry { fresh: true, .. });
+        *self.last.borrow_mut() = Last::Entry { last, fresh };
+    }
+
+    fn close(&self, policy: &Policy) -> Result<()> {
+        match &*self.last.borrow() {
+            Last::AsFound { times, mode, acl } => {
+                let what = || format!("{}: put its times and mode back", shown(&self.path));
+                if let Some(mode) = mode {
+                    rustix::fs::fchmod(self.fd(), Mode::from_raw_mode(*mode)).with_context(what)?;
+                }
+                if let Some(acl) = acl {
+                    rustix::fs::fsetxattr(self.fd(), ACL_DEFAULT, acl, rustix::fs::XattrFlags::empty())
+                        .with_context(what)?;
+                }
+                if self.touched.get() {
+                    rustix::fs::futimens(self.fd(), times).with_context(what)?;
+                }
+                Ok(())
+            }
+            Last::Entry { last, fresh } => {
+                if !fresh {
+                    clear_xattrs(self.fd()).with_context(|| shown(&self.path))?;
+                }
+                policy.set_by_fd(self.fd(), last, 0o700, &self.path)
+            }
+        }
+    }
+}
+
+pub struct Dirs {
+    root: OwnedFd,
+    by_path: HashMap<Vec<u8>, Rc<Dir>>,
+    by_inode: HashMap<u64, Rc<Dir>>,
+    paths: usize,
+}
+
+impl Dirs {
+    /// `root` is new, empty and of mode 0700; it ends as `last` unless an entry says otherwise.
+    pub fn new(root: OwnedFd, last: Final) -> Result<Dirs> {
+        let mut dirs = Dirs { root, by_path: HashMap::new(), by_inode: HashMap::new(), paths: 0 };
+        let fd = rustix::fs::openat(&dirs.root, c".", DIRECTORY, Mode::empty())?;
+        dirs.keep(b"", fd, Some(last))?;
+        Ok(dirs)
+    }
+
+    /// Closes every directory: each is then what it should be, unless it is opened again. Also how
+    /// the cache forgets directories that are replaced or reached through links that are.
+    pub fn close(&mut self, policy: &Policy) -> Result<()> {
+        self.by_path.clear();
+        self.paths = 0;
+        self.by_inode.drain().try_for_each(|(_, dir)| dir.close(policy))
+    }
+
+    /// The directory at `path`, as the kernel resolves it inside the root, if it is there.
+    pub fn find(&mut self, path: &[u8], policy: &Policy) -> Result<Option<Rc<Dir>>> {
+        if let Some(dir) = self.by_path.get(path) {
+            return Ok(Some(dir.clone()));
+        }
+        self.make_room(policy)?;
+        if path.len() < WALKED {
+            return match self.resolve(path) {
+                Ok(fd) => self.keep(path, fd, None).map(Some),
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+                Err(error) => Err(error).with_context(|| shown(path)),
+            };
+        }
+        let (mut dir, mut done) = self.nearest(path)?;
+        while done < path.len() {
+            let here = end(path, done);
+            match step(dir.fd(), next_name(path, done)) {
+                Ok(fd) if self.full() => {
+                    drop(dir);
+                    self.close(policy)?;
+                    dir = self.keep(&path[..here], fd, None)?;
+                }
+                Ok(fd) => dir = self.keep(&path[..here], fd, None)?,
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+                Err(error) => return Err(error).with_context(|| shown(path)),
+            }
+            done = here;
+        }
+        Ok(Some(dir))
+    }
+
+    /// The directory at `path`, made with its parents as `implied` where it is not there.
+    pub fn make(&mut self, path: &[u8], policy: &Policy, implied: &dyn Fn(&[u8]) -> Result<Final>) -> Result<Rc<Dir>> {
+        self.make_through(path, policy, implied, LINKS)
+    }
+
+    fn make_through(
+        &mut self,
+        path: &[u8],
+        policy: &Policy,
+        implied: &dyn Fn(&[u8]) -> Result<Final>,
+        links: u32,
+    ) -> Result<Rc<Dir>> {
+        if let Some(dir) = self.by_path.get(path) {
+            return Ok(dir.clone());
+        }
+        self.make_room(policy)?;
+        let (mut dir, mut done) = self.nearest(path)?;
+        while done < path.len() {
+            if self.full() {
+                // One name deeper than there are descriptors: only the last directory stays open.
+                let fd = rustix::fs::openat(dir.fd(), c".", DIRECTORY, Mode::empty()).with_context(|| shown(path))?;
+                drop(dir);
+                self.close(policy)?;
+                dir = self.keep(&path[..done], fd, None)?;
+            }
+            let (name, here) = (next_name(path, done), &path[..end(path, done)]);
+            let child = match step(dir.fd(), name) {
+                Err(Errno::NOENT) => self.create(&dir, name, here, implied(here)?)?,
+                Ok(fd) => self.keep(here, fd, None)?,
+                Err(Errno::LOOP | Errno::NOTDIR) if here.len() < WALKED => match self.resolve(here) {
+                    Ok(fd) => self.keep(here, fd, None)?,
+                    Err(Errno::NOENT) if links > 0 => {
+                        let target = rustix::fs::readlinkat(dir.fd(), name, Vec::new())
+                            .with_context(|| shown(here))?
+                            .into_bytes();
+                        let target = beside(split(here).map_or(&b""[..], |(parent, _)| parent), &target);
+                        self.make_through(&target, policy, implied, links - 1)?;
+                        let fd = self.resolve(here).with_context(|| shown(here))?;
+                        self.keep(here, fd, None)?
+                    }
+                    Err(error) => return Err(error).with_context(|| shown(here)),
+                },
+                Err(Errno::LOOP) => {
+                    return Err(Errno::LOOP).with_context(|| format!("{}: a link beyond PATH_MAX", shown(here)));
+                }
+                Err(error) => return Err(error).with_context(|| shown(here)),
+            };
+            (dir, done) = (child, here.len());
+        }
+        Ok(dir)
+    }
+
+    /// Makes one directory that is known not to be there.
+    fn create(&mut self, parent: &Dir, name: &[u8], path: &[u8], last: Final) -> Result<Rc<Dir>> {
+        rustix::fs::mkdirat(parent.fd(), name, Mode::RWXU)
+            .with_context(|| format!("{}: make the directory", shown(path)))?;
+        self.made(parent, name, path, last)
+    }
+
+    /// Opens a directory that was just made.
+    pub fn made(&mut self, parent: &Dir, name: &[u8], path: &[u8], last: Final) -> Result<Rc<Dir>> {
+        parent.touch();
+        let fd = rustix::fs::openat(parent.fd(), name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+            .with_context(|| shown(path))?;
+        self.keep(path, fd, Some(last))
+    }
+
+    /// A directory that is there already, not through a link.
+    pub fn open_at(&mut self, parent: &Dir, name: &[u8], path: &[u8]) -> Result<Option<Rc<Dir>>> {
+        match rustix::fs::openat(parent.fd(), name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+            Ok(fd) => self.keep(path, fd, None).map(Some),
+            Err(Errno::NOTDIR | Errno::LOOP | Errno::NOENT) => Ok(None),
+            Err(error) => Err(error).with_context(|| shown(path)),
+        }
+    }
+
+    /// The longest open ancestor, or one that a single call opens, and how much of `path` it is.
+    fn nearest(&mut self, path: &[u8]) -> Result<(Rc<Dir>, usize)> {
+        let mut known = path;
+        loop {
+            if let Some(dir) = self.by_path.get(known) {
+                return Ok((dir.clone(), known.len()));
+            }
+            if known.is_empty() {
+                let fd = rustix::fs::openat(&self.root, c".", DIRECTORY, Mode::empty())?;
+                return Ok((self.keep(b"", fd, None)?, 0));
+            }
+            if known.len() < WALKED
+                && let Ok(fd) = self.resolve(known)
+            {
+                return Ok((self.keep(known, fd, None)?, known.len()));
+            }
+            known = split(known).map_or(&b""[..], |(parent, _)| parent);
+        }
+    }
+
+    /// openat2(2), Linux 5.6: the kernel keeps `..`, absolute links and `/proc` links inside the root.
+    fn resolve(&self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+        let path = if path.is_empty() { b"." } else { path };
+        open(self.root.as_fd(), path, INSIDE)
+    }
+
+    /// Takes a directory into the cache; one that is known by another path stays one.
+    fn keep(&mut self, path: &[u8], fd: OwnedFd, new: Option<Final>) -> Result<Rc<Dir>> {
+        let stat = rustix::fs::fstat(&fd).with_context(|| shown(path))?;
+        let dir = match (self.by_inode.get(&stat.st_ino), new) {
+            (Some(dir), _) => dir.clone(),
+            (None, Some(last)) => {
+                let last = RefCell::new(Last::Entry { last, fresh: true });
+                Rc::new(Dir { fd, inode: stat.st_ino, path: path.to_owned(), last, touched: Cell::new(false) })
+            }
+            (None, None) => {
+                let last = RefCell::new(found(&fd, &stat).with_context(|| shown(path))?);
+                Rc::new(Dir { fd, inode: stat.st_ino, path: path.to_owned(), last, touched: Cell::new(false) })
+            }
+        };
+        self.by_inode.insert(stat.st_ino, dir.clone());
+        self.paths += path.len();
+        self.by_path.insert(path.to_owned(), dir.clone());
+        Ok(dir)
+    }
+
+    fn full(&self) -> bool {
+        self.by_inode.len() > OPEN || self.by_path.len() > 4 * OPEN || self.paths > PATHS
+    }
+
+    fn make_room(&mut self, policy: &Policy) -> Result<()> {
+        if self.full() { self.close(policy) } else { Ok(()) }
+    }
+}
+
+/// Looks at a directory that an earlier entry or layer finished, and opens it for writing.
+fn found(fd: &OwnedFd, stat: &rustix::fs::Stat) -> rustix::io::Result<Last> {
+    let time = |seconds, nanoseconds: u64| Timespec { tv_sec: seconds, tv_nsec: nanoseconds as _ };
+    let times = Timestamps {
+        last_access: time(stat.st_atime, stat.st_atime_nsec),
+        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
+    };
+    let acl = match rustix::fs::fgetxattr_query(fd, ACL_DEFAULT) {
+        Ok(length) => {
+            let mut value = vec![0; length];
+            rustix::fs::fgetxattr(fd, ACL_DEFAULT, &mut value[..])?;
+            rustix::fs::fremovexattr(fd, ACL_DEFAULT)?;
+            Some(value)
+        }
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => None,
+        Err(error) => return Err(error),
+    };
+    let mut mode = None;
+    if stat.st_mode & 0o2000 != 0 {
+        mode = Some(stat.st_mode & 0o7777);
+        rustix::fs::fchmod(fd, Mode::RWXU)?;
+    }
+    Ok(Last::AsFound { times, mode, acl })
+}
+
+/// One name, not through a link.
+fn step(dir: BorrowedFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+    open(dir, name, ONE_NAME)
+}
+
+fn open(dir: BorrowedFd, path: &[u8], resolve: ResolveFlags) -> rustix::io::Result<OwnedFd> {
+    loop {
+        match rustix::fs::openat2(dir, path, DIRECTORY, Mode::empty(), resolve) {
+            // Any rename or mount on the machine meanwhile can make the kernel unsure: openat2(2).
+            Err(Errno::AGAIN | Errno::INTR) => continue,
+            result => return result,
+        }
+    }
+}
+
+/// Where the name that starts after `done` ends.
+fn end(path: &[u8], done: usize) -> usize {
+    let start = if done == 0 { 0 } else { done + 1 };
+    path[start..].iter().position(|&b| b == b'/').map_or(path.len(), |length| start + length)
+}
+
+fn next_name(path: &[u8], done: usize) -> &[u8] {
+    &path[if done == 0 { 0 } else { done + 1 }..end(path, done)]
+}
+
+/// A link's target as a path from the root, by its text: only to know what to make; where it then
+/// leads the kernel says.
+fn beside(dir: &[u8], target: &[u8]) -> Vec<u8> {
+    let mut path = if target.starts_with(b"/") { Vec::new() } else { dir.to_owned() };
+    for part in target.split(|&b| b == b'/') {
+        path = match part {
+            b"" | b"." => path,
+            b".." => split(&path).map_or(Vec::new(), |(parent, _)| parent.to_owned()),
+            part => join(&path, part),
+        };
+    }
+    path
+}
+
+/// What a name is, not through a link.
+pub fn kind(dir: &Dir, name: &[u8]) -> rustix::io::Result<rustix::fs::FileType> {
+    rustix::fs::statat(dir.fd(), name, AtFlags::SYMLINK_NOFOLLOW)
+        .map(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode))
+}
+
+/// A kernel without openat2 cannot contain an archive.
+pub fn containment(root: BorrowedFd) -> Result<()> {
+    match open(root, b".", INSIDE) {
+        Err(Errno::NOSYS) => Err(Errno::NOSYS).context("openat2").hint("Linux 5.6 or newer is needed"),
+        result => result.map(drop).context("openat2"),
+    }
+}

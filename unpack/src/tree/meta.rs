@@ -1,0 +1,204 @@
+//! What an entry says about a file beyond its content, and how it is set: owner first, since that
+//! clears setuid bits and capabilities, then mode, ACLs, attributes, and times last.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::atomic::AtomicU64;
+
+use anyhow::{Context, Result};
+use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use super::owner::{Owned, Owners};
+use super::{acl, shown};
+use crate::args::Owner;
+use crate::ledger::{Change, Ledger};
+
+const ACL_ACCESS: &str = "system.posix_acl_access";
+/// xattr(7): as long as a list of names can be.
+const XATTR_LIST_MAX: usize = 65536;
+pub const ACL_DEFAULT: &str = "system.posix_acl_default";
+
+/// As an archive stores it.
+#[derive(Clone, Debug)]
+pub struct Meta {
+    pub mode: u32,
+    pub uid: u64,
+    pub gid: u64,
+    pub mtime: Timespec,
+    pub atime: Option<Timespec>,
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Text, as in acl(5).
+    pub acl_access: Option<Vec<u8>>,
+    pub acl_default: Option<Vec<u8>>,
+}
+
+impl Meta {
+    /// A directory that the image has files in but no entry for.
+    pub fn implied(epoch: i64) -> Meta {
+        let mtime = Timespec { tv_sec: epoch, tv_nsec: 0 };
+        Meta {
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            mtime,
+            atime: None,
+            xattrs: Vec::new(),
+            acl_access: None,
+            acl_default: None,
+        }
+    }
+}
+
+/// As it is going to be set.
+#[derive(Debug)]
+pub struct Final {
+    pub owned: Owned,
+    pub mode: u32,
+    pub times: Timestamps,
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// What may be set, and where what could not be is noted.
+#[derive(Debug)]
+pub struct Policy {
+    pub owners: Owners,
+    pub ledger: Ledger,
+    /// Make every device node.
+    pub devices: bool,
+    /// Modes do not bind this process (CAP_DAC_OVERRIDE).
+    pub privileged: bool,
+    /// How many files were made that run as their owner or with capabilities.
+    pub setuid: AtomicU64,
+}
+
+impl Policy {
+    pub fn decide(&self, meta: Meta, path: &[u8], directory: bool) -> Result<Final> {
+        let owned = self.owners.of(meta.uid, meta.gid, path, &self.ledger)?;
+        let mut mode = meta.mode & 0o7777;
+        // A setuid bit speaks of the owner that it was stored with: for another it is a gift.
+        let strip = match (directory, owned.kept_uid, owned.kept_gid) {
+            (true, ..) | (_, true, true) => 0,
+            (_, true, false) => 0o2000,
+            (_, false, true) => 0o4000,
+            (_, false, false) => 0o6000,
+        };
+        if mode & strip != 0 {
+            self.ledger.note(Change::Setuid, path);
+            mode &= !strip;
+        }
+        if directory && !self.privileged && mode & 0o700 != 0o700 {
+            self.ledger.note(Change::Mode, path);
+            mode |= 0o700;
+        }
+        let mut xattrs = meta.xattrs;
+        for (name, text) in [(ACL_ACCESS, meta.acl_access), (ACL_DEFAULT, meta.acl_default)] {
+            let Some(text) = text.filter(|text| !text.is_empty()) else { continue };
+            match acl::binary(&text) {
+                Some(value) => xattrs.push((name.into(), value)),
+                None => self.ledger.note(Change::Acl, path),
+            }
+        }
+        let times = Timestamps { last_access: meta.atime.unwrap_or(meta.mtime), last_modification: meta.mtime };
+        Ok(Final { owned, mode, times, xattrs })
+    }
+
+    /// For a directory that no entry speaks of: root's where that can be, and no change to note.
+    pub fn decide_implied(&self, meta: Meta) -> Result<Final> {
+        let uid = if self.owners.how == Owner::Squash { self.owners.uid } else { 0 };
+        let gid = if self.owners.how == Owner::Squash { self.owners.gid } else { 0 };
+        let owned = Owned { uid, gid, kept_uid: true, kept_gid: true };
+        let times = Timestamps { last_access: meta.mtime, last_modification: meta.mtime };
+        Ok(Final { owned, mode: meta.mode, times, xattrs: meta.xattrs })
+    }
+
+    /// Everything for a regular file or a directory. `mode` is what it was made with.
+    pub fn set_by_fd(&self, fd: BorrowedFd, last: &Final, mode: u32, path: &[u8]) -> Result<()> {
+        if !self.owners.is_caller(last.owned) {
+            let (uid, gid) = (Uid::from_raw(last.owned.uid), Gid::from_raw(last.owned.gid));
+            self.chowned(rustix::fs::fchown(fd, Some(uid), Some(gid)), path)?;
+        }
+        if mode != last.mode || (last.mode & 0o6000 != 0 && !self.owners.is_caller(last.owned)) {
+            rustix::fs::fchmod(fd, Mode::from_raw_mode(last.mode))
+                .with_context(|| format!("{}: set its mode", shown(path)))?;
+        }
+        for (name, value) in &last.xattrs {
+            self.attributed(rustix::fs::fsetxattr(fd, name.as_slice(), value, XattrFlags::empty()), name, path)?;
+        }
+        rustix::fs::futimens(fd, &last.times).with_context(|| format!("{}: set its times", shown(path)))
+    }
+
+    /// Everything for what has no descriptor to write through: a link, device or fifo just made.
+    pub fn set_by_name(&self, dir: BorrowedFd, name: &[u8], last: &Final, symlink: bool, path: &[u8]) -> Result<()> {
+        let caller = self.owners.is_caller(last.owned);
+        if !caller {
+            let (uid, gid) = (Uid::from_raw(last.owned.uid), Gid::from_raw(last.owned.gid));
+            self.chowned(rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW), path)?;
+        }
+        // Through the directory's own descriptor: the last component is never followed.
+        let by_proc = || [format!("/proc/self/fd/{}/", dir.as_raw_fd()).as_bytes(), name].concat();
+        if !symlink && !caller && last.mode & 0o6000 != 0 {
+            let node = rustix::fs::openat(
+                dir,
+                name,
+                rustix::fs::OFlags::PATH | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC,
+                Mode::empty(),
+            )
+            .with_context(|| shown(path))?;
+            rustix::fs::chmod(format!("/proc/self/fd/{}", node.as_fd().as_raw_fd()), Mode::from_raw_mode(last.mode))
+                .with_context(|| format!("{}: set its mode", shown(path)))?;
+        }
+        for (attribute, value) in &last.xattrs {
+            let result = rustix::fs::lsetxattr(by_proc(), attribute.as_slice(), value, XattrFlags::empty());
+            self.attributed(result, attribute, path)?;
+        }
+        rustix::fs::utimensat(dir, name, &last.times, AtFlags::SYMLINK_NOFOLLOW)
+            .with_context(|| format!("{}: set its times", shown(path)))
+    }
+
+    fn chowned(&self, result: rustix::io::Result<()>, path: &[u8]) -> Result<()> {
+        match result {
+            Err(Errno::PERM | Errno::INVAL) if self.owners.how != Owner::Keep => {
+                self.ledger.note(Change::Owner, path);
+                Ok(())
+            }
+            Err(error @ Errno::PERM) => {
+                let error = Err(error).with_context(|| format!("{}: set its owner", shown(path)));
+                chain::WithHint::hint(error, "only root may give files away; --owner squash keeps them the caller's")
+            }
+            result => result.with_context(|| format!("{}: set its owner", shown(path))),
+        }
+    }
+
+    fn attributed(&self, result: rustix::io::Result<()>, name: &[u8], path: &[u8]) -> Result<()> {
+        let acl = name == ACL_ACCESS.as_bytes() || name == ACL_DEFAULT.as_bytes();
+        match result {
+            Err(Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) => {
+                self.ledger.note(if acl { Change::Acl } else { Change::Xattr }, path);
+                Ok(())
+            }
+            // An id that this user namespace does not map, or a list that is none.
+            Err(Errno::INVAL) if acl => {
+                self.ledger.note(Change::Acl, path);
+                Ok(())
+            }
+            result => result.with_context(|| format!("{}: set {}", shown(path), String::from_utf8_lossy(name))),
+        }
+    }
+}
+
+/// Takes every extended attribute away: an entry's attributes stand for all.
+pub fn clear_xattrs(fd: BorrowedFd) -> rustix::io::Result<()> {
+    let mut names = vec![0; XATTR_LIST_MAX];
+    let length = match rustix::fs::flistxattr(fd, &mut names[..]) {
+        Err(Errno::OPNOTSUPP) => 0,
+        result => result?,
+    };
+    for name in names[..length].split(|&b| b == 0).filter(|name| !name.is_empty()) {
+        match rustix::fs::fremovexattr(fd, name) {
+            // What a security module sets by itself stays.
+            Ok(()) | Err(Errno::NODATA | Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

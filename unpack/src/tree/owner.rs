@@ -1,0 +1,129 @@
+//! Whose the files become.
+
+use anyhow::{Context, Result, bail};
+use chain::WithHint;
+use rustix::thread::CapabilitySet;
+
+use crate::args::Owner;
+use crate::ledger::{Change, Ledger};
+
+#[derive(Debug)]
+pub struct Owners {
+    pub how: Owner,
+    pub uid: u32,
+    pub gid: u32,
+    uids: Vec<(u32, u32)>,
+    gids: Vec<(u32, u32)>,
+}
+
+/// An owner as the kernel can be given it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owned {
+    pub uid: u32,
+    pub gid: u32,
+    pub kept_uid: bool,
+    pub kept_gid: bool,
+}
+
+impl Owners {
+    /// `how` or, where nothing was said, what this process may do.
+    pub fn new(how: Option<Owner>) -> Result<Owners> {
+        let default = if capable(CapabilitySet::CHOWN) { Owner::Map } else { Owner::Squash };
+        Ok(Owners {
+            how: how.unwrap_or(default),
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            uids: ranges("/proc/self/uid_map")?,
+            gids: ranges("/proc/self/gid_map")?,
+        })
+    }
+
+    pub fn of(&self, uid: u64, gid: u64, path: &[u8], ledger: &Ledger) -> Result<Owned> {
+        let (mapped_uid, mapped_gid) = match self.how {
+            Owner::Squash => (None, None),
+            Owner::Keep | Owner::Map => (mapped(&self.uids, uid), mapped(&self.gids, gid)),
+        };
+        if self.how == Owner::Keep && (mapped_uid.is_none() || mapped_gid.is_none()) {
+            let error: Result<Owned> =
+                Err(anyhow::anyhow!("{}: owner {uid}:{gid} is not mapped here", super::shown(path)));
+            return error
+                .hint("--owner map gives what is not mapped to the caller; isolate --user --map-auto maps more");
+        }
+        let owned = Owned {
+            uid: mapped_uid.unwrap_or(self.uid),
+            gid: mapped_gid.unwrap_or(self.gid),
+            kept_uid: mapped_uid.is_some() || uid == u64::from(self.uid),
+            kept_gid: mapped_gid.is_some() || gid == u64::from(self.gid),
+        };
+        if !owned.kept_uid || !owned.kept_gid {
+            ledger.note(Change::Owner, path);
+        }
+        Ok(owned)
+    }
+
+    pub fn is_caller(&self, owned: Owned) -> bool {
+        (owned.uid, owned.gid) == (self.uid, self.gid)
+    }
+}
+
+/// Whether this thread has a capability in effect.
+pub fn capable(capability: CapabilitySet) -> bool {
+    rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
+}
+
+fn mapped(ranges: &[(u32, u32)], id: u64) -> Option<u32> {
+    let id = u32::try_from(id).ok().filter(|&id| id != u32::MAX)?;
+    ranges.iter().any(|&(first, count)| id >= first && id - first < count).then_some(id)
+}
+
+/// The ids that exist inside this user namespace (user_namespaces(7)).
+fn ranges(file: &str) -> Result<Vec<(u32, u32)>> {
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        // Without /proc: as in the first namespace; chown says what it cannot do.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![(0, u32::MAX)]),
+        Err(error) => return Err(error).context(file.to_owned()),
+    };
+    let parse = |line: &str| {
+        let mut fields = line.split_whitespace();
+        let first = fields.next()?.parse().ok()?;
+        let count = fields.nth(1)?.parse().ok()?;
+        Some((first, count))
+    };
+    match text.lines().map(parse).collect() {
+        Some(ranges) => Ok(ranges),
+        None => bail!("{file}: not as user_namespaces(7) has it"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owners(how: Owner) -> Owners {
+        Owners { how, uid: 7, gid: 8, uids: vec![(0, 10), (100, 5)], gids: vec![(0, u32::MAX)] }
+    }
+
+    #[test]
+    fn map_keeps_what_is_mapped_and_squashes_the_rest() {
+        let ledger = Ledger::default();
+        let owners = owners(Owner::Map);
+        let at = |uid, gid| owners.of(uid, gid, b"f", &ledger).unwrap();
+        assert_eq!(at(104, 3), Owned { uid: 104, gid: 3, kept_uid: true, kept_gid: true });
+        assert_eq!(at(105, 3), Owned { uid: 7, gid: 3, kept_uid: false, kept_gid: true });
+        assert_eq!(at(u64::MAX, 1 << 32), Owned { uid: 7, gid: 8, kept_uid: false, kept_gid: false });
+        assert_eq!(ledger.number(Change::Owner), 2);
+    }
+
+    #[test]
+    fn keep_refuses_what_is_not_mapped() {
+        assert!(owners(Owner::Keep).of(50, 0, b"f", &Ledger::default()).is_err());
+    }
+
+    #[test]
+    fn what_is_the_callers_anyway_is_no_change() {
+        let ledger = Ledger::default();
+        owners(Owner::Squash).of(7, 8, b"f", &ledger).unwrap();
+        assert_eq!(ledger.number(Change::Owner), 0);
+    }
+}

@@ -1,0 +1,145 @@
+//! Removing what is in the way, never through a link and to any depth.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::io::{Errno, Result};
+
+/// Deeper directories are first moved to the top, so that few are open at once.
+const DEPTH: u32 = 32;
+
+/// Removes a name, and everything below it if it is a directory. It is no error if it is not there.
+pub fn remove(parent: BorrowedFd, name: &[u8]) -> Result<()> {
+    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::ISDIR | Errno::PERM | Errno::ACCESS) => {}
+        Err(error) => return Err(error),
+    }
+    let top = match directory(parent, name) {
+        Ok(top) => top,
+        Err(Errno::NOENT) => return Ok(()),
+        // It was no directory: what unlink said holds.
+        Err(Errno::NOTDIR | Errno::LOOP) => return rustix::fs::unlinkat(parent, name, AtFlags::empty()),
+        Err(error) => return Err(error),
+    };
+    let mut moved = 0;
+    empty(top.as_fd(), top.as_fd(), 0, &mut moved)?;
+    match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+        Err(Errno::NOENT) => Ok(()),
+        result => result,
+    }
+}
+
+/// The names in a directory, without `.` and `..`.
+pub fn names(dir: BorrowedFd) -> Result<Vec<Vec<u8>>> {
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+fn empty(dir: BorrowedFd, top: BorrowedFd, depth: u32, moved: &mut u64) -> Result<()> {
+    loop {
+        let mut found = false;
+        for entry in rustix::fs::Dir::read_from(dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name.to_bytes() == b"." || name.to_bytes() == b".." {
+                continue;
+            }
+            found = true;
+            match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => continue,
+                Err(Errno::ISDIR | Errno::PERM | Errno::ACCESS) => {}
+                Err(error) => return Err(error),
+            }
+            if depth < DEPTH {
+                let below = directory(dir, name.to_bytes())?;
+                empty(below.as_fd(), top, depth + 1, moved)?;
+                rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?;
+            } else {
+                lift(dir, name.to_bytes(), top, moved)?;
+            }
+        }
+        if !found {
+            return Ok(());
+        }
+    }
+}
+
+fn lift(dir: BorrowedFd, name: &[u8], top: BorrowedFd, moved: &mut u64) -> Result<()> {
+    loop {
+        *moved += 1;
+        let aside = format!(".lifted-{moved}");
+        match rustix::fs::renameat_with(dir, name, top, aside, RenameFlags::NOREPLACE) {
+            Err(Errno::EXIST) => continue,
+            // A filesystem without the flag; the name is ours alone.
+            Err(Errno::INVAL) => return rustix::fs::renameat(dir, name, top, format!(".lifted-{moved}")),
+            result => return result,
+        }
+    }
+}
+
+/// Opens a directory to empty it, by its owner's right where its mode forbids that.
+fn directory(parent: BorrowedFd, name: &[u8]) -> Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = || rustix::fs::openat(parent, name, flags, Mode::empty());
+    let dir = match open() {
+        Err(Errno::ACCESS) => {
+            let held = rustix::fs::openat(parent, name, flags | OFlags::PATH, Mode::empty())?;
+            let by_proc = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&held));
+            rustix::fs::chmod(by_proc, Mode::RWXU)?;
+            open()?
+        }
+        result => result?,
+    };
+    if !rustix::process::geteuid().is_root() {
+        // Reading was allowed; removing needs writing too. What is not ours to change, unlink reports.
+        let _ = rustix::fs::fchmod(&dir, Mode::RWXU);
+    }
+    Ok(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_tree_goes_and_what_its_links_name_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        std::fs::create_dir_all(at("tree/a/b")).unwrap();
+        std::fs::create_dir(at("kept")).unwrap();
+        std::fs::write(at("kept/file"), "x").unwrap();
+        symlink(at("kept"), at("tree/a/link")).unwrap();
+        symlink("tree", at("link")).unwrap();
+        let parent = File::open(dir.path()).unwrap();
+        remove(parent.as_fd(), b"link").unwrap();
+        assert!(at("tree").exists());
+        remove(parent.as_fd(), b"tree").unwrap();
+        assert!(!at("tree").exists());
+        assert_eq!(std::fs::read(at("kept/file")).unwrap(), b"x");
+        remove(parent.as_fd(), b"tree").unwrap();
+    }
+
+    #[test]
+    fn depth_is_no_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let parent = File::open(dir.path()).unwrap();
+        let mut at: OwnedFd = parent.try_clone().unwrap().into();
+        for _ in 0..3000 {
+            rustix::fs::mkdirat(&at, c"d", Mode::RWXU).unwrap();
+            at = directory(at.as_fd(), b"d").unwrap();
+        }
+        remove(parent.as_fd(), b"d").unwrap();
+        assert_eq!(names(parent.as_fd()).unwrap().len(), 0);
+    }
+}
