@@ -1,7 +1,7 @@
 //! From an image to a root: stage, apply, publish; or nothing, where that was done before.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -14,13 +14,16 @@ use serde_json::{Value, json};
 use crate::args::Args;
 use crate::budget::Limits;
 use crate::confine::{Confinement, own_umask};
+use crate::digest::Digest;
 use crate::frame::Archive;
 use crate::interrupt::Interrupts;
 use crate::layer::Layers;
 use crate::ledger::Ledger;
+use crate::plain::Stream;
 use crate::publish::{Published, publish};
 use crate::receipt::{self, Standing, standing};
 use crate::stage::Stage;
+use crate::stream::hinted;
 use crate::tree::{Owners, Policy, Tree, capable};
 use crate::writers::Writers;
 
@@ -31,9 +34,15 @@ pub fn ensure(args: &Args, root: &Path) -> Result<()> {
     let epoch = epoch()?;
     let options = receipt::options(args, owners.how, epoch);
     let image = args.image.display();
-    let file = File::open(&args.image).with_context(|| image.to_string())?;
-    let source = receipt::file_identity(&file.metadata().with_context(|| image.to_string())?);
-    if !args.replace && is_done(args, root, &source, &options)? {
+    let piped = args.image.as_os_str() == "-";
+    let file = match piped {
+        true => File::from(std::io::stdin().as_fd().try_clone_to_owned()?),
+        false => File::open(&args.image).with_context(|| image.to_string())?,
+    };
+    let metadata = file.metadata().with_context(|| image.to_string())?;
+    let source = metadata.is_file().then(|| receipt::file_identity(&metadata)).unwrap_or_default();
+    let wanted = Wanted { source, options };
+    if !args.replace && wanted.is_at(root, args, &file)? {
         return Ok(());
     }
     if args.replace && !matches!(standing(root)?, Standing::Absent) {
@@ -48,14 +57,17 @@ pub fn ensure(args: &Args, root: &Path) -> Result<()> {
     });
     let stage = Stage::new(root)?;
     interrupts.half_done(Some(stage.remover()?));
-    let result = fill(args, file, &stage, &policy, epoch, &interrupts).and_then(|identity| {
+    let mut made = None;
+    let result = fill(args, file, &stage, &policy, epoch, &interrupts).and_then(|(identity, digest)| {
         let receipt = json!({
             "version": 1,
             "root": identity,
-            "source": source,
-            "options": options,
+            "source": wanted.source,
+            "digest": digest.as_str(),
+            "options": wanted.options,
             "skipped": policy.ledger.receipt(),
         });
+        made = Some(digest);
         let _gate = interrupts.gate.lock().unwrap_or_else(PoisonError::into_inner);
         let text = serde_json::to_vec_pretty(&receipt)?;
         let published = publish(&stage, root, &text, args.replace, args.sync)?;
@@ -66,8 +78,8 @@ pub fn ensure(args: &Args, root: &Path) -> Result<()> {
     interrupts.half_done(None);
     // After a replacement the old tree is in there.
     let removed = stage.remove();
-    if result? == Published::Lost && !is_done(args, root, &source, &options)? {
-        bail!("{}: another run made it meanwhile", root.display());
+    if result? == Published::Lost {
+        wanted.came_first(root, args, made.as_ref())?;
     }
     removed.with_context(|| format!("{}: remove it", stage.path().display()))?;
     if !args.quiet {
@@ -76,33 +88,68 @@ pub fn ensure(args: &Args, root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether ROOT is this image already; an error where it is something else.
-fn is_done(args: &Args, root: &Path, source: &Value, options: &Value) -> Result<bool> {
-    let shown = root.display();
-    match standing(root)? {
-        Standing::Absent => Ok(false),
-        Standing::Root(receipt) if receipt.get("source") == Some(source) && receipt.get("options") == Some(options) => {
-            if !args.quiet {
-                warn(
-                    Tool::Unpack,
-                    format_args!(
-                        "{shown}: complete already, though perhaps changed since (--replace makes it anew, pivot --ephemeral keeps it as it is)"
-                    ),
-                );
-            }
-            Ok(true)
-        }
-        Standing::Root(receipt) if receipt.get("source") == Some(source) => {
-            Err(anyhow!("{shown}: made from this image with other options"))
-                .hint("--replace makes it anew; another ROOT leaves it alone")
-        }
-        Standing::Root(_) => Err(anyhow!("{shown}: made from another image"))
-            .hint("--replace makes it anew from this one; another ROOT leaves it alone"),
-        Standing::Foreign { receipt: true } => Err(anyhow!("{shown}: its receipt is another directory's"))
-            .hint("--replace makes it anew; another ROOT leaves it alone"),
-        Standing::Foreign { receipt: false } => Err(anyhow!("{shown}: is there already and unpack did not make it"))
-            .hint("move it away or name another ROOT"),
+/// What ROOT is to be, as receipts tell it.
+struct Wanted {
+    /// The file, where the image is one.
+    source: Value,
+    options: Value,
+}
+
+impl Wanted {
+    /// Whether ROOT is this image already; an error where it is something else.
+    fn is_at(&self, root: &Path, args: &Args, file: &File) -> Result<bool> {
+        let receipt = match standing(root)? {
+            Standing::Absent => return Ok(false),
+            Standing::Root(receipt) => receipt,
+            Standing::Foreign { receipt } => return Err(foreign(root, receipt)),
+        };
+        let same_file = !self.source.is_null() && receipt.get("source") == Some(&self.source);
+        let same = same_file || {
+            let digest = crate::plain::digest(file.try_clone()?).with_context(|| args.image.display().to_string())?;
+            receipt.get("digest").and_then(Value::as_str) == Some(digest.as_str())
+        };
+        self.matches(root, args, &receipt, same).map(|()| true)
     }
+
+    /// Another run's ROOT was there first: whether it will do.
+    fn came_first(&self, root: &Path, args: &Args, digest: Option<&Digest>) -> Result<()> {
+        match standing(root)? {
+            Standing::Root(receipt) => {
+                let same = receipt.get("digest").and_then(Value::as_str) == digest.map(Digest::as_str);
+                self.matches(root, args, &receipt, same)
+            }
+            Standing::Absent => bail!("{}: another run made it meanwhile, and it is gone", root.display()),
+            Standing::Foreign { receipt } => Err(foreign(root, receipt)),
+        }
+    }
+
+    fn matches(&self, root: &Path, args: &Args, receipt: &Value, same: bool) -> Result<()> {
+        let shown = root.display();
+        let other = "--replace makes it anew; another ROOT leaves it alone";
+        if !same {
+            return Err(anyhow!("{shown}: made from another image")).hint(other);
+        }
+        if receipt.get("options") != Some(&self.options) {
+            return Err(anyhow!("{shown}: made from this image with other options")).hint(other);
+        }
+        if !args.quiet {
+            let note =
+                "complete, though perhaps not unmodified: --replace makes it anew, pivot --ephemeral keeps it as it is";
+            warn(Tool::Unpack, format_args!("{shown}: {note}"));
+        }
+        Ok(())
+    }
+}
+
+fn foreign(root: &Path, receipt: bool) -> anyhow::Error {
+    let shown = root.display();
+    let (what, hint) = match receipt {
+        true => {
+            ("the receipt beside it is another directory's", "--replace makes it anew; another ROOT leaves it alone")
+        }
+        false => ("is there already and unpack did not make it", "move it away or name another ROOT"),
+    };
+    anyhow!("{shown}: {what}").context(chain::Hint(hint.into()))
 }
 
 /// Extracts into the staging directory and says which directory the tree is.
@@ -113,13 +160,13 @@ fn fill(
     policy: &Arc<Policy>,
     epoch: i64,
     interrupts: &Interrupts,
-) -> Result<Value> {
+) -> Result<(Value, Digest)> {
     let confinement = Arc::new(Confinement::new(&stage.path())?);
     let root = stage.open_tree()?;
     let identity = receipt::identity(&root)?;
     let limits = limits(args);
     let threads = args.threads.map_or_else(processors, usize::from);
-    let work = || -> Result<()> {
+    let work = || -> Result<Digest> {
         own_umask()?;
         confinement.enter()?;
         let mut layers = Layers {
@@ -132,16 +179,17 @@ fn fill(
             entries: 0,
             bytes: 0,
         };
-        let mut archive = Archive::new(BufReader::with_capacity(256 << 10, file), limits.clone());
-        layers.apply(&mut archive).with_context(|| args.image.display().to_string())?;
-        archive.finish()?;
-        layers.tree.close()
+        let mut archive = Archive::new(Stream::open(file, &limits)?, limits.clone());
+        layers.apply(&mut archive)?;
+        let digest = archive.finish()?.finish()?;
+        layers.tree.close()?;
+        Ok(digest)
     };
-    std::thread::scope(|scope| {
+    let digest = std::thread::scope(|scope| {
         let worker = std::thread::Builder::new().name("extract".into()).spawn_scoped(scope, work);
         worker.context("start a thread")?.join().unwrap_or_else(|_| Err(anyhow!("the extracting thread died")))
-    })?;
-    Ok(identity)
+    });
+    Ok((identity, digest.with_context(|| args.image.display().to_string()).map_err(hinted)?))
 }
 
 fn limits(args: &Args) -> Limits {

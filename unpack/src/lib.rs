@@ -10,6 +10,7 @@ pub mod frame;
 mod interrupt;
 pub mod layer;
 pub mod ledger;
+mod plain;
 mod publish;
 mod receipt;
 mod stage;
