@@ -40,7 +40,7 @@ pub fn ensure(args: &Args, root: &Path) -> Result<()> {
         false => File::open(&args.image).with_context(|| image.to_string())?,
     };
     let metadata = file.metadata().with_context(|| image.to_string())?;
-    let source = metadata.is_file().then(|| receipt::file_identity(&metadata)).unwrap_or_default();
+    let source = if metadata.is_file() { receipt::file_identity(&metadata) } else { Value::Null };
     let wanted = Wanted { source, options };
     if !args.replace && wanted.is_at(root, args, &file)? {
         return Ok(());
