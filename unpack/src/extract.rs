@@ -45,8 +45,13 @@ pub fn ensure(args: &Args, root: &Path) -> Result<()> {
     if !args.replace && wanted.is_at(root, args, &file)? {
         return Ok(());
     }
-    if args.replace && !matches!(standing(root)?, Standing::Absent) {
-        crate::stage::replaceable(root)?;
+    if args.replace {
+        match standing(root)? {
+            Standing::Absent => {}
+            // What unpack did not make it does not delete.
+            Standing::Foreign { receipt: false } if !is_empty(root) => return Err(foreign(root, false)),
+            _ => crate::stage::replaceable(root)?,
+        }
     }
     let policy = Arc::new(Policy {
         owners,
@@ -134,11 +139,15 @@ impl Wanted {
         }
         if !args.quiet {
             let note =
-                "complete, though perhaps not unmodified: --replace makes it anew, pivot --ephemeral keeps it as it is";
+                "complete already, which is not unmodified: --replace makes it anew, pivot --ephemeral keeps it so";
             warn(Tool::Unpack, format_args!("{shown}: {note}"));
         }
         Ok(())
     }
+}
+
+fn is_empty(dir: &Path) -> bool {
+    std::fs::read_dir(dir).is_ok_and(|mut names| names.next().is_none())
 }
 
 fn foreign(root: &Path, receipt: bool) -> anyhow::Error {
