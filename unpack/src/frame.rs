@@ -89,11 +89,21 @@ pub struct Archive<R> {
     padding: u64,
     extensions: Extensions,
     end: Option<End>,
+    demands_marker: bool,
 }
 
 impl<R: Read> Archive<R> {
     pub fn new(stream: R, limits: Limits) -> Archive<R> {
-        Archive { stream, limits, offset: 0, content: 0, padding: 0, extensions: Extensions::default(), end: None }
+        Archive {
+            stream,
+            limits,
+            offset: 0,
+            content: 0,
+            padding: 0,
+            extensions: Extensions::default(),
+            end: None,
+            demands_marker: false,
+        }
     }
 
     /// The next entry; what is left of the previous one's content is skipped.
@@ -108,6 +118,11 @@ impl<R: Read> Archive<R> {
             let at = self.offset;
             let Some(block) = self.block()? else {
                 self.no_dangling_extension(at)?;
+                if self.demands_marker {
+                    return Err(anyhow!("truncated: the archive ends at byte {at} without its end marker"))
+                        .hint("if it is whole, append the marker: { cat IMAGE; head -c 1024 /dev/zero; } | unpack -");
+                }
+                self.strict(at, "the archive has no end marker")?;
                 self.end = Some(End::NoMarker);
                 return Ok(None);
             };
@@ -149,6 +164,22 @@ impl<R: Read> Archive<R> {
     /// Bytes of the stream that were read: where the current entry's content begins, right after `next`.
     pub fn position(&self) -> u64 {
         self.offset
+    }
+
+    /// Passes over what is left of the current entry by `skip`, which is told how many bytes of the
+    /// stream that is: for a stream that can seek, or whose content was copied by other means.
+    pub fn pass_over(&mut self, skip: impl FnOnce(&mut R, u64) -> io::Result<()>) -> io::Result<()> {
+        let rest = std::mem::take(&mut self.content) + std::mem::take(&mut self.padding);
+        skip(&mut self.stream, rest)?;
+        self.offset += rest;
+        Ok(())
+    }
+
+    /// Refuses a stream that ends without the end-of-archive marker: where no digest vouches for the stream, it may
+    /// have been cut between two entries.
+    pub fn demanding_a_marker(mut self) -> Archive<R> {
+        self.demands_marker = true;
+        self
     }
 
     /// How the entries ended, once `next` gave None.

@@ -1,6 +1,8 @@
 //! Archives made block by block, for what no writer would write.
 #![allow(dead_code)]
 
+pub mod layout;
+
 pub const END: [u8; 1024] = [0; 1024];
 
 #[derive(Clone)]

@@ -1,0 +1,87 @@
+//! What docker save writes: manifest.json names a config and layers by their paths in the archive.
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::choice::{Candidate, Leaf};
+use super::document::{self, Config, Object};
+use super::layer::Layer;
+use super::members::Members;
+use crate::digest::Digest;
+
+/// The images of manifest.json; None where it is not one of docker's. A root file system may well
+/// have a file of that name: it is docker's where it has docker's form and any file that it names is there.
+pub(super) fn candidates(members: &Members) -> Result<Option<Vec<Candidate>>> {
+    let Some(bytes) = document::read(members, "manifest.json")? else {
+        return Ok(None);
+    };
+    let Ok(Value::Array(images)) = document::parse("manifest.json", &bytes) else {
+        return Ok(None);
+    };
+    let images: Option<Vec<Listed>> = images.iter().map(Listed::parse).collect();
+    let Some(images) = images.filter(|images| !images.is_empty()) else {
+        return Ok(None);
+    };
+    let named = images.iter().flat_map(|image| image.layers.iter().chain([&image.config]));
+    if !named.into_iter().any(|name| matches!(members.get(name), Ok(Some(_)) | Err(_))) {
+        return Ok(None);
+    }
+    images.into_iter().map(|image| image.candidate(members)).collect::<Result<_>>().map(Some)
+}
+
+struct Listed {
+    config: String,
+    layers: Vec<String>,
+    tags: Vec<String>,
+}
+
+impl Listed {
+    fn parse(value: &Value) -> Option<Listed> {
+        let object: &Object = value.as_object()?;
+        let strings = |key| -> Option<Vec<String>> {
+            document::list(object, key).ok()?.iter().map(|value| value.as_str().map(str::to_owned)).collect()
+        };
+        let config = object.get("Config")?.as_str()?.to_owned();
+        object.get("Layers")?;
+        Some(Listed { config, layers: strings("Layers")?, tags: strings("RepoTags")? })
+    }
+
+    fn candidate(self, members: &Members) -> Result<Candidate> {
+        let name = &self.config;
+        let bytes = document::read(members, name)?.with_context(|| format!("config {name}: is missing"))?;
+        let config = Config::parse(name, bytes)?;
+        if let Some(digest) = digest_in(name) {
+            document::verify(&config.bytes, &digest).context("config")?;
+        }
+        if self.layers.len() != config.diff_ids.len() {
+            bail!("manifest.json: {} layers where the config has {}", self.layers.len(), config.diff_ids.len());
+        }
+        Ok(Candidate {
+            names: self.tags,
+            platform: config.platform.clone(),
+            leaf: Leaf::Docker { config, layers: self.layers },
+        })
+    }
+}
+
+pub(super) fn layers(members: &Members, config: &Config, names: &[String]) -> Result<Vec<Layer>> {
+    let count = names.len();
+    let layers = names.iter().zip(&config.diff_ids).enumerate().map(|(i, (name, diff_id))| {
+        let shown = format!("layer {} of {count} ({name})", i + 1);
+        let region =
+            members.get(name).and_then(|region| region.context("is missing")).with_context(|| shown.clone())?;
+        // Docker's blobs are named for the digest of what is stored; its other layers are not.
+        let digest = name.starts_with("blobs/").then(|| digest_in(name)).flatten();
+        Ok(Layer::stored(shown, region, digest, Some(diff_id.clone())))
+    });
+    layers.collect()
+}
+
+/// The digest that a file is named for: `HEX.json`, `sha256:HEX`, `blobs/sha256/HEX`.
+fn digest_in(name: &str) -> Option<Digest> {
+    let last = name.rsplit('/').next()?;
+    let hex = last.strip_suffix(".json").unwrap_or(last);
+    let hex = hex.strip_prefix("sha256:").unwrap_or(hex);
+    let algorithm = if name.starts_with("blobs/sha512/") { "sha512" } else { "sha256" };
+    format!("{algorithm}:{hex}").parse().ok()
+}

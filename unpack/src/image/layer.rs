@@ -1,0 +1,295 @@
+//! A layer as a stream of plain tar bytes, verified when it was read to its end.
+
+use std::fs::File;
+use std::io::{self, BufRead, Read};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result, bail};
+
+use crate::budget::Limits;
+use crate::digest::{Algorithm, Digest, Hasher, Hashing};
+use crate::frame::Archive;
+use crate::source::{Region, read_some};
+use crate::stream::{Ahead, Compression, Decoder, run_ahead};
+
+/// What a compressed stream is read from.
+pub(super) type Input = Hashing<Box<dyn Read + Send>>;
+
+#[derive(Debug)]
+pub struct Layer {
+    /// For messages: which layer of how many, and its digest or path. Empty for a root file system.
+    pub name: String,
+    /// Of the stored bytes.
+    pub digest: Option<Digest>,
+    /// Of the plain bytes.
+    pub diff_id: Option<Digest>,
+    pub compression: Compression,
+    data: Option<Data>,
+}
+
+enum Data {
+    Stored(Region),
+    Passing(Passing),
+}
+
+impl std::fmt::Debug for Data {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(match self {
+            Data::Stored(_) => "Stored",
+            Data::Passing(_) => "Passing",
+        })
+    }
+}
+
+/// A stream whose first bytes were looked at.
+pub(super) struct Passing {
+    pub head: io::Cursor<Vec<u8>>,
+    pub rest: Ahead<Decoder<Input>>,
+}
+
+impl Passing {
+    fn head_is_read(&self) -> bool {
+        self.head.position() >= self.head.get_ref().len() as u64
+    }
+}
+
+/// What was found where a layer was read to its end, all of it as announced.
+#[derive(Clone, Debug, Default)]
+pub struct Verified {
+    pub digest: Option<Digest>,
+    pub diff_id: Option<Digest>,
+    /// Of everything that came through a stream, for a root file system that did.
+    pub source: Option<Digest>,
+}
+
+impl Layer {
+    pub(super) fn stored(name: String, region: Region, digest: Option<Digest>, diff_id: Option<Digest>) -> Layer {
+        // A read error comes again, with its message, when the layer is opened.
+        let head = region.head(Compression::LOOK).unwrap_or_default();
+        Layer { name, digest, diff_id, compression: Compression::of(&head), data: Some(Data::Stored(region)) }
+    }
+
+    pub(super) fn passing(passing: Passing, compression: Compression) -> Layer {
+        Layer { name: String::new(), digest: None, diff_id: None, compression, data: Some(Data::Passing(passing)) }
+    }
+
+    /// Stored bytes, where that is known before they are read.
+    pub fn size(&self) -> Option<u64> {
+        match &self.data {
+            Some(Data::Stored(region)) => Some(region.len()),
+            _ => None,
+        }
+    }
+
+    /// Begins to read it: its bytes are decompressed and digested ahead of whoever takes them.
+    pub fn open(&mut self, limits: &Limits) -> Result<LayerStream> {
+        let stream = match self.data.take().context("this stream was read already")? {
+            Data::Passing(passing) => Stream::Passing(passing),
+            Data::Stored(region) => {
+                self.data = Some(Data::Stored(region.clone()));
+                self.open_region(region, limits)?
+            }
+        };
+        let (digest, diff_id) = (self.digest.clone(), self.diff_id.clone());
+        Ok(LayerStream { stream, digest, diff_id })
+    }
+
+    fn open_region(&self, region: Region, limits: &Limits) -> io::Result<Stream> {
+        if self.compression == Compression::Plain {
+            // It is digested beside its reading, not by it: so a reader need not see the bytes that it can copy
+            // from file to file.
+            let mut algorithms: Vec<_> =
+                [&self.diff_id, &self.digest].into_iter().flatten().map(Digest::algorithm).collect();
+            algorithms.dedup();
+            let digests = (!algorithms.is_empty()).then(|| digest_region(region.clone(), algorithms)).transpose()?;
+            return Ok(Stream::Plain { reader: Buffered::new(region), digests });
+        }
+        let algorithm = self.digest.as_ref().map(Digest::algorithm);
+        let input: Input = Hashing::new(Box::new(region), algorithm);
+        let decoder = Decoder::new(input, self.compression, limits)?;
+        Ok(Stream::Decoded(run_ahead(decoder, self.diff_id.as_ref().map(Digest::algorithm))?))
+    }
+}
+
+fn digest_region(mut region: Region, algorithms: Vec<Algorithm>) -> io::Result<JoinHandle<io::Result<Vec<Digest>>>> {
+    std::thread::Builder::new().name("digest".into()).spawn(move || {
+        let mut hashers: Vec<Hasher> = algorithms.into_iter().map(Hasher::new).collect();
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            match read_some(&mut region, &mut buffer)? {
+                0 => return Ok(hashers.into_iter().map(Hasher::finish).collect()),
+                n => hashers.iter_mut().for_each(|hasher| hasher.update(&buffer[..n])),
+            }
+        }
+    })
+}
+
+pub struct LayerStream {
+    stream: Stream,
+    digest: Option<Digest>,
+    diff_id: Option<Digest>,
+}
+
+enum Stream {
+    Plain { reader: Buffered, digests: Option<JoinHandle<io::Result<Vec<Digest>>>> },
+    Decoded(Ahead<Decoder<Input>>),
+    Passing(Passing),
+}
+
+impl LayerStream {
+    /// Its entries. Where no digest vouches for the layer's length, the end marker has to.
+    pub fn entries(self, limits: &Limits) -> Archive<LayerStream> {
+        let vouched = self.digest.is_some() || self.diff_id.is_some();
+        let archive = Archive::new(self, limits.clone());
+        if vouched { archive } else { archive.demanding_a_marker() }
+    }
+
+    /// The file that the plain bytes lie in and where the layer begins in it, where they do: a file's content, which is
+    /// `Archive::position` bytes further, can then be copied with copy_file_range(2) and passed over.
+    pub fn file(&self) -> Option<(&Arc<File>, u64)> {
+        match &self.stream {
+            Stream::Plain { reader, .. } => Some((reader.region.file(), reader.begin)),
+            _ => None,
+        }
+    }
+
+    /// Passes over plain bytes, without reading them where that can be done.
+    pub fn skip(&mut self, bytes: u64) -> io::Result<()> {
+        match &mut self.stream {
+            Stream::Plain { reader, .. } => reader.skip(bytes),
+            _ => match io::copy(&mut self.take(bytes), &mut io::sink())? {
+                n if n == bytes => Ok(()),
+                _ => Err(io::ErrorKind::UnexpectedEof.into()),
+            },
+        }
+    }
+
+    /// Reads what is left, and fails unless all of the layer was as announced.
+    pub fn finish(mut self) -> Result<Verified> {
+        let mut found = Verified::default();
+        match self.stream {
+            Stream::Plain { digests, .. } => {
+                if let Some(thread) = digests {
+                    let digests = thread.join().ok().context("the digesting thread ended too early")??;
+                    let like = |announced: &Option<Digest>| {
+                        let algorithm = announced.as_ref()?.algorithm();
+                        digests.iter().find(|digest| digest.algorithm() == algorithm).cloned()
+                    };
+                    (found.diff_id, found.digest) = (like(&self.diff_id), like(&self.digest));
+                }
+            }
+            Stream::Decoded(ref mut ahead) => {
+                drain(ahead)?;
+                let Stream::Decoded(ahead) = self.stream else { bail!("no stream") };
+                let (decoder, diff_id) = ahead.finish()?;
+                found.diff_id = diff_id;
+                found.digest = decoder.into_inner().finish().0;
+            }
+            Stream::Passing(mut passing) => {
+                drain(&mut passing.rest)?;
+                let (decoder, _) = passing.rest.finish()?;
+                found.source = decoder.into_inner().finish().0;
+                return Ok(found);
+            }
+        }
+        for (announced, found, what) in
+            [(&self.digest, &found.digest, "digest"), (&self.diff_id, &found.diff_id, "diff id")]
+        {
+            if let Some(announced) = announced
+                && found.as_ref() != Some(announced)
+            {
+                let found = found.as_ref().map_or("unknown", Digest::as_str);
+                bail!("the {what} does not match: announced {announced}, found {found}");
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn drain(reader: &mut impl BufRead) -> io::Result<()> {
+    loop {
+        match reader.fill_buf()?.len() {
+            0 => return Ok(()),
+            n => reader.consume(n),
+        }
+    }
+}
+
+impl BufRead for LayerStream {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        match &mut self.stream {
+            Stream::Plain { reader, .. } => reader.fill_buf(),
+            Stream::Decoded(ahead) => ahead.fill_buf(),
+            Stream::Passing(passing) => {
+                if passing.head_is_read() {
+                    passing.rest.fill_buf()
+                } else {
+                    passing.head.fill_buf()
+                }
+            }
+        }
+    }
+
+    fn consume(&mut self, amount: usize) {
+        match &mut self.stream {
+            Stream::Plain { reader, .. } => reader.consume(amount),
+            Stream::Decoded(ahead) => ahead.consume(amount),
+            Stream::Passing(passing) => {
+                if passing.head_is_read() {
+                    passing.rest.consume(amount)
+                } else {
+                    passing.head.consume(amount)
+                }
+            }
+        }
+    }
+}
+
+impl Read for LayerStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.fill_buf()?;
+        let n = bytes.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&bytes[..n]);
+        self.consume(n);
+        Ok(n)
+    }
+}
+
+/// A buffered region that can be skipped in.
+struct Buffered {
+    region: Region,
+    begin: u64,
+    buffer: Box<[u8]>,
+    from: usize,
+    to: usize,
+}
+
+impl Buffered {
+    fn new(region: Region) -> Buffered {
+        Buffered { begin: region.position(), region, buffer: vec![0; 128 << 10].into(), from: 0, to: 0 }
+    }
+
+    fn skip(&mut self, bytes: u64) -> io::Result<()> {
+        let buffered = (self.to - self.from) as u64;
+        if bytes <= buffered {
+            self.from += bytes as usize;
+            return Ok(());
+        }
+        (self.from, self.to) = (0, 0);
+        self.region.skip(bytes - buffered)
+    }
+
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.from == self.to {
+            self.from = 0;
+            self.to = 0;
+            self.to = read_some(&mut self.region, &mut self.buffer)?;
+        }
+        Ok(&self.buffer[self.from..self.to])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.from += amount;
+    }
+}

@@ -1,0 +1,213 @@
+//! Where an image comes from: a file that can be read at any place, a directory, or a stream that
+//! passes once.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, bail};
+use chain::WithHint;
+use nix::errno::Errno;
+use rustix::fs::{Mode, OFlags};
+
+use crate::digest::{Algorithm, Digest, Hashing};
+
+pub enum Source {
+    File(Region),
+    Directory(OwnedFd),
+    Stream(Box<dyn Read + Send>),
+}
+
+/// What a file is known by without reading it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Identity {
+    pub device: u64,
+    pub inode: u64,
+    pub size: u64,
+    /// Seconds and nanoseconds.
+    pub modified: (i64, i64),
+    pub changed: (i64, i64),
+}
+
+impl Source {
+    /// `-` is standard input, which may well be a file.
+    pub fn open(path: &Path) -> Result<Source> {
+        let name = path.display();
+        if path == Path::new("-") {
+            let stdin = File::from(rustix::io::dup(rustix::stdio::stdin()).context("standard input")?);
+            if stdin.is_terminal() {
+                return Err(anyhow!("standard input is a terminal"))
+                    .hint("pipe an image into unpack, or name its file");
+            }
+            return Source::of(stdin).context("standard input");
+        }
+        match File::open(path) {
+            Ok(file) => Source::of(file).with_context(|| name.to_string()),
+            Err(error) => Err(error).with_context(|| name.to_string()),
+        }
+    }
+
+    pub(crate) fn of(mut file: File) -> Result<Source> {
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Ok(Source::Directory(file.into()));
+        }
+        if !metadata.is_file() {
+            return Ok(Source::Stream(Box::new(file)));
+        }
+        // Standard input may have been read from before us.
+        let begin = file.stream_position()?;
+        Ok(Source::File(Region { file: Arc::new(file), position: begin, end: metadata.len().max(begin) }))
+    }
+
+    /// What the file is known by; a stream and a directory are known by nothing but their content.
+    pub fn identity(&self) -> Result<Option<Identity>> {
+        let Source::File(region) = self else {
+            return Ok(None);
+        };
+        let metadata = region.file.metadata()?;
+        Ok(Some(Identity {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }))
+    }
+
+    /// Reads all of a file or stream for its digest, as `Verified::source` has it after an extraction.
+    pub fn digest(self) -> Result<Digest> {
+        let reader: Box<dyn Read> = match self {
+            Source::File(region) => Box::new(region),
+            Source::Stream(stream) => stream,
+            Source::Directory(_) => bail!("a directory has no digest"),
+        };
+        let mut reader = Hashing::new(reader, Some(Algorithm::Sha256));
+        let mut buffer = vec![0; 256 << 10];
+        while read_some(&mut reader, &mut buffer)? > 0 {}
+        reader.finish().0.context("no digest")
+    }
+}
+
+/// `read`, again where a signal interrupted it.
+pub(crate) fn read_some(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match reader.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// Fills the buffer as far as the stream goes.
+pub(crate) fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match read_some(reader, &mut buffer[filled..])? {
+            0 => break,
+            n => filled += n,
+        }
+    }
+    Ok(filled)
+}
+
+/// A part of a file, read without moving the file's own offset: others read the same file.
+#[derive(Clone, Debug)]
+pub struct Region {
+    file: Arc<File>,
+    position: u64,
+    end: u64,
+}
+
+impl Region {
+    pub fn file(&self) -> &Arc<File> {
+        &self.file
+    }
+
+    /// Where in the file the next byte is read.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Bytes that are left.
+    pub fn len(&self) -> u64 {
+        self.end - self.position
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// `length` bytes of it, `offset` from here; None where it has not so many.
+    pub fn part(&self, offset: u64, length: u64) -> Option<Region> {
+        let position = self.position.checked_add(offset)?;
+        let end = position.checked_add(length).filter(|&end| end <= self.end)?;
+        Some(Region { file: self.file.clone(), position, end })
+    }
+
+    pub fn skip(&mut self, bytes: u64) -> io::Result<()> {
+        if bytes > self.len() {
+            self.position = self.end;
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "truncated: the file ends inside an entry"));
+        }
+        self.position += bytes;
+        Ok(())
+    }
+
+    /// Its first bytes, without moving.
+    pub fn head(&self, length: usize) -> io::Result<Vec<u8>> {
+        let mut head = vec![0; length];
+        let filled = read_full(&mut self.clone(), &mut head)?;
+        head.truncate(filled);
+        Ok(head)
+    }
+}
+
+impl Read for Region {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let want = buffer.len().min(usize::try_from(self.len()).unwrap_or(usize::MAX));
+        if want == 0 {
+            return Ok(0);
+        }
+        let n = self.file.read_at(&mut buffer[..want], self.position)?;
+        if n == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "truncated: the file became shorter meanwhile"));
+        }
+        self.position += n as u64;
+        Ok(n)
+    }
+}
+
+/// Copies a stream into a file without a name in `directory`, which is where there must be room for
+/// the image anyway; memory may not have it.
+pub(crate) fn spool(stream: &mut impl Read, directory: &Path) -> Result<Region> {
+    let mut file = unnamed(directory).with_context(|| format!("{}: temporary file", directory.display()))?;
+    let length = io::copy(stream, &mut file)?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(Region { file: Arc::new(file), position: 0, end: length })
+}
+
+fn unnamed(directory: &Path) -> Result<File> {
+    let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+    match rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => return Ok(file.into()),
+        // open(2): a file system, or a kernel, without O_TMPFILE.
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL) => {}
+        Err(error) => return Err(Errno::from_raw(error.raw_os_error()).into()),
+    }
+    for attempt in 0..100 {
+        let path = directory.join(format!(".unpack-spool-{}-{attempt}", std::process::id()));
+        match File::options().read(true).write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(file) => {
+                std::fs::remove_file(&path)?;
+                return Ok(file);
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    bail!("no name for it is free")
+}
