@@ -16,8 +16,8 @@ use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal};
 use crate::{Checked, ensure};
 
 /// errno is the thread's own, and its texts are there.
-pub(crate) fn errors(_: &Path) -> Checked {
-    ensure!(File::open("/nonexistent").is_err_and(|error| error.raw_os_error() == Some(2)));
+pub(crate) fn errors(dir: &Path) -> Checked {
+    ensure!(File::open(dir.join("missing")).is_err_and(|error| error.raw_os_error() == Some(2)));
     let other = std::thread::spawn(|| File::open("/proc/self/mem/x").map_err(|error| error.raw_os_error()).err());
     ensure!(other.join().is_ok_and(|error| error == Some(Some(20))));
     ensure!(std::io::Error::from_raw_os_error(2).to_string() == "No such file or directory (os error 2)");

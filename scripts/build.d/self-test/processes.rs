@@ -72,7 +72,7 @@ pub(crate) fn statuses(dir: &Path) -> Checked {
     let out = running.wait_with_output()?;
     ensure!(out.status.signal() == Some(9));
     ensure!(out.stdout == [dir.canonicalize()?.as_os_str().as_bytes(), b"\nthrough a pipe"].concat());
-    let missing = Command::new("/nonexistent/command").status();
+    let missing = Command::new(dir.join("missing")).status();
     ensure!(missing.is_err_and(|error| error.kind() == ErrorKind::NotFound));
     Ok(())
 }

@@ -1,0 +1,96 @@
+"""The table, the JSON and the plot."""
+
+import json
+import os
+import platform
+
+import plot
+
+
+
+def write(bench, out):
+    os.makedirs(out, exist_ok=True)
+    results = {"machine": machine(), "libc": bench.libc, "runs": bench.runs, "cells": bench.cells, "memory": bench.memory,
+               "missing": bench.missing}
+    with open(os.path.join(out, "benchmark.json"), "w") as file:
+        json.dump(results, file, indent=1)
+    text = table(results)
+    with open(os.path.join(out, "benchmark-table.md"), "w") as file:
+        file.write(text)
+    with open(os.path.join(out, "benchmark.svg"), "w") as file:
+        file.write(plot.svg(results))
+    print(text)
+    print(f"In {os.path.normpath(out)}: benchmark.json, benchmark.svg, benchmark-table.md")
+
+
+def machine():
+    model = "unknown processor"
+    with open("/proc/cpuinfo") as file:
+        for line in file:
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    return {"processor": model, "processors": len(os.sched_getaffinity(0)), "kernel": platform.release(),
+            "memory_mib": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20}
+
+
+def table(results):
+    m = results["machine"]
+    lines = [f"{m['processors']} processors ({m['processor']}), {m['memory_mib']} MiB, Linux {m['kernel']}; "
+             f"medians of {results['runs']} interleaved rounds after a warm-up; our C library: {results['libc'] or 'not known'}."]
+    for job, title in (("start", "Starting"), ("extract", "Extracting")):
+        cells = [cell for cell in results["cells"] if cell["job"] == job]
+        if not cells:
+            continue
+        lines += ["", f"## {title}", "", "| what | who | median ms | least | p90 | processor ms | peak MiB | times ours |",
+                  "|---|---|---:|---:|---:|---:|---:|---:|"]
+        for cell in cells:
+            lines += cell_lines(cell)
+        lines += ["", "| what | ours | fastest peer | ours/peer | floor | ours/floor |", "|---|---:|---|---:|---|---:|"]
+        lines += [summary(cell) for cell in cells if our(cell)]
+    if results["memory"]:
+        lines += ["", "Memory of what waits while the program runs:", "", "| who | processes | resident KiB | proportional | private |", "|---|---:|---:|---:|---:|"]
+        lines += [f"| {m['name']} | {m['processes']} | {m['rss_kib']} | {m['pss_kib']} | {m['private_kib']} |" for m in results["memory"]]
+    if results["missing"]:
+        lines += ["", "Not measured:", ""] + [f"- {what}: {why}" for what, why in results["missing"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def our(cell):
+    return next((row for row in cell["rows"] if row["role"] == "ours"), None)
+
+
+def fastest(cell, role):
+    rows = [row for row in cell["rows"] if row["role"] == role]
+    return min(rows, key=lambda row: row["median_ms"]) if rows else None
+
+
+def floor_of(cell):
+    """For extraction the larger of its parts; for starting the program that does as ours does, link by link."""
+    rows = [row for row in cell["rows"] if row["role"] == "floor"]
+    if cell["job"] == "start":
+        rows = [row for row in rows if "three" in row["name"]] or rows
+    return max(rows, key=lambda row: row["median_ms"]) if rows else None
+
+
+def cell_lines(cell):
+    mine = our(cell)
+    order = {"ours": 0, "part": 1, "peer": 2, "floor": 3}
+    for n, row in enumerate(sorted(cell["rows"], key=lambda row: (order[row["role"]], row["median_ms"]))):
+        peak = f"{row['peak_kib'] / 1024:.1f}" if row["peak_kib"] else ""
+        processor = number(row["processor_ms"]) if row["processor_ms"] is not None else ""
+        ratio = f"{row['median_ms'] / mine['median_ms']:.2f}" if mine else ""
+        yield (f"| {cell['name'] if n == 0 else ''} | {row['name'].replace('|', chr(92) + '|')} | {number(row['median_ms'])} | {number(row['least_ms'])} | "
+               f"{number(row['p90_ms'])} | {processor} | {peak} | {ratio} |")
+
+
+def summary(cell):
+    mine, peer, floor = our(cell), fastest(cell, "peer"), floor_of(cell)
+    parts = [cell["name"], number(mine["median_ms"])]
+    for other in (peer, floor):
+        parts += [f"{other['name'].replace('|', chr(92) + '|')}, {number(other['median_ms'])}", f"{mine['median_ms'] / other['median_ms']:.2f}"] if other else ["", ""]
+    return "| " + " | ".join(parts) + " |"
+
+
+def number(ms):
+    return f"{ms:.2f}" if ms < 10 else f"{ms:.0f}"
