@@ -14,7 +14,7 @@ use nix::libc::MOUNT_ATTR_RDONLY;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use rustix::mount::OpenTreeFlags;
 
-use crate::{Tool, WithHint, sys};
+use crate::{Image, Tool, WithHint, sys};
 
 pub(crate) const VARIABLE: &str = "CHAINROOT_CARRY";
 
@@ -37,8 +37,10 @@ pub struct Carry {
     pub host_tree: Option<HostTree>,
     /// The mounts that pivot made on request, by mount id (field 1 of proc_pid_mountinfo(5)).
     pub mounts: Vec<u64>,
-    /// The mount, attached nowhere, through which pivot holds its lock on ROOT: its id.
-    pub lock: Option<u64>,
+    /// The mounts, attached nowhere, through which pivot holds its locks: their ids.
+    pub locks: Vec<u64>,
+    /// What the image says is to be run at the end of the chain.
+    pub image: Option<Image>,
     /// A pidfd of the isolate that waits for this chain: readable once it is dead.
     pub parent: Option<OwnedFd>,
     /// `--explain` is under way: the here-documents that are open, outermost first.
@@ -67,8 +69,9 @@ impl Carry {
                         _ => return None,
                     });
                 }
-                "mounts" => carry.mounts = value.split(',').map(|id| id.parse().ok()).collect::<Option<_>>()?,
-                "lock" => carry.lock = Some(value.parse().ok()?),
+                "mounts" => carry.mounts = numbers(value)?,
+                "image" => carry.image = Some(Image::from_text(value)?),
+                "locks" => carry.locks = numbers(value)?,
                 "parent" => carry.parent = Some(inherited(value)?),
                 "explain" => {
                     carry.explain = Some(value.split(',').filter(|s| !s.is_empty()).map(str::to_owned).collect())
@@ -98,11 +101,13 @@ impl Carry {
             Some(HostTree::Kept) => field("host", "kept"),
             None => {}
         }
-        if !self.mounts.is_empty() {
-            field("mounts", &self.mounts.iter().map(u64::to_string).collect::<Vec<_>>().join(","));
+        for (key, ids) in [("mounts", &self.mounts), ("locks", &self.locks)] {
+            if !ids.is_empty() {
+                field(key, &ids.iter().map(u64::to_string).collect::<Vec<_>>().join(","));
+            }
         }
-        if let Some(id) = self.lock {
-            field("lock", &id.to_string());
+        if let Some(image) = &self.image {
+            field("image", &image.to_text());
         }
         if let Some(open) = &self.explain {
             field("explain", &open.join(","));
@@ -165,6 +170,10 @@ pub(crate) fn beside_us() -> Result<PathBuf> {
     Ok(exe.parent().unwrap_or(Path::new("/")).to_owned())
 }
 
+fn numbers(text: &str) -> Option<Vec<u64>> {
+    text.split(',').map(|number| number.parse().ok()).collect()
+}
+
 fn lend(fd: OwnedFd) -> Result<RawFd> {
     fcntl(&fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
     // Left open on purpose: the next link closes it.
@@ -196,7 +205,8 @@ mod tests {
             mount_namespace: Some(7),
             host_tree: Some(HostTree::Stacked),
             mounts: vec![1, 2],
-            lock: Some(3),
+            locks: vec![3],
+            image: Some(Image { cmd: vec!["a b".into()], ..Image::default() }),
             explain: Some(vec!["A".into(), "B".into()]),
             parent: Some(File::open("/dev/null").unwrap().into()),
             ..Carry::default()
@@ -206,7 +216,8 @@ mod tests {
         assert_eq!(carry.mount_namespace, Some(7));
         assert_eq!(carry.host_tree, Some(HostTree::Stacked));
         assert_eq!(carry.mounts, [1, 2]);
-        assert_eq!(carry.lock, Some(3));
+        assert_eq!(carry.locks, [3]);
+        assert_eq!(carry.image.unwrap().cmd, ["a b"]);
         assert_eq!(carry.explain.as_deref(), Some(&["A".to_owned(), "B".to_owned()][..]));
         assert!(carry.parent.unwrap().as_raw_fd() > 2);
     }

@@ -24,14 +24,17 @@ pub struct Command {
     pub argv: Vec<OsString>,
     /// The environment that it gets; the search uses its PATH.
     pub env: Vec<(OsString, OsString)>,
+    /// Whether there was a COMMAND, or this is what stands in for one.
+    pub(crate) typed: bool,
 }
 
 impl Command {
     /// COMMAND as it was typed, or `shell` where none was.
     pub fn new(words: Vec<OsString>, shell: impl FnOnce() -> OsString) -> Command {
-        let argv = if words.is_empty() { vec![shell()] } else { words };
+        let typed = !words.is_empty();
+        let argv = if typed { words } else { vec![shell()] };
         let env = std::env::vars_os().filter(|(name, _)| name != carry::VARIABLE).collect();
-        Command { argv, env }
+        Command { argv, env, typed }
     }
 
     /// The tool of ours that this is, if it is one.

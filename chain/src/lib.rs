@@ -2,11 +2,13 @@
 //! a finished root pass from one tool to the next. It knows nothing of images, namespaces or mounts
 //! beyond what every link needs.
 
+pub mod attach;
 mod carry;
 mod cli;
 mod command;
 mod door;
 pub mod handoff;
+mod image;
 mod inside;
 pub mod mounts;
 mod namespace;
@@ -21,6 +23,7 @@ pub use carry::{Carry, HostTree};
 pub use cli::{Common, main};
 pub use command::Command;
 pub use door::{Door, door, inherited};
+pub use image::Image;
 pub use inside::open_inside;
 pub use namespace::{at_root_of_mount_namespace, in_own_mount_namespace, mount_namespace_id, own_mount_namespace};
 pub use parent::die_with_parent;

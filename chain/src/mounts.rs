@@ -1,6 +1,7 @@
 //! The mounts that this process can reach: from listmount(2) and statmount(2), which need no
 //! /proc, or on a kernel without them (before 6.8) from proc_pid_mountinfo(5).
 
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -9,7 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
 use nix::sys::statfs::{FsType, statfs};
-use rustix::fs::{AtFlags, StatxFlags, statx};
+use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
 
 use crate::{WithHint, sys};
 
@@ -49,6 +50,29 @@ pub fn id_at(fd: impl AsFd, path: &str) -> Result<u64> {
         return Err(anyhow!("statx(2) gives no mount id")).hint("this needs Linux 5.8 or later");
     }
     Ok(stat.stx_mnt_id)
+}
+
+/// Whether a descriptor is on the root directory of its mount.
+pub fn is_mount_root(fd: impl AsFd) -> Result<bool> {
+    let stat = statx(fd, "", AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT, StatxFlags::MNT_ID)?;
+    Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+/// The mounts with these ids and all that are mounted on them, directly or not.
+pub fn below<'a>(ids: &[u64], table: &'a [Mount]) -> Vec<&'a Mount> {
+    let mut children = HashMap::<u64, Vec<&Mount>>::new();
+    for mount in table.iter().filter(|mount| mount.id != mount.parent) {
+        children.entry(mount.parent).or_default().push(mount);
+    }
+    let ids: HashSet<&u64> = ids.iter().collect();
+    let mut found: Vec<&Mount> = table.iter().filter(|mount| ids.contains(&mount.id)).collect();
+    let mut next = 0;
+    while let Some(mount) = found.get(next) {
+        // Taken out, so that none is found twice.
+        found.extend(children.remove(&mount.id).unwrap_or_default());
+        next += 1;
+    }
+    found
 }
 
 fn from_syscalls() -> Result<Vec<Mount>, Errno> {

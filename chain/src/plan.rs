@@ -79,14 +79,17 @@ impl Link {
                 );
             }
         }
+        let mut carry = std::mem::take(state.carry());
+        let command = at_the_end(&mut carry, command);
         if self.verbose {
             report::warn(self.tool, format_args!("exec {command}"));
         }
-        let never: Infallible = command.exec(std::mem::take(state.carry()))?;
+        let never: Infallible = command.exec(carry)?;
         match never {}
     }
 
     fn print<S: Step>(mut self, steps: &[S], command: &Command) -> Result<ExitCode> {
+        let command = at_the_end(&mut self.carry, command);
         let mut script = String::new();
         let open = self.carry.explain.get_or_insert_with(|| {
             script.push_str("#!/bin/sh\nset -e\n");
@@ -126,6 +129,14 @@ impl Link {
             match never {}
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The command itself, or where the chain of ours ends here, what an image says of it.
+fn at_the_end(carry: &mut Carry, command: &Command) -> Command {
+    match carry.image.take_if(|_| command.tool().is_none()) {
+        Some(image) => image.apply(command),
+        None => command.clone(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The proof that nothing of the host's is left: mounts, root, working directory, descriptors.
 
+use std::collections::HashSet;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
@@ -21,19 +22,17 @@ pub fn prove(keep: &[PathBuf], keep_fd: &[i32], state: &State) -> Result<()> {
     }
     let table = mounts::table()?;
     let root = mounts::id_at(CWD, "/")?;
-    let ours = |mount: &&Mount| {
-        mount.id == root
-            || state.own.contains(&mount.id)
-            || state.carry.mounts.contains(&mount.id)
-            || kept(&mount.point, keep)
-    };
-    if let Some(left) = table.iter().find(|mount| !ours(mount)) {
-        let others = table.iter().filter(|mount| !ours(mount)).count() - 1;
-        let more = if others > 0 { format!(" (and {others} more)") } else { String::new() };
-        return Err(anyhow!("a mount that is not the container's is left at {}{more}", left.point.display()))
-            .hint(format!("--keep-mount {} lets it stay", chain::shell::quote(&left.point)));
+    let asked: Vec<u64> = state.own.iter().chain(&state.carry.mounts).copied().filter(|&id| id != root).collect();
+    let asked: HashSet<u64> = mounts::below(&asked, &table).into_iter().map(|mount| mount.id).collect();
+    let ours = |mount: &Mount| mount.id == root || asked.contains(&mount.id) || kept(&mount.point, keep);
+    let left: Vec<&Mount> = table.iter().filter(|mount| !ours(mount)).collect();
+    if let [first, others @ ..] = left.as_slice() {
+        let more = if others.is_empty() { String::new() } else { format!(" (and {} more)", others.len()) };
+        return Err(anyhow!("a mount that is not the container's is left at {}{more}", first.point.display()))
+            .hint(format!("--keep-mount {} lets it stay", chain::shell::quote(&first.point)));
     }
-    let inside = |id: u64| table.iter().any(|mount| mount.id == id);
+    let ids: HashSet<u64> = table.iter().map(|mount| mount.id).collect();
+    let inside = |id: u64| ids.contains(&id);
     if !inside(mounts::id_at(CWD, ".")?) {
         return Err(anyhow!("the working directory is in the host's tree"))
             .hint("cd / before the pivot, or pivot --chdir DIR");
@@ -57,7 +56,7 @@ fn descriptors(keep: &[i32], state: &State, inside: impl Fn(u64) -> bool) -> Res
         }
         let Some(kind) = door(fd).with_context(|| format!("descriptor {number}"))? else { continue };
         let known = matches!(kind, Door::Directory | Door::Path)
-            && mounts::id_of(fd.as_fd()).is_ok_and(|id| inside(id) || state.carry.lock == Some(id));
+            && mounts::id_of(fd.as_fd()).is_ok_and(|id| inside(id) || state.carry.locks.contains(&id));
         if !known {
             return Err(anyhow!("descriptor {number} is {kind} outside the root")).hint(format!(
                 "close it: {number}{}&-, or pass it on knowingly: --keep-fd {number}",

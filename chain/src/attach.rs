@@ -1,0 +1,194 @@
+//! Mounts made where a descriptor says: with the mount API of Linux 5.2, which attaches a finished
+//! mount to a directory that is already open, so that no path is resolved twice; with mount(2) and
+//! /proc/self/fd where the kernel, or a seccomp filter, does not have it.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Error, Result, anyhow};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::libc;
+use nix::mount::{MsFlags, mount};
+use nix::sys::stat::{Mode, fstat};
+use nix::sys::statvfs::{FsFlags, fstatvfs};
+use rustix::fs::OFlags;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+};
+
+use crate::{WithHint, mounts, open_inside, sys};
+
+/// Attributes of a mount, as MOUNT_ATTR_* in mount_setattr(2).
+pub use nix::libc::{
+    MOUNT_ATTR_NODEV as NODEV, MOUNT_ATTR_NOEXEC as NOEXEC, MOUNT_ATTR_NOSUID as NOSUID, MOUNT_ATTR_RDONLY as READ_ONLY,
+};
+
+/// A place to mount on: a path as a process with this root would resolve it.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    pub root: BorrowedFd<'a>,
+    pub path: &'a Path,
+}
+
+impl Place<'_> {
+    pub fn open(&self) -> Result<OwnedFd> {
+        open_inside(self.root, self.path, OFlags::PATH)
+    }
+}
+
+/// Mounts what is at `source`, with everything mounted below it, at `place`; the attributes go for
+/// all of that. The result is a descriptor on the new mount.
+pub fn bind(source: impl AsFd, place: Place, attributes: u64) -> Result<OwnedFd> {
+    match copy(source.as_fd()) {
+        Ok(tree) => {
+            set(&tree, attributes)?;
+            attach(&tree, place.open()?)?;
+            Ok(tree)
+        }
+        Err(Errno::ENOSYS) => {
+            let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+            mount(Some(&by_number(&source)), &by_number(&place.open()?), None::<&str>, flags, None::<&str>)?;
+            let made = reopened(place)?;
+            let inode = |fd: BorrowedFd| fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
+            if inode(made.as_fd())? != inode(source.as_fd())? {
+                return Err(anyhow!("the place was moved meanwhile"));
+            }
+            set(&made, attributes)?;
+            Ok(made)
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// A copy of the mount tree from `source` down that is attached nowhere yet. In a user namespace
+/// only a whole tree can be copied, for a part would show what its mounts hide.
+pub fn copy(source: impl AsFd) -> Result<OwnedFd, Errno> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    open_tree(source, "", flags).map_err(from_rustix)
+}
+
+/// A new filesystem, mounted at `place`. The options are as mount(8) has them after -o.
+pub fn filesystem(kind: &str, options: &[(&str, Option<&str>)], attributes: u64, place: Place) -> Result<OwnedFd> {
+    match unattached(kind, options, attributes) {
+        Ok(made) => {
+            attach(&made, place.open()?)?;
+            Ok(made)
+        }
+        Err(error) if error.downcast_ref() == Some(&Errno::ENOSYS) => {
+            let options: Vec<String> = options.iter().map(|(key, value)| option(key, *value)).collect();
+            let flags = old_flags(attributes);
+            mount(Some(kind), &by_number(&place.open()?), Some(kind), flags, Some(options.join(",").as_str()))?;
+            reopened(place)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A new filesystem, attached nowhere yet.
+pub fn unattached(kind: &str, options: &[(&str, Option<&str>)], attributes: u64) -> Result<OwnedFd> {
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(from_rustix)?;
+    let set = |key: &str, value: Option<&str>| match value {
+        Some(value) => fsconfig_set_string(&context, key, value),
+        None => fsconfig_set_flag(&context, key),
+    };
+    set("source", Some(kind)).map_err(from_rustix)?;
+    for (key, value) in options {
+        set(key, *value).map_err(from_rustix).with_context(|| option(key, *value))?;
+    }
+    fsconfig_create(&context).map_err(|errno| said(&context, from_rustix(errno)))?;
+    let attributes = MountAttrFlags::from_bits_retain(attributes as u32);
+    Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(from_rustix)?)
+}
+
+/// What the kernel has to say about it can be read from the context (fsopen(2)).
+fn said(context: &OwnedFd, errno: Errno) -> Error {
+    let mut buffer = [0; 1024];
+    let said = nix::unistd::read(context, &mut buffer).map(|length| String::from_utf8_lossy(&buffer[..length]));
+    match said {
+        Ok(text) if text.starts_with("e ") => Error::new(errno).context(text[2..].trim_end().to_owned()),
+        _ => errno.into(),
+    }
+}
+
+fn option(key: &str, value: Option<&str>) -> String {
+    value.map_or(key.to_owned(), |value| format!("{key}={value}"))
+}
+
+pub fn attach(mount: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
+    let both = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(mount, "", target, "", both).map_err(from_rustix)
+}
+
+/// Adds attributes to a mount and to every mount below it.
+pub fn set(tree: impl AsFd, attributes: u64) -> Result<()> {
+    if attributes == 0 {
+        return Ok(());
+    }
+    match sys::mount_setattr(&tree, libc::AT_RECURSIVE, attributes, 0) {
+        // Linux 5.12.
+        Err(Errno::ENOSYS) => remount_each(tree.as_fd(), attributes),
+        result => Ok(result?),
+    }
+}
+
+fn remount_each(tree: BorrowedFd, attributes: u64) -> Result<()> {
+    for point in mounts::below(&[mounts::id_of(tree)?], &mounts::table()?).into_iter().map(|mount| &mount.point) {
+        let mounted = open(point, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+        // A remount sets every flag anew, and those of a more privileged namespace's mount are locked.
+        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | old_flags(attributes) | held_flags(&mounted)?;
+        mount(None::<&str>, &by_number(&mounted), None::<&str>, flags, None::<&str>)
+            .with_context(|| point.display().to_string())?;
+    }
+    Ok(())
+}
+
+fn old_flags(attributes: u64) -> MsFlags {
+    let pairs = [
+        (READ_ONLY, MsFlags::MS_RDONLY),
+        (NOSUID, MsFlags::MS_NOSUID),
+        (NODEV, MsFlags::MS_NODEV),
+        (NOEXEC, MsFlags::MS_NOEXEC),
+    ];
+    pairs.into_iter().filter(|(bit, _)| attributes & bit != 0).map(|(_, flag)| flag).collect()
+}
+
+fn held_flags(mounted: &OwnedFd) -> Result<MsFlags> {
+    let held = fstatvfs(mounted)?.flags();
+    let pairs = [
+        (FsFlags::ST_RDONLY, MsFlags::MS_RDONLY),
+        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+        (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
+        (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
+        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
+    ];
+    Ok(pairs.into_iter().filter(|(has, _)| held.contains(*has)).map(|(_, flag)| flag).collect())
+}
+
+/// The old calls take paths only; this one leads to what a descriptor is open on and nowhere else.
+pub fn by_number(fd: impl AsFd) -> PathBuf {
+    format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()).into()
+}
+
+/// What is mounted at a place now, which a descriptor from before the mount does not see.
+fn reopened(place: Place) -> Result<OwnedFd> {
+    let made = place.open()?;
+    // What is stacked on the root directory itself is found above it.
+    if !mounts::is_mount_root(&made)? && fstat(&made)?.st_ino == fstat(place.root)?.st_ino {
+        return Ok(openat(&made, "..", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?);
+    }
+    if !mounts::is_mount_root(&made)? {
+        return Err(anyhow!("the place was moved meanwhile")).hint("let nothing change ROOT while it is being set up");
+    }
+    Ok(made)
+}
+
+fn from_rustix(errno: rustix::io::Errno) -> Errno {
+    Errno::from_raw(errno.raw_os_error())
+}
