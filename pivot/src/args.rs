@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command, FromArgMatches, Parser};
 
 const EXAMPLE: &str = "Example: unpack img.tar | isolate --pid --uts -- pivot ./root -- sh";
 
@@ -15,8 +16,13 @@ EXAMPLES
     isolate --user --map-root --pid -- pivot ./root -- mountclean -- sh
   The root from the pipe, whatever it is called:
     unpack img.tar ./some/where | pivot - -- sh
-  A root that nothing can change:
-    pivot --read-only ./root -- sh
+  A root that nothing can change, with a volume that can be:
+    pivot --read-only --bind ./data:/data ./root -- sh
+  A root whose changes vanish, one whose changes are kept in ./changes:
+    pivot --ephemeral ./root -- sh
+    pivot --overlay ./changes ./root -- sh
+  What the image says it runs, with a /dev and the host's name servers:
+    pivot --as-image --dev --resolv ./root
   See the host's tree while debugging:
     pivot --put-old /mnt ./root -- ls /mnt
 
@@ -32,6 +38,10 @@ NOTES
   Where standard input is a pipe, pivot looks at its first bytes, without taking them, for the line by which unpack
   says that ROOT is complete. Anything else there is COMMAND's. A program that starts pivot with a pipe and waits for
   COMMAND to speak first needs --no-handoff.
+  Mounts are made in the order of their options. DST is a path as a process in ROOT would resolve it: symbolic links in
+  it lead nowhere outside. A DST that is not there is made. SRC brings along what is mounted below it. In SRC and DST
+  a colon is written \\: and a comma needs nothing.
+  --ephemeral and --overlay show ROOT's own filesystem without what is mounted below it.
   COMMAND inherits one descriptor of pivot's: a shared lock on ROOT, so that unpack --replace leaves it alone.";
 
 /// Make a directory the root of a mount namespace of its own and run a command in it
@@ -49,9 +59,36 @@ pub struct Args {
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 
-    /// Make the root read-only, and every mount that it brings along
+    /// Make the root read-only, and every mount that it brings along; volumes stay as they were given
     #[arg(long)]
     pub read_only: bool,
+
+    /// Let changes go to memory and vanish at the end; ROOT itself is never changed
+    #[arg(long, conflicts_with = "overlay")]
+    pub ephemeral: bool,
+
+    /// Let changes go to this directory and be there the next time; ROOT itself is never changed
+    #[arg(long, value_name = "DIR")]
+    pub overlay: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub volumes: Volumes,
+
+    /// Put a read-only copy of the host's /etc/resolv.conf in place
+    #[arg(long)]
+    pub resolv: bool,
+
+    /// Put a read-only copy of the host's /etc/hosts in place
+    #[arg(long)]
+    pub hosts: bool,
+
+    /// Put a read-only /etc/hostname with the name of the uts namespace in place
+    #[arg(long)]
+    pub hostname: bool,
+
+    /// Run what the image says: its Env, WorkingDir, User, Entrypoint and Cmd; COMMAND replaces Cmd
+    #[arg(long)]
+    pub as_image: bool,
 
     /// Start COMMAND in this directory of the root instead of /
     #[arg(long, value_name = "DIR")]
@@ -75,4 +112,204 @@ pub struct Args {
 
     #[command(flatten)]
     pub common: chain::Common,
+}
+
+/// A mount inside the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Volume {
+    Bind { source: PathBuf, target: PathBuf, options: BindOptions },
+    Tmpfs { target: PathBuf, options: Vec<(String, String)> },
+    Dev,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BindOptions {
+    pub read_only: bool,
+    pub nosuid: bool,
+    pub nodev: bool,
+    pub noexec: bool,
+}
+
+#[derive(clap::Args, Clone, Debug, Default)]
+struct VolumeOptions {
+    /// Mount a file or directory of the host's at DST (SRC where it is left out); OPTIONS are ro, rw, nosuid, nodev,
+    /// noexec, comma-separated (can be given again)
+    #[arg(long, value_name = "SRC[:DST[:OPTIONS]]", value_parser = bind)]
+    bind: Vec<Volume>,
+
+    /// Mount an empty filesystem in memory at DST; OPTIONS are size=BYTES (k, m, g, %), mode=OCTAL, nr_inodes=N,
+    /// comma-separated (can be given again)
+    #[arg(long, value_name = "DST[:OPTIONS]", value_parser = tmpfs)]
+    tmpfs: Vec<Volume>,
+
+    /// Make a minimal /dev: null, zero, full, random, urandom, tty, a devpts of its own, shm, and mqueue in an own ipc
+    /// namespace
+    #[arg(long)]
+    dev: bool,
+}
+
+/// The mounts that were asked for, in the order in which they were.
+#[derive(Clone, Debug, Default)]
+pub struct Volumes(pub Vec<Volume>);
+
+impl FromArgMatches for Volumes {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let options = VolumeOptions::from_arg_matches(matches)?;
+        let at = |name: &str| match matches.value_source(name) {
+            Some(ValueSource::CommandLine) => matches.indices_of(name).map(Iterator::collect).unwrap_or_default(),
+            _ => Vec::<usize>::new(),
+        };
+        let dev = options.dev.then_some(Volume::Dev);
+        let mut placed: Vec<(usize, Volume)> = at("bind").into_iter().zip(options.bind).collect();
+        placed.extend(at("tmpfs").into_iter().zip(options.tmpfs));
+        placed.extend(at("dev").into_iter().zip(dev));
+        placed.sort_by_key(|&(index, _)| index);
+        Ok(Volumes(placed.into_iter().map(|(_, volume)| volume).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Volumes::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl clap::Args for Volumes {
+    fn augment_args(command: Command) -> Command {
+        VolumeOptions::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        VolumeOptions::augment_args_for_update(command)
+    }
+}
+
+fn bind(text: &str) -> Result<Volume, String> {
+    let fields = fields(text);
+    let (source, target, words) = match fields.as_slice() {
+        [source] => (source, source, ""),
+        [source, target] => (source, target, ""),
+        [source, target, words] => (source, target, words.as_str()),
+        _ => return Err("too many colons; one that belongs to a name is written \\:".into()),
+    };
+    let mut options = BindOptions::default();
+    for word in words.split(',').filter(|word| !word.is_empty()) {
+        match word {
+            "ro" => options.read_only = true,
+            "rw" => options.read_only = false,
+            "nosuid" => options.nosuid = true,
+            "nodev" => options.nodev = true,
+            "noexec" => options.noexec = true,
+            _ => return Err(format!("{word} is none of ro, rw, nosuid, nodev, noexec")),
+        }
+    }
+    Ok(Volume::Bind { source: named("SRC", source)?, target: inner(target)?, options })
+}
+
+fn tmpfs(text: &str) -> Result<Volume, String> {
+    let fields = fields(text);
+    let (target, words) = match fields.as_slice() {
+        [target] => (target, ""),
+        [target, words] => (target, words.as_str()),
+        _ => return Err("too many colons; one that belongs to a name is written \\:".into()),
+    };
+    let mut options = Vec::new();
+    for word in words.split(',').filter(|word| !word.is_empty()) {
+        match word.split_once('=') {
+            Some((key @ ("size" | "mode" | "nr_inodes"), value)) if !value.is_empty() => {
+                options.push((key.into(), value.into()));
+            }
+            _ => return Err(format!("{word} is none of size=BYTES, mode=OCTAL, nr_inodes=N")),
+        }
+    }
+    Ok(Volume::Tmpfs { target: inner(target)?, options })
+}
+
+/// Splits at colons; a backslash takes the next character as it is.
+fn fields(text: &str) -> Vec<String> {
+    let mut fields = vec![String::new()];
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match (character, fields.last_mut()) {
+            (':', _) => fields.push(String::new()),
+            ('\\', Some(field)) => field.extend(characters.next().or(Some('\\'))),
+            (character, Some(field)) => field.push(character),
+            (_, None) => {}
+        }
+    }
+    fields
+}
+
+fn named(what: &str, path: &str) -> Result<PathBuf, String> {
+    if path.is_empty() { Err(format!("{what} is empty")) } else { Ok(path.into()) }
+}
+
+/// A path in the root, which the root itself is not.
+fn inner(path: &str) -> Result<PathBuf, String> {
+    let target = named("DST", path)?;
+    if target.components().any(|part| matches!(part, std::path::Component::Normal(_))) {
+        Ok(target)
+    } else {
+        Err(format!("{path}: DST must be below the root"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn volumes(words: &[&str]) -> Vec<Volume> {
+        Args::try_parse_from([&["pivot"], words, &["r"]].concat()).unwrap().volumes.0
+    }
+
+    #[test]
+    fn volumes_keep_the_order_in_which_they_were_given() {
+        let given =
+            volumes(&["--tmpfs", "/a", "--bind", "/b", "--dev", "--tmpfs=/c:size=1m,mode=700", "--bind=/d:/e:ro"]);
+        let plain = BindOptions::default();
+        assert_eq!(
+            given,
+            [
+                Volume::Tmpfs { target: "/a".into(), options: vec![] },
+                Volume::Bind { source: "/b".into(), target: "/b".into(), options: plain },
+                Volume::Dev,
+                Volume::Tmpfs {
+                    target: "/c".into(),
+                    options: vec![("size".into(), "1m".into()), ("mode".into(), "700".into())]
+                },
+                Volume::Bind {
+                    source: "/d".into(),
+                    target: "/e".into(),
+                    options: BindOptions { read_only: true, ..plain }
+                },
+            ]
+        );
+    }
+
+    #[test]
+    fn a_backslash_keeps_a_colon_in_a_name() {
+        assert_eq!(fields(r"a\:b:c\\:d"), ["a:b", r"c\", "d"]);
+    }
+
+    #[test]
+    fn specifications_that_say_nothing_are_refused() {
+        for words in
+            [["--bind", ""], ["--bind", "a:"], ["--bind", "a:/:ro"], ["--bind", "a:b:c:d"], ["--bind", "a:/b:x"]]
+        {
+            assert!(Args::try_parse_from(["pivot", words[0], words[1], "r"]).is_err(), "{words:?}");
+        }
+        for text in ["/", "..", "/a:size", "/a:uid=0", "/a:b:c"] {
+            assert!(Args::try_parse_from(["pivot", "--tmpfs", text, "r"]).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn everything_from_command_on_is_passed_untouched() {
+        let args = Args::try_parse_from(["pivot", "r", "ls", "-l", "--", "--help", "--bind"]).unwrap();
+        assert_eq!(args.command, ["ls", "-l", "--", "--help", "--bind"]);
+        let args = Args::try_parse_from(["pivot", "--read-only", "r", "--", "-x", "--", "y"]).unwrap();
+        assert_eq!(args.command, ["-x", "--", "y"]);
+        let args = Args::try_parse_from(["pivot", "--", "r", "ls", "--read-only"]).unwrap();
+        assert_eq!(args.command, ["ls", "--read-only"]);
+        assert!(!args.read_only);
+    }
 }

@@ -1,15 +1,26 @@
 //! pivot: make a directory the root of a mount namespace of its own, and run a command in it.
 
 mod args;
+mod cause;
 mod descriptors;
+mod dev;
+mod files;
+mod image;
+mod initramfs;
 mod lock;
+mod overlay;
+mod place;
 mod root;
 mod step;
+mod switch;
+mod volume;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use args::Args;
 use chain::{Command, HostTree, Link, Tool};
+use files::Copied;
 use step::{State, Step};
 
 fn main() -> ExitCode {
@@ -18,12 +29,48 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut link = Link::new(Tool::Pivot, &args.common);
-    let command = Command::new(args.command.clone(), || "/bin/sh".into());
+    let mut args = args;
+    let mut command = Command::new(std::mem::take(&mut args.command), || "/bin/sh".into());
+    let env = if args.as_image { as_image(&mut args, &mut link, &mut command)? } else { Vec::new() };
     let host = host_tree(&args, &command);
+    let files = copied(&args);
+    let mut steps = plan(&args, &files, &link, &command, host);
+    if args.as_image {
+        steps.push(Step::Environment { env: &env });
+    }
+    if link.explains() {
+        // What the next link would be told if this were performed.
+        link.carry.mount_namespace = chain::mount_namespace_id();
+        link.carry.host_tree = Some(host);
+    }
+    let followed = command.tool().is_some();
+    link.run(&steps, |carry| State::new(carry, args.root.clone(), host, followed), &command)
+}
 
+/// What is to be run is known only once the root is there, so here the wait for it comes first.
+fn as_image(args: &mut Args, link: &mut Link, command: &mut Command) -> anyhow::Result<Vec<(OsString, OsString)>> {
+    if !link.explains() && (!args.no_handoff || args.root.as_os_str() == "-") {
+        if let Some(named) = step::await_root(&args.root)? {
+            args.root = named;
+        }
+        args.no_handoff = true;
+    }
+    let config = image::read(&args.root)?;
+    for (name, value) in &config.env {
+        command.set_var(name, value);
+    }
+    args.chdir = args.chdir.take().or(config.working_dir);
+    link.carry.image = Some(config.image);
+    Ok(config.env)
+}
+
+fn plan<'a>(args: &'a Args, files: &'a [Copied], link: &Link, command: &Command, host: HostTree) -> Vec<Step<'a>> {
+    let root = &args.root;
+    let volumes = &args.volumes.0;
+    let overlaid = args.ephemeral || args.overlay.is_some();
     let mut steps = vec![Step::CheckDescriptors { keep: &args.keep_fd }];
-    if !args.no_handoff || args.root.as_os_str() == "-" {
-        steps.push(Step::AwaitRoot { root: &args.root });
+    if !args.no_handoff || root.as_os_str() == "-" {
+        steps.push(Step::AwaitRoot { root });
     }
     if !chain::in_own_mount_namespace(&link.carry) {
         steps.push(Step::OwnMounts);
@@ -31,11 +78,21 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
     if command.tool().is_some() {
         steps.push(Step::HoldTools);
     }
-    steps.push(Step::Bind { root: &args.root });
-    if args.read_only {
-        steps.push(Step::ReadOnly { root: &args.root });
+    steps.extend([Step::OpenRoot { root }, Step::Lock { overlaid }]);
+    if overlaid {
+        steps.push(Step::Overlay { dir: args.overlay.as_deref(), root });
     }
-    steps.extend([Step::Enter { root: &args.root }, Step::Lock]);
+    if !overlaid || args.read_only {
+        steps.push(Step::Bind { root });
+    }
+    if args.read_only {
+        steps.extend([Step::MakePlaces { volumes, files, root }, Step::ReadOnly { root }]);
+    }
+    steps.extend(volumes.iter().map(|volume| Step::Mount { volume, root }));
+    if !files.is_empty() {
+        steps.push(Step::CopyFiles { files, root });
+    }
+    steps.push(Step::Enter { root });
     if host == HostTree::Gone && link.explains() {
         steps.push(Step::LendProc);
     }
@@ -46,14 +103,14 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         (None, _) => {}
     }
     if let Some(dir) = &args.chdir {
-        steps.push(Step::Chdir { dir });
+        steps.push(Step::ChangeDirectory { dir, make: args.as_image });
     }
-    if link.explains() {
-        // What the next link would be told if this were performed.
-        link.carry.mount_namespace = chain::mount_namespace_id();
-        link.carry.host_tree = Some(host);
-    }
-    link.run(&steps, |carry| State::new(carry, args.root.clone(), host), &command)
+    steps
+}
+
+fn copied(args: &Args) -> Vec<Copied> {
+    let asked = [(args.resolv, Copied::Resolv), (args.hosts, Copied::Hosts), (args.hostname, Copied::Hostname)];
+    asked.into_iter().filter(|(wanted, _)| *wanted).map(|(_, file)| file).collect()
 }
 
 /// Nothing from the root runs while the host's tree can be reached. Only mountclean may find it,

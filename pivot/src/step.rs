@@ -1,48 +1,103 @@
 //! What pivot does, one step at a time: its shell line and its deed.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
+use chain::attach::{self, READ_ONLY};
 use chain::handoff::{self, Expect};
 use chain::shell::quote;
 use chain::{Carry, HasCarry, HostTree, Tool};
 
-use crate::{descriptors, lock, root};
+use crate::args::Volume;
+use crate::files::{self, Copied};
+use crate::{descriptors, lock, overlay, place, root, switch, volume};
 
 pub enum Step<'a> {
-    CheckDescriptors { keep: &'a [u32] },
-    AwaitRoot { root: &'a Path },
+    CheckDescriptors {
+        keep: &'a [u32],
+    },
+    AwaitRoot {
+        root: &'a Path,
+    },
     OwnMounts,
     HoldTools,
-    Bind { root: &'a Path },
-    ReadOnly { root: &'a Path },
-    Enter { root: &'a Path },
-    Lock,
+    OpenRoot {
+        root: &'a Path,
+    },
+    Lock {
+        overlaid: bool,
+    },
+    /// In memory, or in a directory.
+    Overlay {
+        dir: Option<&'a Path>,
+        root: &'a Path,
+    },
+    Bind {
+        root: &'a Path,
+    },
+    MakePlaces {
+        volumes: &'a [Volume],
+        files: &'a [Copied],
+        root: &'a Path,
+    },
+    ReadOnly {
+        root: &'a Path,
+    },
+    Mount {
+        volume: &'a Volume,
+        root: &'a Path,
+    },
+    CopyFiles {
+        files: &'a [Copied],
+        root: &'a Path,
+    },
+    Enter {
+        root: &'a Path,
+    },
+    /// For the root's own umount, which fails without a /proc before it gets to the kernel.
     LendProc,
     PivotRoot,
     DetachHost,
-    PutOld { dir: &'a Path },
-    Chdir { dir: &'a Path },
+    PutOld {
+        dir: &'a Path,
+    },
+    ChangeDirectory {
+        dir: &'a Path,
+        make: bool,
+    },
+    Environment {
+        env: &'a [(OsString, OsString)],
+    },
 }
 
 pub struct State {
     carry: Carry,
     /// ROOT; where it was given as `-`, what the line named.
-    root: PathBuf,
+    path: PathBuf,
+    /// What becomes the root: ROOT as the host has it, or the overlay over it.
+    source: Option<OwnedFd>,
     /// The new root mount, once it is there.
     tree: Option<OwnedFd>,
     host: HostTree,
+    /// Whether a link of ours follows, which has to be told of the mounts.
+    followed: bool,
 }
 
 impl State {
-    pub fn new(carry: Carry, root: PathBuf, host: HostTree) -> State {
-        State { carry, root, tree: None, host }
+    pub fn new(carry: Carry, path: PathBuf, host: HostTree, followed: bool) -> State {
+        State { carry, path, source: None, tree: None, host, followed }
+    }
+
+    fn source(&self) -> Result<&OwnedFd> {
+        self.source.as_ref().ok_or_else(|| anyhow!("ROOT is not open yet"))
     }
 
     fn tree(&self) -> Result<&OwnedFd> {
-        self.tree.as_ref().ok_or_else(|| anyhow!("the root is not bound yet"))
+        self.tree.as_ref().ok_or_else(|| anyhow!("the root is not mounted yet"))
     }
 }
 
@@ -62,27 +117,52 @@ impl fmt::Display for Step<'_> {
             }
             Step::OwnMounts => f.write_str("unshare --mount --propagation private"),
             Step::HoldTools => f.write_str("# open the links that follow, which the root does not hold"),
+            Step::OpenRoot { root } => write!(f, "test -d {}", word(root)),
+            Step::Lock { .. } => {
+                f.write_str("# lock ROOT against unpack --replace, through a mount that is attached nowhere")
+            }
+            Step::Overlay { dir, root } => overlay::shell(*dir, &word(root), f),
             Step::Bind { root } => write!(f, "mount --rbind {0} {0}", word(root)),
+            Step::MakePlaces { volumes, files, root } => place::shell(&word(root), volumes, files, f),
             Step::ReadOnly { root } => write!(
                 f,
                 "findmnt --raw --noheadings --output TARGET --submounts {} | while read -r point; do \
                  mount -o remount,bind,ro \"$(printf %b \"$point\")\"; done",
                 word(root)
             ),
+            Step::Mount { volume, root } => volume::shell(volume, &word(root), f),
+            Step::CopyFiles { files, root } => files::shell(files, &word(root), f),
             Step::Enter { root } => write!(f, "cd {}", word(root)),
-            Step::Lock => f.write_str("exec 9<.; flock --shared 9"),
-            Step::PivotRoot => f.write_str("PATH=$PATH:/usr/sbin:/sbin pivot_root . ."),
-            // Without a /proc util-linux's umount gives up before it calls the kernel.
             Step::LendProc => f.write_str("# for the umount below, which is the root's own\nmount --rbind /proc proc"),
+            Step::PivotRoot => f.write_str("PATH=$PATH:/usr/sbin:/sbin pivot_root . ."),
             Step::DetachHost => f.write_str("umount -l . && umount -l /proc"),
             Step::PutOld { dir } => write!(f, "mount --move /.. {}", quote(Path::new("/").join(dir))),
-            Step::Chdir { dir } => write!(f, "cd {}", quote(Path::new("/").join(dir))),
+            Step::ChangeDirectory { dir, make } => {
+                let dir = quote(Path::new("/").join(dir));
+                let mkdir = if *make { format!("mkdir -p {dir}\n") } else { String::new() };
+                write!(f, "{mkdir}cd {dir}")
+            }
+            Step::Environment { env } => {
+                let pairs: Vec<String> = env.iter().map(|(name, value)| assignment(name, value)).collect();
+                write!(f, "export {}", pairs.join(" "))
+            }
         }
     }
 }
 
 fn word(root: &Path) -> String {
     if root.as_os_str() == "-" { "\"$root\"".into() } else { quote(root) }
+}
+
+/// Names in an image's Env are whatever it says; a shell can only export what it can name.
+fn assignment(name: &OsStr, value: &OsStr) -> String {
+    let nameable = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
+    let bytes = name.as_bytes();
+    if bytes.iter().all(nameable) && !bytes.first().is_none_or(u8::is_ascii_digit) {
+        format!("{}={}", name.display(), quote(value))
+    } else {
+        String::new()
+    }
 }
 
 impl chain::Step for Step<'_> {
@@ -94,46 +174,71 @@ impl chain::Step for Step<'_> {
 
     fn perform(&self, state: &mut State) -> Result<()> {
         match self {
-            Step::CheckDescriptors { keep } => descriptors::check(keep),
-            Step::AwaitRoot { root } => await_root(root, state),
-            Step::OwnMounts => chain::own_mount_namespace(&mut state.carry),
-            Step::HoldTools => state.carry.hold_tools(),
+            Step::CheckDescriptors { keep } => descriptors::check(keep)?,
+            Step::AwaitRoot { root } => state.path = await_root(root)?.unwrap_or_else(|| root.to_path_buf()),
+            Step::OwnMounts => chain::own_mount_namespace(&mut state.carry)?,
+            Step::HoldTools => state.carry.hold_tools()?,
+            Step::OpenRoot { .. } => state.source = Some(root::open_root(&state.path)?),
+            Step::Lock { overlaid } => {
+                let lock =
+                    lock::shared(state.source()?, *overlaid).with_context(|| state.path.display().to_string())?;
+                state.carry.locks.extend(lock);
+            }
+            Step::Overlay { dir, .. } => {
+                let source = state.source()?;
+                let layer = dir.map_or_else(|| overlay::in_memory(source), |dir| overlay::kept(dir, source))?;
+                let merged = overlay::mount(&layer, source)?;
+                state.carry.locks.extend(layer.lock);
+                state.tree = Some(merged.try_clone()?);
+                state.source = Some(merged);
+            }
             Step::Bind { .. } => {
-                state.tree = Some(root::bind(&state.root)?);
-                Ok(())
+                let tree = root::bind(state.source()?)?;
+                if state.followed {
+                    state.carry.mounts.extend(root::brought_along(&tree)?);
+                }
+                state.tree = Some(tree);
             }
-            Step::ReadOnly { .. } => root::make_read_only(state.tree()?),
-            Step::Enter { .. } => root::enter_tree(state.tree()?),
-            Step::Lock => {
-                let lock = lock::hold(state.tree()?).with_context(|| state.root.display().to_string())?;
-                state.carry.lock = lock.or(state.carry.lock);
-                Ok(())
+            Step::MakePlaces { volumes, files, .. } => place::ensure_all(state.source()?, volumes, files)?,
+            Step::ReadOnly { .. } => attach::set(state.tree()?, READ_ONLY)?,
+            Step::Mount { volume, .. } => {
+                let id = volume::mount(volume, state.tree()?)?;
+                state.carry.mounts.push(id);
             }
-            Step::LendProc => Ok(()),
+            Step::CopyFiles { files, .. } => {
+                let ids = files::mount(files, state.tree()?)?;
+                state.carry.mounts.extend(ids);
+            }
+            Step::Enter { .. } => switch::enter(state.tree()?)?,
+            Step::LendProc => {}
             Step::PivotRoot => {
-                root::pivot()?;
+                state.carry.host_tree = Some(switch::pivot(state.tree()?, state.host)?);
                 // The namespace goes by the mount of /, which has changed.
                 state.carry.mount_namespace = chain::mount_namespace_id();
-                state.carry.host_tree = Some(state.host);
-                Ok(())
             }
-            Step::DetachHost => root::detach_host(),
-            Step::PutOld { dir } => root::put_old(dir),
-            Step::Chdir { dir } => root::enter(dir),
+            // The fallback of the initial ramfs leaves nothing to detach.
+            Step::DetachHost if state.carry.host_tree == Some(HostTree::Gone) => {}
+            Step::DetachHost => {
+                switch::detach_host()?;
+                state.carry.host_tree = Some(HostTree::Gone);
+            }
+            Step::PutOld { dir } => switch::put_old(dir)?,
+            Step::ChangeDirectory { dir, make } => switch::change_directory(dir, *make)?,
+            // The command was given it when it was made.
+            Step::Environment { .. } => {}
         }
+        Ok(())
     }
 }
 
-fn await_root(root: &Path, state: &mut State) -> Result<()> {
+/// Waits for unpack, where it is at the other end of standard input; says what root its line named.
+pub fn await_root(root: &Path) -> Result<Option<PathBuf>> {
     if root.as_os_str() == "-" {
-        if let Some(named) = handoff::receive(Tool::Pivot, Expect::Any)? {
-            state.root = named;
-        }
-        return Ok(());
+        return handoff::receive(Tool::Pivot, Expect::Any);
     }
     // Where ROOT's parent is not even there, no unpack is about to make ROOT in it.
     if let Ok(absolute) = handoff::absolute(root) {
         handoff::receive(Tool::Pivot, Expect::Root(&absolute))?;
     }
-    Ok(())
+    Ok(None)
 }

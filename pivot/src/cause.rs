@@ -1,0 +1,74 @@
+//! Why pivot_root refused: EINVAL and EBUSY have several causes each (pivot_root(2)), and which of
+//! them holds is found by looking.
+
+use std::os::fd::OwnedFd;
+
+use anyhow::{Error, anyhow};
+use chain::{Hint, mounts};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::sys::statfs::{FsType, statfs};
+use rustix::fs::CWD;
+
+const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
+const TMPFS_MAGIC: FsType = FsType(0x0102_1994);
+
+pub fn of_pivot_root(errno: Errno, tree: &OwnedFd) -> Error {
+    let (what, hint) = match errno {
+        Errno::EINVAL => invalid(tree),
+        Errno::EBUSY => busy(tree),
+        Errno::EPERM => (
+            "no CAP_SYS_ADMIN over the mount namespace",
+            "this needs root, or a user namespace: isolate --user --map-root -- …",
+        ),
+        _ => return Error::new(errno).context("pivot_root"),
+    };
+    anyhow!("pivot_root: {}: {what}", errno.desc()).context(Hint(hint.into()))
+}
+
+fn invalid(tree: &OwnedFd) -> (&'static str, &'static str) {
+    let looked = (|| {
+        let root = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+        anyhow::Ok((mounts::is_mount_root(&root)?, mounts::is_mount_root(tree)?))
+    })();
+    match looked {
+        Ok((false, _)) => ("/ is not a mount point: this is a chroot", "start the chain outside the chroot"),
+        Ok((true, false)) => ("ROOT is not a mount point", "it was unmounted while pivot worked on it; start again"),
+        _ if is_rootfs() => (
+            "/ is the initial ramfs, which cannot be pivoted",
+            "leave out what keeps pivot from its fallback, or switch_root to a real root first",
+        ),
+        _ if shared() => {
+            ("a mount involved is shared with other namespaces", "make it private: mount --make-rprivate /")
+        }
+        _ => ("none of its documented causes holds", "please report this, with the output of findmnt -o +PROPAGATION"),
+    }
+}
+
+fn busy(tree: &OwnedFd) -> (&'static str, &'static str) {
+    let same = mounts::id_of(tree).ok().zip(mounts::id_at(CWD, "/").ok()).is_some_and(|(new, old)| new == old);
+    if same {
+        (
+            "ROOT is already on the mount of /",
+            "pivot stacks a mount of its own on ROOT: let nothing unmount it meanwhile",
+        )
+    } else {
+        ("ROOT or / is in use by the pivot", "start again")
+    }
+}
+
+/// Whether the current root is the kernel's first filesystem: it has no parent mount to go to.
+pub fn is_rootfs() -> bool {
+    let in_memory = statfs("/").is_ok_and(|fs| [RAMFS_MAGIC, TMPFS_MAGIC].contains(&fs.filesystem_type()));
+    in_memory
+        && mounts::id_at(CWD, "/").is_ok_and(|id| {
+            mounts::table().is_ok_and(|table| table.iter().any(|mount| mount.id == id && mount.parent == id))
+        })
+}
+
+/// Whether the mount of `/` or the one above it passes mounts on to others (mountinfo's `shared:`).
+fn shared() -> bool {
+    let Ok(text) = std::fs::read_to_string("/proc/self/mountinfo") else { return false };
+    text.lines().any(|line| line.split(" - ").next().is_some_and(|fields| fields.contains(" shared:")))
+}

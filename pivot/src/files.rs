@@ -1,0 +1,109 @@
+//! Files of the host's that programs expect, as read-only copies: what the image has there stays
+//! below, and a later change on the host does not show.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place, READ_ONLY};
+use chain::{WithHint, mounts};
+use nix::fcntl::{OFlag, openat};
+use nix::mount::{MntFlags, umount2};
+use nix::sys::stat::Mode;
+use nix::unistd::{fchdir, gethostname};
+use rustix::fs::CWD;
+
+use crate::place::{self, Kind};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copied {
+    Resolv,
+    Hosts,
+    Hostname,
+}
+
+impl Copied {
+    pub fn path(self) -> &'static str {
+        match self {
+            Copied::Resolv => "/etc/resolv.conf",
+            Copied::Hosts => "/etc/hosts",
+            Copied::Hostname => "/etc/hostname",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        self.path().trim_start_matches("/etc/")
+    }
+
+    fn content(self) -> Result<Vec<u8>> {
+        match self {
+            Copied::Hostname => {
+                let mut name = gethostname().context("host name")?.into_encoded_bytes();
+                name.push(b'\n');
+                Ok(name)
+            }
+            Copied::Resolv | Copied::Hosts => std::fs::read(self.path())
+                .context(self.path())
+                .hint(format!("the host has none to copy; leave --{} out", self.option())),
+        }
+    }
+
+    fn option(self) -> &'static str {
+        match self {
+            Copied::Resolv => "resolv",
+            Copied::Hosts => "hosts",
+            Copied::Hostname => "hostname",
+        }
+    }
+}
+
+/// `root` is quoted already.
+pub fn shell(files: &[Copied], root: &str, f: &mut fmt::Formatter) -> fmt::Result {
+    writeln!(f, "mkdir -p {root}/proc && mount -t tmpfs -o mode=755,size=1m tmpfs {root}/proc")?;
+    for file in files {
+        let (name, path) = (file.name(), file.path());
+        let content = match file {
+            Copied::Hostname => "hostname".into(),
+            Copied::Resolv | Copied::Hosts => format!("cat {path}"),
+        };
+        writeln!(f, "[ -e {root}{path} ] || install -D -m 644 /dev/null {root}{path}")?;
+        writeln!(
+            f,
+            "{content} >{root}/proc/{name} && mount --bind {root}/proc/{name} {root}{path} && \
+             mount -o remount,bind,ro,nosuid,nodev,noexec {root}{path}"
+        )?;
+    }
+    write!(f, "umount -l {root}/proc")
+}
+
+/// Mounts the copies below `tree`; says the mounts' ids. They live in a filesystem in memory that
+/// is attached only while they are taken from it (Linux before 6.15 copies no mount that is not).
+pub fn mount(files: &[Copied], tree: &OwnedFd) -> Result<Vec<u64>> {
+    let proc = Path::new("proc");
+    place::ensure(tree, proc, Kind::Directory)?;
+    let options = [("mode", Some("755")), ("size", Some("1m"))];
+    let memory =
+        attach::filesystem("tmpfs", &options, NOSUID | NODEV | NOEXEC, Place { root: tree.as_fd(), path: proc })?;
+    let ids = files.iter().map(|&file| one(file, &memory, tree).context(file.path())).collect();
+    // By way of the working directory: no path is resolved again.
+    let cwd = openat(CWD, ".", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    fchdir(&memory)?;
+    umount2(".", MntFlags::MNT_DETACH).context("detach the filesystem of the copies")?;
+    fchdir(&cwd)?;
+    ids
+}
+
+fn one(file: Copied, memory: &OwnedFd, tree: &OwnedFd) -> Result<u64> {
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    let copy = openat(memory, file.name(), flags, Mode::from_bits_truncate(0o644))?;
+    nix::sys::stat::fchmod(&copy, Mode::from_bits_truncate(0o644))?;
+    let mut copy = File::from(copy);
+    copy.write_all(&file.content()?)?;
+    let path = Path::new(file.path());
+    place::ensure(tree, path, Kind::File)?;
+    let place = Place { root: tree.as_fd(), path };
+    mounts::id_of(attach::bind(&copy, place, READ_ONLY | NOSUID | NODEV | NOEXEC)?)
+}

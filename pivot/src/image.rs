@@ -1,0 +1,173 @@
+//! What the image says is to be run, from the receipt that unpack left beside the root.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use chain::handoff::{absolute, receipt_path};
+use chain::{Image, WithHint, open_inside};
+use rustix::fs::{AtFlags, OFlags, StatxFlags, statx};
+use serde_json::{Value, json};
+
+use crate::root;
+
+/// Larger is no receipt, no passwd and no group file.
+const LARGEST: u64 = 64 << 20;
+
+pub struct Config {
+    pub image: Image,
+    pub env: Vec<(OsString, OsString)>,
+    pub working_dir: Option<PathBuf>,
+}
+
+pub fn read(path: &Path) -> Result<Config> {
+    let root = root::open_root(path)?;
+    let receipt = receipt(path, &root)?;
+    let config = &receipt["config"]["config"];
+    if !config.is_object() {
+        return Err(anyhow!("{}: the image has no configuration", path.display()))
+            .hint("a plain archive says nothing of what is to be run: leave out --as-image and name a COMMAND");
+    }
+    let mut env: Vec<(OsString, OsString)> = strings(&config["Env"])
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect();
+    let user = user(config["User"].as_str().unwrap_or_default(), &root)?;
+    if !env.iter().any(|(name, _)| name == "HOME") {
+        env.push(("HOME".into(), user.home.into()));
+    }
+    let words = |value: &Value| strings(value).map(OsString::from).collect();
+    Ok(Config {
+        image: Image {
+            entrypoint: words(&config["Entrypoint"]),
+            cmd: words(&config["Cmd"]),
+            user: Some((user.uid, user.gid)).filter(|&ids| ids != (0, 0)),
+        },
+        env,
+        working_dir: config["WorkingDir"].as_str().filter(|dir| !dir.is_empty()).map(PathBuf::from),
+    })
+}
+
+fn strings(value: &Value) -> impl Iterator<Item = &str> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// The receipt, if it is this root's: a tree that was put in the place of another has none.
+fn receipt(path: &Path, root: &OwnedFd) -> Result<Value> {
+    let beside = [absolute(path)?, path.canonicalize()?].map(|root| receipt_path(&root));
+    let Some(found) = beside.iter().find(|receipt| receipt.exists()) else {
+        return Err(anyhow!("{}: not there, so what the image says is not known", beside[0].display()))
+            .hint("unpack writes it beside the root: unpack IMAGE ROOT");
+    };
+    let mut text = Vec::new();
+    File::open(found).and_then(|file| file.take(LARGEST).read_to_end(&mut text)).with_context(|| shown(found))?;
+    let receipt: Value = serde_json::from_slice(&text).with_context(|| format!("{}: no receipt", shown(found)))?;
+    if receipt["root"] != identity(root)? {
+        return Err(anyhow!("{}: the receipt of another tree than the one that is there now", shown(found)))
+            .hint("unpack --replace IMAGE ROOT makes both anew");
+    }
+    Ok(receipt)
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// As unpack writes it.
+fn identity(root: impl AsFd) -> Result<Value> {
+    let stat = statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS | StatxFlags::BTIME)?;
+    let birth = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
+    Ok(json!({
+        "device": format!("{}:{}", stat.stx_dev_major, stat.stx_dev_minor),
+        "inode": stat.stx_ino,
+        "birth": birth.then(|| [stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec.into()]),
+    }))
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct User {
+    uid: u32,
+    gid: u32,
+    home: String,
+}
+
+/// `user[:group]`, each a number or a name of the root's own.
+fn user(text: &str, root: &OwnedFd) -> Result<User> {
+    let (name, group) = text.split_once(':').map_or((text, ""), |both| both);
+    let name = if name.is_empty() { "0" } else { name };
+    let passwd = table(root, "etc/passwd")?;
+    let number = name.parse::<u32>().ok();
+    let entry = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| {
+        fields.len() >= 6
+            && match number {
+                Some(uid) => fields[2].parse() == Ok(uid),
+                None => fields[0] == name,
+            }
+    });
+    let (uid, gid, home) = match (&entry, number) {
+        (Some(fields), _) => match (fields[2].parse(), fields[3].parse()) {
+            (Ok(uid), Ok(gid)) => (uid, gid, fields[5].to_owned()),
+            _ => bail!("/etc/passwd in the root: no numbers for user {name}"),
+        },
+        (None, Some(uid)) => (uid, 0, if uid == 0 { "/root".into() } else { "/".into() }),
+        (None, None) => {
+            return Err(anyhow!("the image's user {name} is not in its /etc/passwd"))
+                .hint("the root may have been changed");
+        }
+    };
+    Ok(User { uid, gid: if group.is_empty() { gid } else { self::group(group, root)? }, home })
+}
+
+fn group(name: &str, root: &OwnedFd) -> Result<u32> {
+    if let Ok(gid) = name.parse() {
+        return Ok(gid);
+    }
+    let groups = table(root, "etc/group")?;
+    let found = groups.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == name);
+    found
+        .and_then(|fields| fields.get(2)?.parse().ok())
+        .ok_or_else(|| anyhow!("the image's group {name} is not in its /etc/group"))
+}
+
+/// A file of the root's, which may be hostile: found inside it, and a file or nothing.
+fn table(root: &OwnedFd, path: &str) -> Result<String> {
+    let Ok(file) = open_inside(root, Path::new(path), OFlags::RDONLY | OFlags::NONBLOCK) else {
+        return Ok(String::new());
+    };
+    let file = File::from(file);
+    if !file.metadata()?.is_file() {
+        return Ok(String::new());
+    }
+    let mut text = Vec::new();
+    file.take(LARGEST).read_to_end(&mut text).with_context(|| format!("/{path} in the root"))?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_the_roots_own() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("etc")).unwrap();
+        std::fs::write(
+            dir.path().join("etc/passwd"),
+            "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/srv/web:/bin/sh\n\nbad\n",
+        )
+        .unwrap();
+        std::fs::write(dir.path().join("etc/group"), "root:x:0:\nadm:x:4:web\n").unwrap();
+        let root = root::open_root(dir.path()).unwrap();
+        let found = |text| user(text, &root).map(|user| (user.uid, user.gid, user.home)).ok();
+        assert_eq!(found(""), Some((0, 0, "/root".into())));
+        assert_eq!(found("web"), Some((33, 34, "/srv/web".into())));
+        assert_eq!(found("33"), Some((33, 34, "/srv/web".into())));
+        assert_eq!(found("web:adm"), Some((33, 4, "/srv/web".into())));
+        assert_eq!(found("1000:7"), Some((1000, 7, "/".into())));
+        assert_eq!(found("nobody"), None);
+        assert_eq!(found("web:none"), None);
+    }
+}

@@ -1,0 +1,86 @@
+//! The switch: the root's mount becomes `/`, and what becomes of the host's tree.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
+use chain::{HostTree, Tool, WithHint, attach, open_inside, warn};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::Mode;
+use nix::unistd::{chdir, fchdir, pivot_root};
+use rustix::fs::OFlags;
+
+use crate::place::{self, Kind};
+use crate::{cause, initramfs};
+
+const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+
+pub fn enter(tree: &OwnedFd) -> Result<()> {
+    match fchdir(tree) {
+        Err(Errno::EACCES) => Err(Errno::EACCES).context("the root directory").hint("chmod +x ROOT"),
+        result => Ok(result?),
+    }
+}
+
+/// The working directory is on the new root mount, and becomes `/`. Says where the host's tree is
+/// then: stacked on `/`, or gone already.
+pub fn pivot(tree: &OwnedFd, wanted: HostTree) -> Result<HostTree> {
+    match pivot_root(".", ".") {
+        Ok(()) if wanted == HostTree::Gone => Ok(HostTree::Stacked),
+        Ok(()) => Ok(wanted),
+        Err(Errno::EINVAL) if cause::is_rootfs() => {
+            if wanted == HostTree::Kept {
+                return Err(anyhow!("/ is the initial ramfs, which cannot be pivoted, so it cannot be kept either"))
+                    .hint("leave out --keep-host and --put-old");
+            }
+            warn(
+                Tool::Pivot,
+                "/ is the initial ramfs, which cannot be pivoted: moving the root's mount over it instead",
+            );
+            initramfs::move_over(tree)?;
+            Ok(HostTree::Gone)
+        }
+        Err(errno) => Err(cause::of_pivot_root(errno, tree)),
+    }
+}
+
+/// Takes the tree off that pivot_root stacked on `/`.
+pub fn detach_host() -> Result<()> {
+    umount2(".", MntFlags::MNT_DETACH).context("detach the host's tree")
+}
+
+/// Moves the stacked tree to a directory of the new root.
+pub fn put_old(dir: &Path) -> Result<()> {
+    let root = open("/", DIRECTORY, Mode::empty())?;
+    let target = open_inside(&root, dir, OFlags::PATH | OFlags::DIRECTORY)
+        .with_context(|| format!("{}: in the root", dir.display()))
+        .hint("--put-old names a directory that is there in ROOT")?;
+    let host = open("/..", DIRECTORY, Mode::empty())?;
+    let moved = match attach::attach(&host, &target) {
+        Err(Errno::ENOSYS) => fchdir(&target)
+            .and_then(|()| mount(Some("/.."), ".", None::<&str>, MsFlags::MS_MOVE, None::<&str>))
+            .and_then(|()| chdir("/")),
+        result => result,
+    };
+    match moved {
+        Err(Errno::ELOOP | Errno::EINVAL) => {
+            Err(anyhow!("{}: the host's tree cannot be moved there", dir.display()))
+                .hint("--put-old takes a directory below the root, on the root's own filesystem; --keep-host leaves it at /..")
+        }
+        result => result.with_context(|| format!("move the host's tree to {}", dir.display())),
+    }
+}
+
+/// Enters a directory of the root; `..` in it may still lead to a stacked host, so the kernel
+/// resolves it inside.
+pub fn change_directory(dir: &Path, make: bool) -> Result<()> {
+    let root = open("/", DIRECTORY, Mode::empty())?;
+    if make {
+        place::ensure(&root, dir, Kind::Directory)?;
+    }
+    let target = open_inside(root.as_fd(), dir, OFlags::PATH | OFlags::DIRECTORY)
+        .with_context(|| format!("{}: in the root", dir.display()))?;
+    fchdir(&target).with_context(|| dir.display().to_string())
+}

@@ -1,0 +1,101 @@
+//! Mounts inside the root, attached by descriptor to places that the kernel resolved inside it.
+
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Error, Result, anyhow};
+use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place, READ_ONLY};
+use chain::shell::quote;
+use chain::{Hint, mounts};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, SFlag, fstat};
+
+use crate::args::{BindOptions, Volume};
+use crate::dev;
+use crate::place::{self, Kind, inside};
+
+/// Mounts it below `tree`; says the mount's id.
+pub fn mount(volume: &Volume, tree: &OwnedFd) -> Result<u64> {
+    let made = match volume {
+        Volume::Bind { source, target, options } => bind(source, target, *options, tree)?,
+        Volume::Tmpfs { target, options } => {
+            let options: Vec<_> = options.iter().map(|(key, value)| (key.as_str(), Some(value.as_str()))).collect();
+            place::ensure(tree, target, Kind::Directory)?;
+            attach::filesystem("tmpfs", &options, NOSUID | NODEV, Place { root: tree.as_fd(), path: target })?
+        }
+        Volume::Dev => dev::mount(tree)?,
+    };
+    mounts::id_of(made)
+}
+
+fn bind(source: &Path, target: &Path, options: BindOptions, tree: &OwnedFd) -> Result<OwnedFd> {
+    let opened = open(source, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).map_err(|errno| {
+        let error = Error::new(errno).context(source.display().to_string());
+        let hint = match errno {
+            Errno::ENOENT => "SRC is a path of the host's, and is never made",
+            _ => return error,
+        };
+        error.context(Hint(hint.into()))
+    })?;
+    place::ensure(tree, target, kind(&opened)?)?;
+    let chosen =
+        [(options.read_only, READ_ONLY), (options.nosuid, NOSUID), (options.nodev, NODEV), (options.noexec, NOEXEC)];
+    let attributes = chosen.into_iter().filter(|(on, _)| *on).fold(0, |all, (_, bit)| all | bit);
+    let place = Place { root: tree.as_fd(), path: target };
+    attach::bind(&opened, place, attributes).map_err(|error| match error.downcast_ref() {
+        Some(Errno::ENOTDIR) => mismatch(&opened, target),
+        Some(Errno::EPERM) => {
+            error.context(Hint("in a user namespace attributes that SRC's own mount has cannot be taken away".into()))
+        }
+        _ => error,
+    })
+}
+
+/// What a source is mounted on: a directory on a directory, anything else on a file.
+pub fn kind(source: &OwnedFd) -> Result<Kind> {
+    let mode = SFlag::from_bits_truncate(fstat(source)?.st_mode) & SFlag::S_IFMT;
+    Ok(if mode == SFlag::S_IFDIR { Kind::Directory } else { Kind::File })
+}
+
+fn mismatch(source: &OwnedFd, target: &Path) -> Error {
+    let (source, there) = match kind(source) {
+        Ok(Kind::Directory) => ("a directory", "a file"),
+        _ => ("a file", "a directory"),
+    };
+    anyhow!("{} in the root is {there}, and SRC is {source}", target.display())
+}
+
+/// The step's shell lines; `root` is quoted already.
+pub fn shell(volume: &Volume, root: &str, f: &mut fmt::Formatter) -> fmt::Result {
+    place::shell_for(volume, root, f)?;
+    match volume {
+        Volume::Bind { source, target, options } => {
+            let (source, target) = (quote(source), inside(root, target));
+            let words = [
+                (options.read_only, "ro"),
+                (options.nosuid, "nosuid"),
+                (options.nodev, "nodev"),
+                (options.noexec, "noexec"),
+            ];
+            let words: Vec<_> = words.into_iter().filter(|(on, _)| *on).map(|(_, word)| word).collect();
+            write!(f, "mount --rbind {source} {target}")?;
+            if !words.is_empty() {
+                write!(
+                    f,
+                    " && findmnt --raw --noheadings --output TARGET --submounts {target} | while read -r point; do \
+                     mount -o remount,bind,{} \"$(printf %b \"$point\")\"; done",
+                    words.join(",")
+                )?;
+            }
+            Ok(())
+        }
+        Volume::Tmpfs { target, options } => {
+            let target = inside(root, target);
+            let options: String = options.iter().map(|(key, value)| format!(",{key}={value}")).collect();
+            write!(f, "mount -t tmpfs -o {} tmpfs {target}", quote(format!("nosuid,nodev{options}")))
+        }
+        Volume::Dev => dev::shell(root, f),
+    }
+}
