@@ -186,11 +186,17 @@ fn layered(members: &Members, request: &Request) -> Result<Option<Image>> {
 }
 
 fn chosen(members: &Members, mut candidates: Vec<Candidate>, request: &Request) -> Result<Image> {
+    let alone = candidates.len() == 1;
     for candidate in &mut candidates {
         // An index need not say what an image is for; its config does.
         if let (None, Leaf::Manifest { manifest, descriptor }) = (&candidate.platform, &candidate.leaf) {
             let config = oci::config(members, manifest, &format!("manifest {}", descriptor.digest));
-            candidate.platform = config.ok().and_then(|config| config.platform);
+            candidate.platform = match config {
+                Ok(config) => config.platform,
+                Err(error) if alone => return Err(error),
+                // What cannot be read is for no platform; another one may be meant.
+                Err(_) => None,
+            };
         }
     }
     let chosen = choose(candidates, request.reference.as_deref(), request.platform.as_ref())?;

@@ -3,69 +3,17 @@
 mod archive;
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 
 use archive::layout::{Layout, digest, docker, gzip, layer};
+use archive::reading::{Files, contents, files, four_ways, request};
 use archive::{Block, END};
 use serde_json::json;
 use unpack::args::Format;
 use unpack::budget::Limits;
 use unpack::image::{Image, Kind, Request};
 use unpack::source::Source;
-
-fn request(spool: &Path) -> Request {
-    Request {
-        format: Format::Auto,
-        platform: Some("linux/amd64".parse().unwrap()),
-        reference: None,
-        limits: Limits::default(),
-        spool: spool.to_owned(),
-    }
-}
-
-/// Layer by layer, names and contents.
-type Files = Vec<Vec<(String, String)>>;
-
-/// Names and contents of the image's files, layer by layer, each layer verified.
-fn contents(image: &mut Image) -> anyhow::Result<Files> {
-    let limits = Limits::default();
-    let mut layers = Vec::new();
-    for layer in &mut image.layers {
-        let mut archive = layer.open(&limits)?.entries(&limits);
-        let mut files = Vec::new();
-        while let Some(entry) = archive.next()? {
-            let mut content = String::new();
-            archive.content().read_to_string(&mut content)?;
-            files.push((String::from_utf8(entry.path)?, content));
-        }
-        archive.finish()?.finish()?;
-        layers.push(files);
-    }
-    Ok(layers)
-}
-
-fn files(names: &[(&str, &str)]) -> Files {
-    names.iter().map(|(name, content)| vec![((*name).to_owned(), (*content).to_owned())]).collect()
-}
-
-/// Opens the bytes as a file, as a compressed file, as a pipe, and as a compressed pipe.
-fn four_ways(bytes: &[u8], request: &Request, check: impl Fn(anyhow::Result<Image>, &str)) {
-    let directory = tempfile::tempdir().unwrap();
-    for (how, stored) in [("plain", bytes.to_vec()), ("gzip", gzip(bytes))] {
-        let path = directory.path().join(how);
-        fs::write(&path, &stored).unwrap();
-        check(Image::open(Source::open(&path).unwrap(), request), how);
-        let (reader, mut writer) = std::io::pipe().unwrap();
-        let feeder = std::thread::spawn(move || {
-            // A refusal closes the pipe early.
-            let _ = writer.write_all(&stored);
-        });
-        check(Image::open(Source::Stream(Box::new(reader)), request), &format!("{how} pipe"));
-        feeder.join().unwrap();
-    }
-    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "something was left behind");
-}
 
 fn two_layers() -> (Vec<Vec<u8>>, Files) {
     (vec![layer("base", "one"), layer("top", "two")], files(&[("base", "one"), ("top", "two")]))
