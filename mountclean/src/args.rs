@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 const EXAMPLE: &str = "Example: isolate --pid --uts -- pivot ./root -- mountclean -- sh";
 
@@ -15,6 +15,8 @@ EXAMPLES
     isolate --user --map-root --pid -- pivot ./root -- mountclean -- sh
   After a pivot_root(8) by hand:
     unshare --mount --pid --fork sh -c 'mount --rbind r r; cd r; pivot_root . .; exec mountclean sh'
+  As container runtimes leave /proc and /sys:
+    isolate --pid --net -- pivot ./root -- mountclean --sys --mask -- sh
   Keep a volume that was mounted by hand:
     mountclean --keep-mount /data -- sh
 
@@ -54,6 +56,22 @@ pub struct Args {
     #[arg(long, value_name = "OPTIONS", value_delimiter = ',')]
     pub proc_opts: Vec<String>,
 
+    /// Hide or make read-only the paths of /proc and /sys that container runtimes do; this forbids nesting in user
+    /// namespaces
+    #[arg(long)]
+    pub mask: bool,
+
+    /// Mount a /sys for the net namespace that the chain made; ro: the host's, read-only, where it made none
+    #[arg(long, value_name = "ro", num_args = 0..=1, require_equals = true, default_missing_value = "own")]
+    pub sys: Option<Sys>,
+
     #[command(flatten)]
     pub common: chain::Common,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Sys {
+    #[value(hide = true)]
+    Own,
+    Ro,
 }

@@ -1,10 +1,12 @@
 //! mountclean: a fresh /proc, then the host's tree goes, then the proof, then the command.
 
 mod args;
+mod mask;
 mod owner;
 mod procfs;
 mod proof;
 mod step;
+mod sysfs;
 mod unmount;
 
 use std::path::{Component, Path, PathBuf};
@@ -29,10 +31,16 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         steps.push(Step::OwnMounts);
     }
     steps.push(Step::Proc { options: &args.proc_opts });
+    if let Some(how) = args.sys {
+        steps.push(Step::Sys { how });
+    }
     match link.carry.host_tree.filter(|_| ours) {
         Some(HostTree::Stacked) => steps.push(Step::DetachHost),
         Some(HostTree::Gone) => {}
         Some(HostTree::Kept) | None => steps.push(Step::UnmountAll { keep: &keep }),
+    }
+    if args.mask {
+        steps.push(Step::Mask);
     }
     steps.push(Step::Prove { keep: &keep, keep_fd: &args.keep_fd });
     link.run(&steps, State::new, &command)

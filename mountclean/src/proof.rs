@@ -44,7 +44,7 @@ pub fn prove(keep: &[PathBuf], keep_fd: &[i32], state: &State) -> Result<()> {
 
 /// Every descriptor that COMMAND gets; what closes at exec is none of them.
 fn descriptors(keep: &[i32], state: &State, inside: impl Fn(u64) -> bool) -> Result<()> {
-    let proc = state.proc.as_ref().ok_or_else(|| anyhow!("there is no fresh /proc"))?;
+    let proc = state.proc()?;
     let list = open_inside(proc, "self/fd".as_ref(), OFlags::DIRECTORY).context("/proc/self/fd")?;
     for entry in Dir::new(list).context("/proc/self/fd")? {
         let entry = entry.context("/proc/self/fd")?;

@@ -4,15 +4,18 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use chain::shell::quote;
 use chain::{Carry, HasCarry};
 
-use crate::{procfs, proof, unmount};
+use crate::args::Sys;
+use crate::{mask, procfs, proof, sysfs, unmount};
 
 pub enum Step<'a> {
     OwnMounts,
     Proc { options: &'a [String] },
+    Sys { how: Sys },
+    Mask,
     DetachHost,
     UnmountAll { keep: &'a [PathBuf] },
     Prove { keep: &'a [PathBuf], keep_fd: &'a [i32] },
@@ -20,15 +23,25 @@ pub enum Step<'a> {
 
 pub struct State {
     pub carry: Carry,
-    /// The fresh /proc.
-    pub proc: Option<OwnedFd>,
+    /// The fresh /proc, and /sys if it was asked for.
+    pub fresh: Vec<Fresh>,
     /// The ids of mountclean's own mounts.
     pub own: Vec<u64>,
 }
 
+pub struct Fresh {
+    pub mount: OwnedFd,
+    pub point: &'static str,
+}
+
 impl State {
     pub fn new(carry: Carry) -> State {
-        State { carry, proc: None, own: Vec::new() }
+        State { carry, fresh: Vec::new(), own: Vec::new() }
+    }
+
+    pub fn proc(&self) -> Result<&OwnedFd> {
+        let proc = self.fresh.iter().find(|fresh| fresh.point == procfs::PLACE);
+        proc.map(|fresh| &fresh.mount).ok_or_else(|| anyhow!("there is no fresh /proc"))
     }
 }
 
@@ -46,6 +59,11 @@ impl fmt::Display for Step<'_> {
             Step::Proc { options } => {
                 write!(f, "mount -t proc -o nosuid,nodev,noexec,{} proc /proc", quote(options.join(",")))
             }
+            Step::Sys { how } => {
+                let ro = if *how == Sys::Ro { ",ro" } else { "" };
+                write!(f, "mkdir -p /sys\nmount -t sysfs -o nosuid,nodev,noexec{ro} sysfs /sys")
+            }
+            Step::Mask => mask::shell(f),
             Step::DetachHost => f.write_str("umount -l /"),
             Step::UnmountAll { keep } => f.write_str(&unmount::shell(keep)),
             Step::Prove { .. } => f.write_str("# prove that no mount, directory or descriptor of the host's is left"),
@@ -64,6 +82,8 @@ impl chain::Step for Step<'_> {
         match self {
             Step::OwnMounts => chain::own_mount_namespace(&mut state.carry),
             Step::Proc { options } => procfs::mount_fresh(options, state),
+            Step::Sys { how } => sysfs::mount_fresh(*how, state),
+            Step::Mask => mask::mask(state),
             Step::DetachHost => unmount::stacked(),
             Step::UnmountAll { keep } => unmount::all_but(keep, state),
             Step::Prove { keep, keep_fd } => proof::prove(keep, keep_fd, state),

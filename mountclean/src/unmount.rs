@@ -1,18 +1,19 @@
 //! Unmounting what is not the container's: always lazily, and only in a mount namespace of the chain's.
 
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use chain::Hint;
+use chain::attach::{self, Place};
 use chain::mounts::{self, Mount};
 use chain::shell::quote;
 use nix::errno::Errno;
-use nix::mount::{MntFlags, umount2};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use rustix::fs::CWD;
-use rustix::mount::{OpenTreeFlags, open_tree};
 
 use crate::procfs;
-use crate::step::State;
+use crate::step::{Fresh, State};
 
 /// Detaches the host's tree that a pivot stacked on `/`.
 pub fn stacked() -> Result<()> {
@@ -30,13 +31,12 @@ pub fn all_but(keep: &[PathBuf], state: &mut State) -> Result<()> {
             stacked()?;
             continue;
         }
-        let Some(mount) = children().find(|mount| !state.own.contains(&mount.id) && !stays(mount, keep)) else {
+        let Some(mounted) = children().find(|mount| !state.own.contains(&mount.id) && !stays(mount, keep)) else {
             return Ok(());
         };
-        if mount.is_at("/proc") {
-            replace_proc(state)?;
-        } else {
-            detach(mount)?;
+        match state.fresh.iter().position(|fresh| mounted.is_at(fresh.point)) {
+            Some(index) => replace_below(state.fresh.swap_remove(index), mounted, state)?,
+            None => detach(mounted)?,
         }
     }
 }
@@ -64,32 +64,32 @@ fn detach(mount: &Mount) -> Result<()> {
     })
 }
 
-/// The fresh proc lies on the old one: takes a copy of it, has both go, and attaches the copy.
-fn replace_proc(state: &mut State) -> Result<()> {
-    let fresh = state.proc.take().ok_or_else(|| anyhow!("there is no fresh /proc"))?;
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    let copy = match open_tree(&fresh, "", flags) {
-        Err(rustix::io::Errno::NOSYS) => None,
-        copy => Some(copy.context("/proc")?),
+/// A fresh mount lies on an old one: takes a copy of it, has both go, and attaches the copy.
+fn replace_below(fresh: Fresh, old: &Mount, state: &mut State) -> Result<()> {
+    let id = mounts::id_of(&fresh.mount)?;
+    let copy = match attach::copy(&fresh.mount) {
+        // Before Linux 5.2 the new one can only be moved aside by a path, and back.
+        Err(Errno::ENOSYS) => return swap_by_path(fresh, old, state),
+        copy => copy.context(fresh.point)?,
     };
-    drop(fresh);
-    let both = Mount { id: 0, parent: 0, point: "/proc".into() };
-    match copy {
-        Some(copy) => {
-            // The topmost is ours, the one below it the old one.
-            detach(&both)?;
-            detach(&both)?;
-            procfs::attach(&copy, procfs::point()?)?;
-            state.own = vec![mounts::id_of(&copy)?];
-            state.proc = Some(copy);
-        }
-        None => {
-            detach(&both)?;
-            detach(&both)?;
-            state.own.clear();
-            procfs::mount_fresh(&[], state)?;
-        }
-    }
+    drop(fresh.mount);
+    // The topmost is ours, the one below it the old one.
+    detach(old)?;
+    detach(old)?;
+    let root = procfs::root()?;
+    attach::attach(&copy, Place { root: root.as_fd(), path: Path::new(fresh.point) }.open()?).context(fresh.point)?;
+    state.own.retain(|&own| own != id);
+    state.own.push(mounts::id_of(&copy)?);
+    state.fresh.push(Fresh { mount: copy, point: fresh.point });
+    Ok(())
+}
+
+fn swap_by_path(fresh: Fresh, old: &Mount, state: &mut State) -> Result<()> {
+    // Stacked on / for a moment, and found above it.
+    mount(Some(fresh.point), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>).context(fresh.point)?;
+    detach(old)?;
+    mount(Some("/.."), fresh.point, None::<&str>, MsFlags::MS_MOVE, None::<&str>).context(fresh.point)?;
+    state.fresh.push(fresh);
     Ok(())
 }
 
