@@ -35,13 +35,7 @@ pub fn same(ours: &BTreeMap<String, String>, theirs: &BTreeMap<String, String>) 
     assert!(differing.is_empty(), "{}", differing.join("\n"));
 }
 
-fn walk(
-    root: &Path,
-    at: &Path,
-    what: What,
-    lines: &mut BTreeMap<String, String>,
-    groups: &mut BTreeMap<u64, String>,
-) {
+fn walk(root: &Path, at: &Path, what: What, lines: &mut BTreeMap<String, String>, groups: &mut BTreeMap<u64, String>) {
     let metadata = fs::symlink_metadata(at).unwrap();
     let name = at.strip_prefix(root).unwrap().as_os_str().as_bytes().escape_ascii().to_string();
     let kind = metadata.file_type();
