@@ -1,6 +1,7 @@
 //! Applying a layer's entries to the tree, whiteouts included, by the OCI image specification.
 
 use std::io::Read;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -24,6 +25,8 @@ pub struct Layers<'a> {
     pub limits: &'a Limits,
     /// Held while the tree changes: whoever takes it stops the extraction between two steps.
     pub gate: &'a Mutex<()>,
+    /// Bytes of files handed on so far.
+    pub progress: &'a AtomicU64,
     /// Whiteouts mean something: the archive is a layer and no plain root filesystem.
     pub layered: bool,
     pub entries: u64,
@@ -54,6 +57,7 @@ impl Layers<'_> {
             format_args!("{}: nested directories", shown(&member.path)),
             "--max-depth",
         )?;
+        self.progress.store(self.bytes, Ordering::Relaxed);
         if member.absolute {
             self.policy.ledger.note(Change::Absolute, &member.path);
         }

@@ -1,9 +1,7 @@
 //! `ROOT.image.json`: what a root was made from, and the mark by which it is known to be complete. It
 //! names the root's device, inode and birth time, so a receipt that a kill left behind vouches for nothing.
 
-use std::fs::Metadata;
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -62,17 +60,6 @@ pub fn identity(root: impl AsFd) -> Result<Value> {
         "inode": statx.stx_ino,
         "birth": birth.then(|| [statx.stx_btime.tv_sec, statx.stx_btime.tv_nsec.into()]),
     }))
-}
-
-/// What a file is known by without reading it.
-pub fn file_identity(file: &Metadata) -> Value {
-    json!({
-        "device": file.dev(),
-        "inode": file.ino(),
-        "size": file.size(),
-        "mtime": [file.mtime(), file.mtime_nsec()],
-        "ctime": [file.ctime(), file.ctime_nsec()],
-    })
 }
 
 /// The options that the tree depends on.

@@ -77,7 +77,7 @@ impl NewFile {
 
     /// The content is whole.
     pub fn finish(self) -> Result<()> {
-        self.policy.set_by_fd(self.file.as_fd(), &self.last, self.mode, &self.path)
+        self.policy.set_by_fd(self.file.as_fd(), &self.last, Some(self.mode), &self.path)
     }
 }
 

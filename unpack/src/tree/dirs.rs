@@ -86,7 +86,7 @@ impl Dir {
                 if !fresh {
                     clear_xattrs(self.fd()).with_context(|| shown(&self.path))?;
                 }
-                policy.set_by_fd(self.fd(), last, 0o700, &self.path)
+                policy.set_by_fd(self.fd(), last, fresh.then_some(0o700), &self.path)
             }
         }
     }

@@ -111,13 +111,15 @@ impl Policy {
         Ok(Final { owned, mode: meta.mode, times, xattrs: meta.xattrs })
     }
 
-    /// Everything for a regular file or a directory. `mode` is what it was made with.
-    pub fn set_by_fd(&self, fd: BorrowedFd, last: &Final, mode: u32, path: &[u8]) -> Result<()> {
-        if !self.owners.is_caller(last.owned) {
+    /// Everything for a regular file or a directory. `made` is the mode of one that we just made; what is
+    /// ours by its making is not set again.
+    pub fn set_by_fd(&self, fd: BorrowedFd, last: &Final, made: Option<u32>, path: &[u8]) -> Result<()> {
+        let chown = made.is_none() || !self.owners.is_caller(last.owned);
+        if chown {
             let (uid, gid) = (Uid::from_raw(last.owned.uid), Gid::from_raw(last.owned.gid));
             self.chowned(rustix::fs::fchown(fd, Some(uid), Some(gid)), path)?;
         }
-        if mode != last.mode || (last.mode & 0o6000 != 0 && !self.owners.is_caller(last.owned)) {
+        if made != Some(last.mode) || (last.mode & 0o6000 != 0 && chown) {
             rustix::fs::fchmod(fd, Mode::from_raw_mode(last.mode))
                 .with_context(|| format!("{}: set its mode", shown(path)))?;
         }

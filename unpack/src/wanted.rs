@@ -1,0 +1,152 @@
+//! Which image a root is asked to be, and whether what stands at ROOT is that one.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use chain::{Hint, Tool, WithHint, warn};
+use serde_json::{Value, json};
+
+use crate::args::Args;
+use crate::digest::Digest;
+use crate::image::{Image, Kind, Request, Verified};
+use crate::receipt::{Standing, standing};
+use crate::source::Source;
+
+const REPLACE: &str = "--replace makes it anew; another ROOT leaves it alone";
+
+/// What ROOT is to be, as far as it is known before the image is read.
+pub struct Wanted<'a> {
+    pub args: &'a Args,
+    pub root: &'a Path,
+    /// The file's identity, where the image is one.
+    pub source: Value,
+    pub options: Value,
+}
+
+/// What an image is known by once it was read.
+pub struct Known {
+    /// Of the source's bytes.
+    pub digest: Option<Digest>,
+    /// Of a layered image's configuration, which names its layers' content.
+    pub config: Option<Digest>,
+    pub image: Value,
+}
+
+impl Known {
+    pub fn of(image: &Image, verified: &[Verified], digest: Option<Digest>) -> Known {
+        let kind = match image.kind {
+            Kind::RootFs => "rootfs",
+            Kind::Docker => "docker",
+            Kind::Oci => "oci",
+        };
+        let layers: Vec<_> = verified.iter().filter_map(|layer| layer.diff_id.as_ref().map(Digest::as_str)).collect();
+        let described = json!({
+            "kind": kind,
+            "names": image.names,
+            "platform": image.platform.as_ref().map(ToString::to_string),
+            "manifest_digest": image.manifest_digest.as_ref().map(Digest::as_str),
+            "config_digest": image.config_digest.as_ref().map(Digest::as_str),
+            "diff_ids": layers,
+        });
+        let passed = verified.iter().find_map(|layer| layer.source.clone());
+        Known {
+            digest: image.source_digest.clone().or(passed).or(digest),
+            config: image.config_digest.clone(),
+            image: described,
+        }
+    }
+
+    fn is_in(&self, receipt: &Value) -> bool {
+        let same = |digest: &Option<Digest>, stored: &Value| {
+            digest.is_some() && digest.as_ref().map(Digest::as_str) == stored.as_str()
+        };
+        same(&self.config, &receipt["image"]["config_digest"]) || same(&self.digest, &receipt["digest"])
+    }
+}
+
+impl Wanted<'_> {
+    /// Whether ROOT is this image already; an error where it is something else.
+    pub fn is_at_root(&self, source: &mut Option<Source>, request: &Request) -> Result<bool> {
+        let receipt = match standing(self.root)? {
+            Standing::Absent => return Ok(false),
+            Standing::Root(receipt) => receipt,
+            Standing::Foreign { receipt } => return Err(foreign(self.root, receipt)),
+        };
+        if self.source.is_null() || receipt["source"] != self.source {
+            let Some(source) = source.take() else { return Ok(false) };
+            let known = self.read(source, request).with_context(|| self.args.image.display().to_string())?;
+            self.matches(&receipt, known.is_in(&receipt))?;
+        } else {
+            self.matches(&receipt, true)?;
+        }
+        Ok(true)
+    }
+
+    /// Reads as much of the image as it takes to know it.
+    fn read(&self, source: Source, request: &Request) -> Result<Known> {
+        let file = matches!(source, Source::File(_));
+        let mut image = Image::open(source, request)?;
+        if image.kind == Kind::RootFs && file {
+            let digest = Source::open(&self.args.image)?.digest()?;
+            return Ok(Known::of(&image, &[], Some(digest)));
+        }
+        let mut verified = Vec::new();
+        if image.kind == Kind::RootFs {
+            for layer in &mut image.layers {
+                verified.push(layer.open(&request.limits)?.finish()?);
+            }
+        }
+        Ok(Known::of(&image, &verified, None))
+    }
+
+    /// Another run's ROOT was there first: whether it will do.
+    pub fn came_first(&self, known: &Known) -> Result<()> {
+        match standing(self.root)? {
+            Standing::Root(receipt) => {
+                let same = (!self.source.is_null() && receipt["source"] == self.source) || known.is_in(&receipt);
+                self.matches(&receipt, same)
+            }
+            Standing::Absent => bail!("{}: another run made it meanwhile, and it is gone", self.root.display()),
+            Standing::Foreign { receipt } => Err(foreign(self.root, receipt)),
+        }
+    }
+
+    fn matches(&self, receipt: &Value, same: bool) -> Result<()> {
+        let shown = self.root.display();
+        if !same {
+            return Err(anyhow!("{shown}: made from another image")).hint(REPLACE);
+        }
+        if receipt["options"] != self.options {
+            return Err(anyhow!("{shown}: made from this image with other options")).hint(REPLACE);
+        }
+        if !self.args.quiet {
+            let note =
+                "complete already, which is not unmodified: --replace makes it anew, pivot --ephemeral keeps it so";
+            warn(Tool::Unpack, format_args!("{shown}: {note}"));
+        }
+        Ok(())
+    }
+
+    /// Fails where ROOT is something that must not be replaced.
+    pub fn may_replace(&self) -> Result<()> {
+        match standing(self.root)? {
+            Standing::Absent => Ok(()),
+            // What unpack did not make it does not delete.
+            Standing::Foreign { receipt: false } if !is_empty(self.root) => Err(foreign(self.root, false)),
+            _ => crate::stage::replaceable(self.root),
+        }
+    }
+}
+
+fn is_empty(dir: &Path) -> bool {
+    std::fs::read_dir(dir).is_ok_and(|mut names| names.next().is_none())
+}
+
+fn foreign(root: &Path, receipt: bool) -> anyhow::Error {
+    let shown = root.display();
+    match receipt {
+        true => anyhow!("{shown}: the receipt beside it is another directory's").context(Hint(REPLACE.into())),
+        false => anyhow!("{shown}: is there already and unpack did not make it")
+            .context(Hint("move it away or name another ROOT".into())),
+    }
+}
