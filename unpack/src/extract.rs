@@ -12,7 +12,7 @@ use crate::args::Args;
 use crate::budget::Limits;
 use crate::confine::Confinement;
 use crate::fill::Filling;
-use crate::image::{Image, Request};
+use crate::image::{Image, Kind, Request};
 use crate::interrupt::Interrupts;
 use crate::ledger::Ledger;
 use crate::notice::tell;
@@ -81,7 +81,17 @@ fn make(
 ) -> Result<(Published, Known)> {
     let args = wanted.args;
     let named = || args.image.display().to_string();
+    let again = match &source {
+        Source::File(region) => Some(Source::File(region.clone())),
+        Source::Directory(_) | Source::Stream(_) => None,
+    };
     let mut image = Image::open(source, request).with_context(named)?;
+    // A layered image is known by its configuration's digest; a file of any other kind by its own, which is
+    // worked out beside its extraction.
+    let digest = match again {
+        Some(file) if image.kind == Kind::RootFs => Some(std::thread::spawn(move || file.digest())),
+        _ => None,
+    };
     let root = stage.open_tree()?;
     let identity = receipt::identity(&root)?;
     let progress = AtomicU64::new(0);
@@ -97,7 +107,8 @@ fn make(
         progress: &progress,
     };
     let verified = filling.run().with_context(named)?;
-    let known = Known::of(&image, &verified, None);
+    let digest = digest.map(|thread| thread.join().unwrap_or_else(|_| Err(anyhow!("the digesting thread died"))));
+    let known = Known::of(&image, &verified, digest.transpose().with_context(named)?);
     let receipt = json!({
         "version": 1,
         "root": identity,
