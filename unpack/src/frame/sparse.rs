@@ -30,7 +30,12 @@ impl Records {
             b"name" => self.name = Some(value.to_vec()),
             b"major" => self.major = Some(number::decimal(value)?),
             b"minor" => self.minor = Some(number::decimal(value)?),
-            b"size" | b"realsize" => self.size = Some(number::decimal(value)?),
+            b"realsize" => self.size = Some(number::decimal(value)?),
+            b"size" => {
+                self.size = Some(number::decimal(value)?);
+                // A file that is one hole has no other record.
+                self.mapped = true;
+            }
             b"offset" => {
                 if self.offset.replace(number::decimal(value)?).is_some() {
                     return None;
