@@ -139,6 +139,7 @@ impl<R: Read> Archive<R> {
                 }
                 // A volume's label.
                 b'V' => {
+                    self.strict(at, "a volume's label")?;
                     self.open(header.size, at)?;
                     self.skip_content()?;
                 }
@@ -261,6 +262,7 @@ impl<R: Read> Archive<R> {
             acl_default: extension.acl_default,
             device: match kind {
                 Kind::CharDevice | Kind::BlockDevice => header.device(at)?,
+                _ if self.limits.strict => header.device(at).map(|_| (0, 0))?,
                 _ => (0, 0),
             },
             path,
@@ -300,6 +302,9 @@ impl<R: Read> Archive<R> {
     fn no_dangling_extension(&self, at: u64) -> Result<()> {
         if self.extensions.pending() {
             bail!("at byte {at}: the archive ends after an extended header, before the entry that it is for");
+        }
+        if self.extensions.ends_in_global() {
+            self.strict(at, "the archive ends after a global extended header")?;
         }
         Ok(())
     }

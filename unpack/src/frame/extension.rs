@@ -16,6 +16,8 @@ pub(super) struct Extensions {
     pax: Option<Pax>,
     long_name: Option<Long>,
     long_link: Option<Long>,
+    /// The last header that was read is a global one.
+    global_is_last: bool,
 }
 
 /// A GNU long name or link target.
@@ -31,6 +33,7 @@ impl Extensions {
         if limits.strict && self.repeats(typeflag) {
             disagreement(at, "a second extended header before one entry")?;
         }
+        self.global_is_last = typeflag == b'g';
         match typeflag {
             b'L' => self.long_name = Some(self.long(body, at)?),
             b'K' => self.long_link = Some(self.long(body, at)?),
@@ -76,8 +79,14 @@ impl Extensions {
         self.pax.is_some() || self.long_name.is_some() || self.long_link.is_some()
     }
 
+    /// A global header was read, and no entry after it.
+    pub fn ends_in_global(&self) -> bool {
+        self.global_is_last
+    }
+
     /// What holds for the entry whose header was read now.
     pub fn take(&mut self) -> Pax {
+        self.global_is_last = false;
         let own = self.pax.take().unwrap_or_default();
         let path =
             choose(self.long_name.take(), own.sparse.name.clone().or_else(|| own.path.clone()), &self.global.path);

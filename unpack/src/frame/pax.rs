@@ -53,11 +53,6 @@ impl Pax {
 
     fn set(&mut self, key: &[u8], value: &[u8], at: u64, strict: bool) -> Result<()> {
         let malformed = || anyhow!("at byte {at}: the extended header's {} is malformed", String::from_utf8_lossy(key));
-        // An empty value means that the record is not there: POSIX says so, GNU tar does not.
-        let known_number = matches!(key, b"size" | b"uid" | b"gid" | b"mtime" | b"atime");
-        if known_number && value.is_empty() {
-            return if strict { disagreement(at, "an extended header's value is empty") } else { Ok(()) };
-        }
         let name = || {
             if value.contains(&0) {
                 bail!("at byte {at}: a name with a NUL byte in it");
@@ -73,8 +68,14 @@ impl Pax {
             b"gid" => self.gid = Some(header::owner(decimal()?, at)?),
             b"uname" => self.uname = Some(value.to_vec()),
             b"gname" => self.gname = Some(value.to_vec()),
-            b"mtime" => self.mtime = Some(time(value).ok_or_else(malformed)?),
-            b"atime" => self.atime = Some(time(value).ok_or_else(malformed)?),
+            b"mtime" | b"atime" => {
+                // GNU tar and bsdtar count the fraction to different sides.
+                if strict && value.starts_with(b"-") && value.contains(&b'.') {
+                    disagreement(at, "a fraction of a second before 1970")?;
+                }
+                let time = Some(time(value).ok_or_else(malformed)?);
+                if key == b"mtime" { self.mtime = time } else { self.atime = time }
+            }
             b"SCHILY.acl.access" => self.acl_access = Some(value.to_vec()),
             b"SCHILY.acl.default" => self.acl_default = Some(value.to_vec()),
             _ => {
