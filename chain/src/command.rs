@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr, OsString};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -65,10 +65,11 @@ impl Command {
         }
     }
 
-    fn exec_tool(&self, tool: Tool, mut carry: Carry) -> Result<Infallible> {
+    fn exec_tool(&self, tool: Tool, carry: Carry) -> Result<Infallible> {
         // Once a link holds its successors it may be past a pivot: a path would be the image's.
         let held_ones = carry.tools.iter().any(Option::is_some);
-        let held = carry.tools[tool as usize].take();
+        // A copy that closes at exec: the chain may come to this tool again.
+        let held = carry.tools[tool as usize].as_ref().map(OwnedFd::try_clone).transpose()?;
         let mut env = self.env.clone();
         env.push((carry::VARIABLE.into(), carry.lend()?));
         let (argv, envp) = (strings(&self.argv)?, strings(&pairs(&env))?);

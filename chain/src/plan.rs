@@ -71,7 +71,7 @@ impl Link {
         let mut state = state(self.carry);
         for step in steps {
             let begun = Instant::now();
-            step.perform(&mut state).with_context(|| shown(step))?;
+            step.perform(&mut state).map_err(|error| named(step, error))?;
             if self.verbose {
                 report::warn(
                     self.tool,
@@ -137,6 +137,15 @@ fn at_the_end(carry: &mut Carry, command: &Command) -> Command {
     match carry.image.take_if(|_| command.tool().is_none()) {
         Some(image) => image.apply(command),
         None => command.clone(),
+    }
+}
+
+/// An error names the command that failed; what is a comment in the script explains nothing that the error does not.
+fn named(step: &impl fmt::Display, error: anyhow::Error) -> anyhow::Error {
+    let text = step.to_string();
+    match text.lines().last() {
+        Some(line) if !line.starts_with('#') => error.context(line.to_owned()),
+        _ => error,
     }
 }
 

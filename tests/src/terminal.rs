@@ -2,14 +2,16 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::{Winsize, openpty};
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 
 use crate::Work;
 use crate::work::kill_marked;
@@ -30,10 +32,15 @@ impl Work {
     }
 
     pub fn terminal_with(&self, mut command: Command) -> Terminal<'_> {
-        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
-        let pty = openpty(&size, None).expect("openpty");
-        let slave = || Stdio::from(pty.slave.try_clone().expect("dup"));
-        command.stdin(slave()).stdout(slave()).stderr(slave()).env("TERM", "dumb").env("PS1", "$ ");
+        let size = rustix::termios::Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        // Not openpty(3): what other tests start meanwhile would inherit it, and keep the session open.
+        let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).expect("a terminal");
+        grantpt(&master).and_then(|()| unlockpt(&master)).expect("a terminal");
+        let name = ptsname_r(&master).expect("its name");
+        let slave = File::options().read(true).write(true).custom_flags(libc::O_NOCTTY).open(name).expect("a terminal");
+        rustix::termios::tcsetwinsize(&slave, size).expect("its size");
+        let stdio = || Stdio::from(slave.try_clone().expect("dup"));
+        command.stdin(stdio()).stdout(stdio()).stderr(stdio()).env("TERM", "dumb").env("PS1", "$ ");
         // SAFETY: setsid and ioctl are async-signal-safe.
         unsafe {
             command.pre_exec(|| {
@@ -43,8 +50,10 @@ impl Work {
             });
         }
         let child = command.spawn().expect("spawn");
-        drop(pty.slave);
-        Terminal { work: self, master: pty.master.into(), child, seen: String::new() }
+        drop(slave);
+        // SAFETY: the descriptor is the master's alone.
+        let master = unsafe { File::from_raw_fd(master.into_raw_fd()) };
+        Terminal { work: self, master, child, seen: String::new() }
     }
 }
 
@@ -115,9 +124,15 @@ impl Terminal<'_> {
         self.child.id() as i32
     }
 
-    pub fn foreground_group(&self) -> i32 {
-        // SAFETY: tcgetpgrp takes a descriptor and returns a number.
-        unsafe { libc::tcgetpgrp(self.master.as_raw_fd()) }
+    /// Waits until a process of this name leads the terminal's foreground group: a key that is
+    /// struck earlier would go to the shell that starts it.
+    #[track_caller]
+    pub fn wait_for_foreground(&self, name: &str) {
+        self.work.wait_until("the foreground to change hands", || {
+            // SAFETY: tcgetpgrp takes a descriptor and returns a number.
+            let group = unsafe { libc::tcgetpgrp(self.master.as_raw_fd()) };
+            std::fs::read_to_string(format!("/proc/{group}/comm")).is_ok_and(|comm| comm.trim_end() == name)
+        });
     }
 }
 

@@ -28,7 +28,7 @@ fn signal(child: &Child, signal: Signal) {
     kill(Pid::from_raw(child.id() as i32), signal).expect("kill");
 }
 
-const SLEEP: &str = "sh -c 'echo ready; sleep 1000 & wait'";
+const SLEEP: &str = "sh -c 'echo ready; exec sleep 1000'";
 
 #[test]
 fn kill_9_of_isolate_ends_the_container() {

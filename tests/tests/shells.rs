@@ -28,17 +28,17 @@ fn in_shell(words: &str) {
         assert!(said.contains("pid 1 of busybox"), "{said}");
         assert!(!said.contains("job control"), "{said}");
         // Ctrl-C ends what runs in the foreground, not the shell.
-        terminal.send("echo be''fore; sleep 1000\n");
-        terminal.expect("before\r\n");
+        terminal.send("sleep 1000\n");
+        terminal.wait_for_foreground("sleep");
         terminal.send("\x03");
         assert!(terminal.run("echo pid $$").contains("pid 1\r\n"));
         // Ctrl-Z stops it, and fg goes on with it.
-        terminal.send("echo be''fore; sleep 1000\n");
-        terminal.expect("before\r\n");
+        terminal.send("sleep 1000\n");
+        terminal.wait_for_foreground("sleep");
         terminal.send("\x1a");
         assert!(terminal.run("jobs").contains("Stopped"));
         terminal.send("fg\n");
-        terminal.expect("sleep 1000\r\n");
+        terminal.wait_for_foreground("sleep");
         terminal.send("\x03");
         terminal.sync();
         terminal.send("exit 3\n");
