@@ -1,6 +1,7 @@
 //! The bench on which whole chains are tried: a directory of its own for each test, the four
 //! binaries, real images, a terminal, and a look at the host before and after.
 
+pub mod faults;
 mod host;
 mod image;
 mod terminal;

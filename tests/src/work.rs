@@ -81,6 +81,11 @@ impl Work {
         command
     }
 
+    /// The path of one of our binaries.
+    pub fn tool(&self, name: &str) -> PathBuf {
+        bin_dir().join(name)
+    }
+
     /// A shell script with no terminal and nothing on its stdin.
     pub fn sh(&self, script: &str) -> Outcome {
         self.shell("sh", script)
