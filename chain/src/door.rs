@@ -7,7 +7,9 @@ use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{SFlag, fstat};
-use nix::sys::statfs::{FsType, fstatfs};
+use nix::sys::statfs::FsType;
+
+use crate::patient::fstatfs;
 
 const NSFS_MAGIC: FsType = FsType(0x6e73_6673);
 /// Linux 6.9; before it a pidfd is an anonymous inode.

@@ -13,6 +13,7 @@ mod inside;
 pub mod mounts;
 mod namespace;
 mod parent;
+pub mod patient;
 mod plan;
 mod report;
 pub mod shell;

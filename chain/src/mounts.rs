@@ -9,9 +9,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
-use nix::sys::statfs::{FsType, statfs};
+use nix::sys::statfs::FsType;
 use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
 
+use crate::patient::statfs;
 use crate::{WithHint, sys};
 
 const PROC_SUPER_MAGIC: FsType = FsType(0x9fa0);

@@ -6,13 +6,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{chroot, fchdir};
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
+use crate::patient::open;
 use crate::{Carry, WithHint, mounts};
 
 /// Linux 6.8: an id that is never given again.

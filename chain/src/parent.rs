@@ -3,9 +3,11 @@
 use std::os::fd::AsFd;
 
 use anyhow::{Context, Result};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
+
+use crate::patient::poll;
 
 /// Has the kernel send `signal` to this process once its parent, whose pidfd `parent` is, is dead.
 ///

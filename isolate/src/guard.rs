@@ -11,20 +11,19 @@ use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
-use nix::errno::Errno;
+use chain::patient::{poll, waitpid};
 use nix::fcntl::OFlag;
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sched::CloneFlags;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, pipe2, setpgid, setsid};
 use rustix::process::{PidfdFlags, Signal as RustixSignal, pidfd_open, pidfd_send_signal};
 
 use crate::process::{clone_into, close_all_but, let_go_of};
 use crate::terminal::Terminal;
-use crate::waiting::SI_KERNEL;
+use crate::waiting::{SI_KERNEL, read_signal};
 
 pub struct Guard {
     pid: Pid,
@@ -78,10 +77,8 @@ fn watch(post: &Post, child: OwnedFd, mut ear: Option<File>) {
     let_go_of(&[0, 1, 2]);
     loop {
         let mut any = [post.us.as_fd(), child.as_fd(), signals.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        match poll(&mut any, PollTimeout::NONE) {
-            Err(Errno::EINTR) => continue,
-            Err(_) => return,
-            Ok(_) => {}
+        if poll(&mut any, PollTimeout::NONE).is_err() {
+            return;
         }
         let [us_dead, child_dead, heard] = any.map(|fd| fd.any() == Some(true));
         if child_dead {
@@ -90,11 +87,11 @@ fn watch(post: &Post, child: OwnedFd, mut ear: Option<File>) {
         if us_dead {
             let _ = pidfd_send_signal(&child, RustixSignal::KILL);
             let mut gone = [PollFd::new(child.as_fd(), PollFlags::POLLIN)];
-            while poll(&mut gone, PollTimeout::NONE) == Err(Errno::EINTR) {}
+            let _ = poll(&mut gone, PollTimeout::NONE);
             post.terminal.give_back(Some(post.child));
             return;
         }
-        while let (true, Ok(Some(info))) = (heard, signals.read_signal()) {
+        while let (true, Ok(Some(info))) = (heard, read_signal(&signals)) {
             let kernel = if info.ssi_code == SI_KERNEL { 0x80 } else { 0 };
             if let Some(ear) = &mut ear {
                 let _ = ear.write_all(&[info.ssi_signo as u8 | kernel]);

@@ -2,16 +2,16 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{IntoRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use chain::Carry;
+use chain::patient::waitpid;
 use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{setns, unshare};
 use nix::sys::signal::Signal;
-use nix::sys::wait::waitpid;
 use nix::unistd::{pipe2, setpgid};
 use rustix::process::{PidfdFlags, pidfd_open};
 
@@ -66,7 +66,7 @@ impl Unshare {
         let Some(child) = child else {
             chain::die_with_parent(&us, Signal::SIGKILL)?;
             signals.put_back()?;
-            wait_at(gate);
+            wait_at(gate)?;
             let later = flags(self.new.iter().filter(|new| LATER.contains(&new.kind)));
             unshare(later).map_err(|errno| refusal::explain(errno, &self.kinds()))?;
             carry.parent = Some(us);
@@ -90,8 +90,14 @@ impl Unshare {
             terminal.belongs_to(child);
         }
         let waiting = Waiting::new(child, self.has(Kind::Pid), nested, guard, terminal)?;
-        let _ = File::from(gate).write_all(b"!");
+        match File::from(gate).write_all(b"!") {
+            // The child is gone already, and has said why.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+            result => result.context("open the gate for the child")?,
+        }
         close_all_but(&waiting.descriptors());
+        // Closed, whichever way this ends.
+        let _ = us.into_raw_fd();
         let_go_of(&[0, 1]);
         let (ending, whom) = waiting.until_the_end()?;
         ending.share(whom)
@@ -114,11 +120,13 @@ impl Unshare {
     }
 }
 
-/// Waits until the parent has done its part; leaves without a word if it never will.
-fn wait_at((gate, parents_end): (OwnedFd, OwnedFd)) {
+/// Waits until the parent has done its part; leaves without a word if it never will, since the
+/// parent says why.
+fn wait_at((gate, parents_end): (OwnedFd, OwnedFd)) -> Result<()> {
     drop(parents_end);
-    if File::from(gate).read_exact(&mut [0]).is_err() {
-        std::process::exit(chain::FAILED.into());
+    match File::from(gate).read_exact(&mut [0]) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => std::process::exit(chain::FAILED.into()),
+        result => result.context("wait for the parent"),
     }
 }
 

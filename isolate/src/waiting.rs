@@ -4,12 +4,13 @@
 use std::os::fd::{AsFd, AsRawFd};
 
 use anyhow::{Context, Result};
+use chain::patient::{again, poll, waitpid};
 use nix::errno::Errno;
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus};
 use nix::unistd::{Pid, getpgid, getpgrp, getpid};
 
 use crate::disposition::{self, Default, Disposition};
@@ -46,6 +47,11 @@ enum Source {
     TheirSender,
 }
 
+/// The next signal that has arrived.
+pub fn read_signal(signals: &SignalFd) -> Result<Option<siginfo>, Errno> {
+    again(|| signals.read_signal())
+}
+
 impl Waiting {
     /// Every signal must be blocked already.
     pub fn new(child: Pid, first: bool, nested: bool, guard: Guard, terminal: Terminal) -> Result<Waiting> {
@@ -65,10 +71,7 @@ impl Waiting {
         let ending = loop {
             let mut any = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
             any.extend(self.guard.heard.as_ref().map(|heard| PollFd::new(heard.as_fd(), PollFlags::POLLIN)));
-            match poll(&mut any, PollTimeout::NONE) {
-                Err(Errno::EINTR) => continue,
-                result => result.context("poll")?,
-            };
+            poll(&mut any, PollTimeout::NONE).context("poll")?;
             let own = any[0].any() == Some(true);
             let theirs = any.get(1).is_some_and(|fd| fd.any() == Some(true));
             // What the group heard comes first: it may be what the child has died of.
@@ -87,7 +90,7 @@ impl Waiting {
 
     /// Signals to this process.
     fn hear(&mut self) -> Result<Option<Ending>> {
-        while let Some(info) = self.signals.read_signal().context("signalfd")? {
+        while let Some(info) = read_signal(&self.signals).context("signalfd")? {
             if let Some(ending) = self.act(info.ssi_signo as i32, self.source(&info))? {
                 return Ok(Some(ending));
             }

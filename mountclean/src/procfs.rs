@@ -5,9 +5,10 @@ use std::path::Path;
 
 use anyhow::{Context, Error, Result, anyhow};
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place};
+use chain::patient::open;
 use chain::{Hint, WithHint, mounts};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::mkdir;
 

@@ -2,16 +2,16 @@
 //!
 //! A sample of the faults by default; all of them with `CHAINROOT_FAULTS=all` (scripts/soak faults).
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use chainroot_tests::faults::{ERRNOS, Fault, Traced, can_fail, run};
-use chainroot_tests::{Work, busybox_image, kernel_at_least, needs_root, skip};
+use chainroot_tests::{Work, busybox_image, needs_root};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::unistd::Pid;
 
 /// A chain, and what it prints where nothing fails.
 struct Case<'a> {
@@ -35,25 +35,37 @@ fn behind_a_wall() {
 }
 
 /// What a failing tool could have changed.
-fn state() -> (String, String, BTreeSet<String>) {
+fn state() -> (String, String) {
     let mounts = fs::read_to_string("/proc/thread-self/mountinfo").expect("mountinfo");
-    let hostname = nix::unistd::gethostname().expect("hostname").to_string_lossy().into_owned();
-    (mounts, hostname, groups(Path::new("/sys/fs/cgroup")))
+    (mounts, nix::unistd::gethostname().expect("hostname").to_string_lossy().into_owned())
 }
 
-/// The control groups that isolate makes.
-fn groups(dir: &Path) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
+/// The control groups that are named for a process of this run.
+fn groups(dir: &Path, traced: &Traced) -> Vec<String> {
+    let mut found = Vec::new();
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with("isolate") || name.starts_with("chainroot") {
-                found.insert(entry.path().display().to_string());
+            let mut numbers = name.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok());
+            if numbers.any(|number| traced.pids.contains(&Pid::from_raw(number))) {
+                found.push(entry.path().display().to_string());
             }
-            found.append(&mut groups(&entry.path()));
+            found.append(&mut groups(&entry.path(), traced));
         }
     }
     found
+}
+
+fn host_is_as_it_was(before: &(String, String), traced: &Traced) -> Result<(), String> {
+    let (mounts, hostname) = state();
+    let groups = groups(Path::new("/sys/fs/cgroup"), traced);
+    if mounts != before.0 {
+        return Err(format!("the mount table is now\n{mounts}"));
+    }
+    if hostname != before.1 {
+        return Err(format!("the host is now called {hostname}"));
+    }
+    if groups.is_empty() { Ok(()) } else { Err(format!("groups are left: {groups:?}")) }
 }
 
 fn command(work: &Work, line: &str) -> Command {
@@ -89,17 +101,32 @@ fn fail_every_call(work: &Work, case: &Case) {
         hit += usize::from(traced.hit.is_some());
         let verdict = judge(case, fault, &traced)
             .and_then(|()| (case.after)(traced.outcome.status))
-            .and_then(|()| if state() == host { Ok(()) } else { Err("the host is not as it was".to_owned()) });
+            .and_then(|()| host_is_as_it_was(&host, &traced));
         if let Err(why) = verdict {
             let Traced { outcome, .. } = &traced;
-            broken.push(format!("{fault:?}: {why}: status {} stdout {:?} stderr {:?}", outcome.status, outcome.stdout, outcome.stderr));
+            broken.push(format!(
+                "{fault:?}: {why}: status {} stdout {:?} stderr {:?}",
+                outcome.status, outcome.stdout, outcome.stderr
+            ));
         }
         if state() != host {
             break;
         }
     }
-    eprintln!("{}: {} calls, {} faults tried, {hit} hit", case.line, whole.calls.values().sum::<usize>(), faults.len().div_ceil(step));
-    assert!(broken.is_empty(), "{}: {} of {}:\n{}", case.line, broken.len(), faults.len().div_ceil(step), broken.join("\n"));
+    eprintln!(
+        "{}: {} calls, {} faults tried, {hit} hit",
+        case.line,
+        whole.calls.values().sum::<usize>(),
+        faults.len().div_ceil(step)
+    );
+    assert!(
+        broken.is_empty(),
+        "{}: {} of {}:\n{}",
+        case.line,
+        broken.len(),
+        faults.len().div_ceil(step),
+        broken.join("\n")
+    );
 }
 
 /// Whether the run ended as the contract has it.
@@ -146,7 +173,8 @@ fn check(work: &Work, tool: &str, line: &str, stdout: &str) {
 fn with_root() -> Work {
     behind_a_wall();
     let work = Work::new();
-    work.sh(&format!("unpack --quiet '{}'", busybox_image().display())).expect(0, &format!("{}\n", work.join("root").display()));
+    work.sh(&format!("unpack --quiet '{}'", busybox_image().display()))
+        .expect(0, &format!("{}\n", work.join("root").display()));
     work
 }
 
@@ -154,7 +182,12 @@ fn with_root() -> Work {
 fn whatever_fails_in_isolate_the_contract_holds() {
     needs_root!();
     let work = with_root();
-    check(&work, "isolate", "isolate --pid --uts --ipc --mount --net --cgroup --hostname inside -- echo done", "done\n");
+    check(
+        &work,
+        "isolate",
+        "isolate --pid --uts --ipc --mount --net --cgroup --hostname inside -- echo done",
+        "done\n",
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A fault injector: runs the real binary under ptrace(2) and makes the n-th call of one kind fail
 //! in the process that has become a given tool, wherever in the chain that is.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::unix::process::CommandExt;
@@ -40,9 +40,12 @@ pub struct Traced {
     pub hit: Option<Option<u64>>,
     /// The run was killed because it did not end.
     pub hung: bool,
+    /// Every process and thread that it had.
+    pub pids: BTreeSet<Pid>,
 }
 
-/// Whether this call can be made to fail at all: not those that have no way to.
+/// Whether this call can be made to fail at all: not those that have no way to, or that fail only
+/// for arguments that are no valid ones.
 pub fn can_fail(call: c_long, errno: Errno) -> bool {
     match call {
         libc::SYS_exit
@@ -51,6 +54,8 @@ pub fn can_fail(call: c_long, errno: Errno) -> bool {
         | libc::SYS_restart_syscall
         | libc::SYS_sched_yield
         | libc::SYS_sigaltstack
+        | libc::SYS_rt_sigaction
+        | libc::SYS_rt_sigprocmask
         | libc::SYS_set_robust_list
         | libc::SYS_set_tid_address
         | libc::SYS_rseq
@@ -145,12 +150,13 @@ pub fn run(command: &mut Command, tool: &str, fault: Option<Fault>) -> Traced {
         }
         hung
     });
-    let mut tracer = Tracer { tool, fault, tasks: HashMap::new(), calls: BTreeMap::new(), hit: None };
+    let mut tracer =
+        Tracer { tool, fault, tasks: HashMap::new(), calls: BTreeMap::new(), hit: None, pids: BTreeSet::new() };
     let status = tracer.follow(child);
     drop(ended);
     let hung = watchdog.join().expect("watchdog");
     let outcome = Outcome { stdout: text(&mut stdout), stderr: text(&mut stderr), status };
-    Traced { outcome, calls: tracer.calls, hit: tracer.hit, hung }
+    Traced { outcome, calls: tracer.calls, hit: tracer.hit, hung, pids: tracer.pids }
 }
 
 fn text(file: &mut File) -> String {
@@ -192,6 +198,7 @@ struct Tracer<'a> {
     tasks: HashMap<Pid, Task>,
     calls: BTreeMap<c_long, usize>,
     hit: Option<Option<u64>>,
+    pids: BTreeSet<Pid>,
 }
 
 impl Tracer<'_> {
@@ -205,6 +212,7 @@ impl Tracer<'_> {
                 Err(Errno::EINTR) => continue,
                 Err(errno) => panic!("waitpid: {errno}"),
             };
+            self.pids.extend(event.pid());
             match event {
                 WaitStatus::Exited(pid, code) => {
                     self.tasks.remove(&pid);

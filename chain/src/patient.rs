@@ -1,0 +1,69 @@
+//! Calls that a signal may interrupt, made again until it did not: no link of ours handles a signal
+//! in a way that wants the call to end (signal(7); open(2), statfs(2), wait(2), flock(2)).
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::NixPath;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, Flockable, OFlag};
+use nix::poll::{PollFd, PollTimeout};
+use nix::sys::stat::Mode;
+use nix::sys::statfs::Statfs;
+use nix::sys::wait::{WaitPidFlag, WaitStatus};
+use nix::unistd::Pid;
+
+/// Makes a call again for as long as a signal interrupts it.
+pub fn again<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            result => return result,
+        }
+    }
+}
+
+pub fn open<P: ?Sized + NixPath>(path: &P, flags: OFlag, mode: Mode) -> Result<OwnedFd, Errno> {
+    again(|| nix::fcntl::open(path, flags, mode))
+}
+
+pub fn openat<P: ?Sized + NixPath>(dir: impl AsFd, path: &P, flags: OFlag, mode: Mode) -> Result<OwnedFd, Errno> {
+    again(|| nix::fcntl::openat(&dir, path, flags, mode))
+}
+
+pub fn statfs<P: ?Sized + NixPath>(path: &P) -> Result<Statfs, Errno> {
+    again(|| nix::sys::statfs::statfs(path))
+}
+
+pub fn fstatfs(fd: impl AsFd) -> Result<Statfs, Errno> {
+    again(|| nix::sys::statfs::fstatfs(&fd))
+}
+
+pub fn waitpid(pid: Pid, options: Option<WaitPidFlag>) -> Result<WaitStatus, Errno> {
+    again(|| nix::sys::wait::waitpid(pid, options))
+}
+
+pub fn poll(fds: &mut [PollFd], timeout: PollTimeout) -> Result<i32, Errno> {
+    again(|| nix::poll::poll(fds, timeout))
+}
+
+/// flock(2); the file comes back with the error.
+pub fn flock<T: Flockable>(mut file: T, how: FlockArg) -> Result<Flock<T>, (T, Errno)> {
+    loop {
+        match Flock::lock(file, how) {
+            Err((back, Errno::EINTR)) => file = back,
+            result => return result,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interrupted_call_is_made_again_and_a_failed_one_is_not() {
+        let mut answers = [Err(Errno::EINTR), Err(Errno::EINTR), Ok(7)].into_iter();
+        assert_eq!(again(|| answers.next().unwrap()), Ok(7));
+        assert_eq!(again(|| Err::<(), _>(Errno::EIO)), Err(Errno::EIO));
+    }
+}
