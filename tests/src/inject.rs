@@ -305,7 +305,12 @@ impl Tracer<'_> {
                 } else {
                     let count = self.calls.entry(call).or_default();
                     *count += 1;
-                    if let Some(fault) = self.fault.filter(|fault| (fault.call, fault.nth) == (call, *count)) {
+                    let now = |fault: &Fault| (fault.call, fault.nth) == (call, *count);
+                    // Of fcntl(2) only what waits for a lock can be interrupted.
+                    let waits = call != libc::SYS_fcntl
+                        || [libc::F_SETLKW, libc::F_OFD_SETLKW].contains(&(registers.rsi as i32));
+                    let possible = |fault: &Fault| fault.errno != Errno::EINTR || waits;
+                    if let Some(fault) = self.fault.filter(|fault| now(fault) && possible(fault)) {
                         let written = matches!(call, libc::SYS_write | libc::SYS_writev).then_some(registers.rdi);
                         self.hit = Some(written);
                         inside.answer = Some(-i64::from(fault.errno as i32));

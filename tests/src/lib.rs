@@ -4,6 +4,7 @@
 pub mod faults;
 mod host;
 mod image;
+pub mod inject;
 mod terminal;
 mod work;
 

@@ -1,0 +1,164 @@
+//! Every call of a tool fails once, in one way after the other: what must hold of each such run.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::Pid;
+
+use crate::Work;
+use crate::inject::{ERRNOS, Fault, Traced, can_fail, run};
+
+/// A chain, and what it prints where nothing fails.
+pub struct Case<'a> {
+    /// The tool whose calls fail.
+    pub tool: &'a str,
+    pub line: &'a str,
+    pub stdout: String,
+    /// What must be before each run.
+    pub before: &'a dyn Fn(),
+    /// What must hold after a run that ended with this status.
+    pub after: &'a dyn Fn(i32) -> Result<(), String>,
+}
+
+/// Namespaces for this thread and what it starts: should a tool that lost a call mount or unmount in
+/// the host's namespace, it is seen here and only here. Shared, as on a host that systemd booted.
+pub fn behind_a_wall() {
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS).expect("unshare");
+    for kind in [MsFlags::MS_PRIVATE, MsFlags::MS_SHARED] {
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | kind, None::<&str>).expect("propagation");
+    }
+}
+
+/// What a failing tool could have changed.
+fn state() -> (String, String) {
+    let mounts = fs::read_to_string("/proc/thread-self/mountinfo").expect("mountinfo");
+    (mounts, nix::unistd::gethostname().expect("hostname").to_string_lossy().into_owned())
+}
+
+/// The control groups that are named for a process of this run.
+fn groups(dir: &Path, traced: &Traced) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let ours = name.starts_with("isolate") || name.starts_with("chainroot");
+            let mut numbers = name.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok());
+            if ours && numbers.any(|number| traced.pids.contains(&Pid::from_raw(number))) {
+                found.push(entry.path().display().to_string());
+            }
+            found.append(&mut groups(&entry.path(), traced));
+        }
+    }
+    found
+}
+
+fn host_is_as_it_was(before: &(String, String), traced: &Traced) -> Result<(), String> {
+    let (mounts, hostname) = state();
+    let groups = groups(Path::new("/sys/fs/cgroup"), traced);
+    if mounts != before.0 {
+        return Err(format!("the mount table is now\n{mounts}"));
+    }
+    if hostname != before.1 {
+        return Err(format!("the host is now called {hostname}"));
+    }
+    if groups.is_empty() { Ok(()) } else { Err(format!("groups are left: {groups:?}")) }
+}
+
+fn command(work: &Work, line: &str) -> Command {
+    let words: Vec<&str> = line.split(' ').collect();
+    // A tool by its path, and a PATH in which the command is found at once.
+    let mut command = work.command(work.tool(words[0]));
+    command.args(&words[1..]).env("PATH", "/bin").stdin(Stdio::null());
+    command
+}
+
+#[track_caller]
+pub fn fail_every_call(work: &Work, case: &Case) {
+    let all = std::env::var("CHAINROOT_FAULTS").is_ok_and(|value| value == "all");
+    let host = state();
+    (case.before)();
+    let whole = run(&mut command(work, case.line), case.tool, None);
+    whole.outcome.expect(0, &case.stdout);
+    (case.after)(0).expect("the run without a fault");
+    assert!(!whole.calls.is_empty(), "{} did not run", case.tool);
+    let mut faults = Vec::new();
+    for (&call, &count) in &whole.calls {
+        for nth in 1..=count {
+            for errno in ERRNOS.into_iter().filter(|&errno| can_fail(call, errno)) {
+                faults.push(Fault { call, nth, errno });
+            }
+        }
+    }
+    // A prime step, so that the sample has every kind of error in it.
+    let step = if all { 1 } else { 17 };
+    let (mut broken, mut hit) = (Vec::new(), 0);
+    for &fault in faults.iter().step_by(step) {
+        (case.before)();
+        let traced = run(&mut command(work, case.line), case.tool, Some(fault));
+        hit += usize::from(traced.hit.is_some());
+        let verdict = judge(case, fault, &traced)
+            .and_then(|()| (case.after)(traced.outcome.status))
+            .and_then(|()| host_is_as_it_was(&host, &traced));
+        if let Err(why) = verdict {
+            let Traced { outcome, .. } = &traced;
+            broken.push(format!(
+                "{fault:?}: {why}: status {} stdout {:?} stderr {:?}",
+                outcome.status, outcome.stdout, outcome.stderr
+            ));
+        }
+        if state() != host {
+            break;
+        }
+    }
+    eprintln!(
+        "{}: {} calls, {} faults tried, {hit} hit",
+        case.line,
+        whole.calls.values().sum::<usize>(),
+        faults.len().div_ceil(step)
+    );
+    assert!(
+        broken.is_empty(),
+        "{}: {} of {}:\n{}",
+        case.line,
+        broken.len(),
+        faults.len().div_ceil(step),
+        broken.join("\n")
+    );
+}
+
+/// Whether the run ended as the contract has it.
+fn judge(case: &Case, fault: Fault, traced: &Traced) -> Result<(), String> {
+    let outcome = &traced.outcome;
+    if traced.hung {
+        return Err("it hangs".into());
+    }
+    for line in outcome.stderr.lines() {
+        if !["unpack", "isolate", "pivot", "mountclean"].iter().any(|tool| line.starts_with(&format!("{tool}: "))) {
+            return Err("a line that is no message".into());
+        }
+    }
+    if fault.errno == Errno::EINTR && outcome.status != 0 {
+        return Err("an interrupted call is no failure".into());
+    }
+    match outcome.status {
+        0 if outcome.stdout == case.stdout => Ok(()),
+        0 => Err("it succeeded with another result".into()),
+        125..=127 => {
+            let messages: Vec<&str> = outcome.stderr.lines().filter(|line| !line.contains(": warning: ")).collect();
+            let hints = messages.iter().filter(|line| line.contains(": hint: ")).count();
+            // The message itself may be what could not be written.
+            if messages.len() - hints != 1 && traced.hit != Some(Some(2)) {
+                return Err("not one message".into());
+            }
+            if hints > 1 {
+                return Err("more than one hint".into());
+            }
+            Ok(())
+        }
+        _ => Err("a status that is not in the contract".into()),
+    }
+}
