@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, anyhow};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::OFlag;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, fstat};
@@ -18,6 +18,7 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
+use crate::patient::{open, openat};
 use crate::{WithHint, mounts, open_inside, sys};
 
 /// Attributes of a mount, as MOUNT_ATTR_* in mount_setattr(2).

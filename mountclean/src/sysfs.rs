@@ -5,11 +5,12 @@ use std::path::Path;
 
 use anyhow::{Error, Result, anyhow};
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place, READ_ONLY};
+use chain::patient::{fstatfs, open};
 use chain::{Hint, mounts};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fstat};
-use nix::sys::statfs::{FsType, fstatfs};
+use nix::sys::statfs::FsType;
 use nix::unistd::mkdir;
 
 use crate::args::Sys;

@@ -4,11 +4,12 @@
 use std::os::fd::OwnedFd;
 
 use anyhow::{Error, anyhow};
+use chain::patient::{open, statfs};
 use chain::{Hint, mounts};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use nix::sys::statfs::{FsType, statfs};
+use nix::sys::statfs::FsType;
 use rustix::fs::CWD;
 
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);

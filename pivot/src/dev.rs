@@ -7,8 +7,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place};
+use chain::patient::{open, openat};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, makedev, mkdirat, mknodat, stat};
 use nix::unistd::{isatty, symlinkat, ttyname};
 

@@ -8,25 +8,17 @@
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result, anyhow};
-<<<<<<< HEAD
 use chain::attach::{self, READ_ONLY};
-use chain::{WithHint, mounts, sys};
-use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl, openat};
-use nix::libc::AT_RECURSIVE;
-=======
 use chain::patient::{flock, openat};
 use chain::{WithHint, mounts, sys};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FlockArg, OFlag, fcntl};
-use nix::libc::{AT_RECURSIVE, MOUNT_ATTR_RDONLY};
->>>>>>> 620134c (Make interrupted calls again, and say why a child could not start)
+use nix::libc::AT_RECURSIVE;
 use nix::sys::stat::{Mode, fstat};
 
 /// High enough that no script's own redirections meet it.
 const NUMBER: i32 = 100;
 
-<<<<<<< HEAD
 /// Keeps ROOT from being removed. The result is the id of the mount that the lock is held through.
 /// Changes through the lock's descriptor are as harmless as through `/` where ROOT is not overlaid.
 pub fn shared(root: &OwnedFd, overlaid: bool) -> Result<Option<u64>> {
@@ -35,22 +27,6 @@ pub fn shared(root: &OwnedFd, overlaid: bool) -> Result<Option<u64>> {
             Some(&Errno::EWOULDBLOCK) => anyhow!("another program is about to remove or replace it")
                 .context(chain::Hint("wait for the unpack --replace that runs, then start again".into())),
             _ => refused,
-=======
-/// Locks the directory `root`, and says the id of the mount that it is held through.
-pub fn hold(root: &OwnedFd) -> Result<Option<u64>> {
-    let copy = detached_copy(root)?;
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let root = match openat(copy.as_ref().unwrap_or(root), ".", flags, Mode::empty()) {
-        // Whoever may not read ROOT may still enter it; unpack makes none of that kind.
-        Err(Errno::EACCES) => return Ok(None),
-        root => root.context("open for the lock")?,
-    };
-    let locked = match flock(root, FlockArg::LockSharedNonblock) {
-        Ok(locked) => locked,
-        Err((_, Errno::EWOULDBLOCK)) => {
-            return Err(anyhow!("another program is about to remove or replace it"))
-                .hint("wait for the unpack --replace that runs, then start again");
->>>>>>> 620134c (Make interrupted calls again, and say why a child could not start)
         }
     })?;
     if fstat(root)?.st_nlink == 0 {
@@ -86,7 +62,7 @@ fn hold(dir: &OwnedFd, how: FlockArg, may_be_writable: bool) -> Result<Option<u6
         Err(Errno::EACCES) => return Ok(None),
         opened => opened.context("open for the lock")?,
     };
-    let locked = match Flock::lock(opened, how) {
+    let locked = match flock(opened, how) {
         Ok(locked) => locked,
         // A filesystem without locks has none that unpack could ask for either.
         Err((_, Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EBADF | Errno::EINVAL)) => return Ok(None),

@@ -7,9 +7,10 @@ use std::path::Path;
 use anyhow::{Context, Error, Result};
 use chain::Hint;
 use chain::attach::{self, NODEV, NOSUID};
+use chain::patient::openat;
 use chain::shell::quote;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat, stat};
 use nix::unistd::{Gid, Uid, fchown};
 
@@ -43,7 +44,7 @@ pub fn kept(dir: &Path, root: &OwnedFd) -> Result<Layer> {
         Err(errno) => return Err(errno).with_context(|| dir.display().to_string()),
     }
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let opened = nix::fcntl::open(dir, flags, Mode::empty()).with_context(|| dir.display().to_string())?;
+    let opened = chain::patient::open(dir, flags, Mode::empty()).with_context(|| dir.display().to_string())?;
     let lock = lock::alone(&opened).with_context(|| dir.display().to_string())?;
     Ok(Layer { lock, ..layer(&opened, root).with_context(|| dir.display().to_string())? })
 }

@@ -3,27 +3,13 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-<<<<<<< HEAD
 use anyhow::{Error, Result, ensure};
 use chain::attach::{self, Place};
+use chain::patient::open;
 use chain::{Hint, mounts};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
-=======
-use anyhow::{Context, Error, Result, anyhow, ensure};
-use chain::patient::open;
-use chain::{Hint, WithHint, mounts, open_inside, sys};
-use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::libc::{AT_RECURSIVE, MOUNT_ATTR_RDONLY};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::{Mode, fstat};
-use nix::sys::statvfs::{FsFlags, statvfs};
-use nix::unistd::{chdir, fchdir};
-use rustix::fs::OFlags;
-use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
->>>>>>> 620134c (Make interrupted calls again, and say why a child could not start)
+use nix::sys::stat::Mode;
 
 const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 

@@ -6,10 +6,11 @@ use std::path::Path;
 
 use anyhow::{Error, Result, anyhow};
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place, READ_ONLY};
+use chain::patient::open;
 use chain::shell::quote;
 use chain::{Hint, mounts};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, fstat};
 
 use crate::args::{BindOptions, Volume};

@@ -68,8 +68,9 @@ pub fn can_fail(call: c_long, errno: Errno) -> bool {
         | libc::SYS_getgid
         | libc::SYS_getegid
         | libc::SYS_umask => false,
-        // The C library ends the process on any other answer than those that futex(2) can give.
-        libc::SYS_futex => errno == Errno::EINTR,
+        // The C library and Rust's end the process on answers other than those that futex(2) and
+        // getrandom(2) can give.
+        libc::SYS_futex | libc::SYS_getrandom => errno == Errno::EINTR,
         _ => errno != Errno::EINTR || can_be_interrupted(call),
     }
 }

@@ -47,6 +47,8 @@ fn whatever_fails_in_pivot_the_contract_holds() {
     check(&work, "pivot", "pivot root -- echo done", "done\n");
     check(&work, "pivot", "pivot --read-only root -- echo done", "done\n");
     check(&work, "pivot", "pivot --put-old /var root -- echo done", "done\n");
+    check(&work, "pivot", "pivot --ephemeral --tmpfs /tmp --bind /etc:/var:ro --dev root -- echo done", "done\n");
+    check(&work, "pivot", "pivot --overlay changes root -- echo done", "done\n");
 }
 
 #[test]
@@ -55,4 +57,5 @@ fn whatever_fails_in_mountclean_the_contract_holds() {
     let work = with_root();
     check(&work, "mountclean", "isolate --pid -- pivot root -- mountclean -- echo done", "done\n");
     check(&work, "mountclean", "isolate --pid -- mountclean -- echo done", "done\n");
+    check(&work, "mountclean", "isolate --pid --net -- pivot root -- mountclean --mask --sys -- echo done", "done\n");
 }
