@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod budget;
+mod bundle;
 pub mod confine;
 pub mod digest;
 mod explain;
@@ -19,9 +20,11 @@ pub mod source;
 mod stage;
 pub mod stream;
 pub mod tree;
+mod tree_digest;
 mod wanted;
 pub mod writers;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -39,13 +42,32 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if args.inspect {
         return inspect(&args);
     }
-    let root = absolute(&args.root)?;
+    let root = match &args.bundle {
+        Some(bundle) => {
+            std::fs::create_dir_all(bundle).with_context(|| bundle.display().to_string())?;
+            absolute(&bundle.join("rootfs"))?
+        }
+        None => absolute(&args.root)?,
+    };
     if link.explains() {
         return explain::print(link, &args, &root);
     }
     // The first thing that whoever reads our output sees, so that it knows whom it waits for.
-    let promise = args.command.is_empty().then(|| Promise::begin(&root)).transpose()?;
-    extract::ensure(&args, &root)?;
+    let promise = (args.command.is_empty() && !args.digest).then(|| Promise::begin(&root)).transpose()?;
+    extract::ensure(&args, &root).inspect_err(|_| {
+        if let Some(bundle) = &args.bundle {
+            // Only an empty directory goes.
+            let _ = std::fs::remove_dir(bundle);
+        }
+    })?;
+    if let Some(bundle) = &args.bundle {
+        bundle::write(bundle, &root)?;
+    }
+    if args.digest {
+        let digest = tree_digest::of(&root)?;
+        writeln!(std::io::stdout(), "{}", digest.as_str()).context("standard output")?;
+        return Ok(ExitCode::SUCCESS);
+    }
     match promise {
         Some(promise) => promise.keep().map(|()| ExitCode::SUCCESS),
         None => {

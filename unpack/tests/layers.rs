@@ -1,18 +1,18 @@
 //! Layers upon layers, by the OCI image specification, and beside umoci.
 
 mod archive;
+mod layout;
 mod scene;
 mod snapshot;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use archive::{Block, END};
+use layout::layout;
 use scene::{Scene, has, is_root, skip, text};
-use serde_json::json;
-use unpack::digest::{Algorithm, Digest};
 
 type Layer = Vec<Block>;
 
@@ -30,44 +30,6 @@ fn symlink(name: &str, target: &str) -> Block {
 
 fn hard_link(name: &str, target: &str) -> Block {
     Block::new(name, b'1').link(target)
-}
-
-fn sha256(bytes: &[u8]) -> Digest {
-    Digest::of(Algorithm::Sha256, bytes)
-}
-
-/// An OCI layout directory of these layers, tagged `latest`.
-fn layout(scene: &Scene, layers: &[Vec<u8>]) -> PathBuf {
-    let path = scene.path("oci");
-    let _ = fs::remove_dir_all(&path);
-    let blobs = path.join("blobs/sha256");
-    fs::create_dir_all(&blobs).unwrap();
-    let put = |media: &str, bytes: &[u8]| {
-        let digest = sha256(bytes);
-        fs::write(blobs.join(digest.hex()), bytes).unwrap();
-        json!({ "mediaType": format!("application/vnd.oci.image.{media}"), "digest": digest.as_str(), "size": bytes.len() })
-    };
-    let stored: Vec<_> = layers.iter().map(|bytes| put("layer.v1.tar", bytes)).collect();
-    let diff_ids: Vec<_> = layers.iter().map(|bytes| sha256(bytes).as_str().to_owned()).collect();
-    let config = json!({
-        "architecture": unpack::image::Platform::host().architecture,
-        "os": "linux",
-        "config": { "Env": ["A=b"], "Cmd": ["sh"] },
-        "rootfs": { "type": "layers", "diff_ids": diff_ids },
-    });
-    let config = put("config.v1+json", config.to_string().as_bytes());
-    let manifest = json!({
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": config,
-        "layers": stored,
-    });
-    let mut manifest = put("manifest.v1+json", manifest.to_string().as_bytes());
-    manifest["annotations"] = json!({ "org.opencontainers.image.ref.name": "latest" });
-    fs::write(path.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
-    let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
-    fs::write(path.join("index.json"), index.to_string()).unwrap();
-    path
 }
 
 fn packed(blocks: &[Block]) -> Vec<u8> {

@@ -1,0 +1,197 @@
+//! An OCI runtime bundle around a root: config.json, as the image specification's conversion has it.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
+use chain::WithHint;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use serde_json::{Map, Value, json};
+
+/// Larger is no passwd or group file.
+const LARGEST: u64 = 4 << 20;
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Writes `config.json` into the bundle, from its root's receipt.
+pub fn write(bundle: &Path, root: &Path) -> Result<()> {
+    let receipt = chain::handoff::receipt_path(root);
+    let text = std::fs::read(&receipt).with_context(|| receipt.display().to_string())?;
+    let receipt: Value = serde_json::from_slice(&text).with_context(|| receipt.display().to_string())?;
+    let config = runtime_config(&receipt["config"], root)?;
+    let path = bundle.join("config.json");
+    let part = bundle.join(format!(".config.json-{}", std::process::id()));
+    let written = File::create_new(&part)
+        .and_then(|mut file| file.write_all(&serde_json::to_vec_pretty(&config).unwrap_or_default()))
+        .and_then(|()| std::fs::rename(&part, &path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&part);
+    }
+    written.with_context(|| path.display().to_string())
+}
+
+fn runtime_config(image: &Value, root: &Path) -> Result<Value> {
+    let config = &image["config"];
+    let mut args = [strings(&config["Entrypoint"]), strings(&config["Cmd"])].concat();
+    if args.is_empty() {
+        args.push("sh".into());
+    }
+    let mut env = strings(&config["Env"]);
+    if !env.iter().any(|variable| variable.starts_with("PATH=")) {
+        env.push(PATH.into());
+    }
+    let cwd = config["WorkingDir"].as_str().filter(|dir| dir.starts_with('/')).unwrap_or("/");
+    let rootless = !rustix::process::geteuid().is_root();
+    let capabilities: Vec<_> = CAPABILITIES.iter().map(|name| format!("CAP_{name}")).collect();
+    let mut spec = json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": false,
+            "user": user(config["User"].as_str().unwrap_or_default(), root)?,
+            "args": args,
+            "env": env,
+            "cwd": cwd,
+            "capabilities": { "bounding": capabilities, "effective": capabilities, "permitted": capabilities },
+            "noNewPrivileges": true,
+        },
+        "root": { "path": "rootfs" },
+        "hostname": "bundle",
+        "mounts": mounts(config, rootless),
+        "annotations": annotations(image),
+        "linux": {
+            "namespaces": namespaces(rootless),
+            "maskedPaths": ["/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+                "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware"],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+        },
+    });
+    if rootless {
+        let map = |id: u32| json!([{ "containerID": 0, "hostID": id, "size": 1 }]);
+        spec["linux"]["uidMappings"] = map(rustix::process::geteuid().as_raw());
+        spec["linux"]["gidMappings"] = map(rustix::process::getegid().as_raw());
+    } else {
+        spec["linux"]["resources"] = json!({ "devices": [{ "allow": false, "access": "rwm" }] });
+    }
+    Ok(spec)
+}
+
+/// Docker's.
+const CAPABILITIES: [&str; 14] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FSETID",
+    "FOWNER",
+    "MKNOD",
+    "NET_RAW",
+    "SETGID",
+    "SETUID",
+    "SETFCAP",
+    "SETPCAP",
+    "NET_BIND_SERVICE",
+    "SYS_CHROOT",
+    "KILL",
+    "AUDIT_WRITE",
+];
+
+fn namespaces(rootless: bool) -> Value {
+    let mut kinds = vec!["pid", "ipc", "uts", "mount"];
+    // Without root a new network namespace would leave the container without any network at all.
+    kinds.push(if rootless { "user" } else { "network" });
+    kinds.into_iter().map(|kind| json!({ "type": kind })).collect()
+}
+
+fn mounts(config: &Value, rootless: bool) -> Value {
+    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": destination, "type": kind, "source": source, "options": options });
+    // In a user namespace of one id, tty's group is not mapped.
+    let pts: &[&str] = match rootless {
+        true => &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
+        false => &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+    };
+    let mut mounts = vec![
+        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount("/dev/pts", "devpts", "devpts", pts),
+        mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+        mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+    ];
+    // sysfs belongs to a network namespace, which the user has to own to mount it.
+    mounts.push(match rootless {
+        true => mount("/sys", "none", "/sys", &["rbind", "nosuid", "noexec", "nodev", "ro"]),
+        false => mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+    });
+    for volume in config["Volumes"].as_object().into_iter().flat_map(Map::keys) {
+        mounts.push(mount(volume, "tmpfs", "none", &["nosuid", "nodev", "noexec", "relatime"]));
+    }
+    mounts.into()
+}
+
+/// The annotations that the image specification's conversion.md asks for.
+fn annotations(image: &Value) -> Value {
+    let mut annotations = Map::new();
+    for key in ["os", "architecture", "variant", "author", "created"] {
+        if let Some(value) = image[key].as_str() {
+            annotations.insert(format!("org.opencontainers.image.{key}"), value.into());
+        }
+    }
+    if let Some(signal) = image["config"]["StopSignal"].as_str() {
+        annotations.insert("org.opencontainers.image.stopSignal".into(), signal.into());
+    }
+    if let Some(ports) = image["config"]["ExposedPorts"].as_object() {
+        let ports: Vec<_> = ports.keys().map(String::as_str).collect();
+        annotations.insert("org.opencontainers.image.exposedPorts".into(), ports.join(",").into());
+    }
+    // An explicit label has the last word.
+    for (key, value) in image["config"]["Labels"].as_object().into_iter().flatten() {
+        if let Some(value) = value.as_str() {
+            annotations.insert(key.clone(), value.into());
+        }
+    }
+    annotations.into()
+}
+
+fn strings(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// `user`, `uid`, `user:group` and so on, by the image's own files.
+fn user(text: &str, root: &Path) -> Result<Value> {
+    let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
+    let passwd = file_in(root, "etc/passwd").unwrap_or_default();
+    let groups = file_in(root, "etc/group").unwrap_or_default();
+    let field = |line: &str, n: usize| line.split(':').nth(n).unwrap_or_default().to_owned();
+    let named = |file: &str, name: &str| {
+        file.lines().find(|line| field(line, 0) == name || field(line, 2) == name).map(str::to_owned)
+    };
+    let user = if user.is_empty() { "0" } else { user };
+    let line = named(&passwd, user);
+    let number = |text: &str| text.parse::<u32>().ok();
+    let unknown = |what: &str, name: &str| -> Result<u32> {
+        Err(anyhow!("the image's configuration names the {what} {name}, which its files do not"))
+            .hint("unpack without --bundle and write the configuration by hand")
+    };
+    let uid = number(user).or_else(|| number(&field(line.as_ref()?, 2)));
+    let uid = uid.map_or_else(|| unknown("user", user), Ok)?;
+    let gid = match group.filter(|group| !group.is_empty()) {
+        Some(group) => {
+            let found = number(group).or_else(|| number(&field(&named(&groups, group)?, 2)));
+            found.map_or_else(|| unknown("group", group), Ok)?
+        }
+        None => line.as_ref().and_then(|line| number(&field(line, 3))).unwrap_or(0),
+    };
+    let name = line.map(|line| field(&line, 0)).unwrap_or_default();
+    let member = |line: &&str| !name.is_empty() && field(line, 3).split(',').any(|member| member == name);
+    let more: Vec<_> = groups.lines().filter(member).filter_map(|line| number(&field(line, 2))).collect();
+    Ok(json!({ "uid": uid, "gid": gid, "additionalGids": more }))
+}
+
+/// A file of the image, wherever its links lead inside the root.
+fn file_in(root: &Path, path: &str) -> Option<String> {
+    let root = rustix::fs::open(root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let file = File::from(rustix::fs::openat2(&root, path, flags, Mode::empty(), inside).ok()?);
+    let mut text = String::new();
+    file.metadata().ok()?.is_file().then_some(())?;
+    file.take(LARGEST).read_to_string(&mut text).ok()?;
+    Some(text)
+}

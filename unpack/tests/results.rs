@@ -1,0 +1,194 @@
+//! What unpack makes besides a root: bundles, configurations, digests of trees, receipts.
+
+mod archive;
+mod layout;
+mod scene;
+
+use std::fs;
+use std::process::{Command, Output};
+
+use archive::{Block, END};
+use layout::{layout, with_config};
+use scene::{Scene, has, is_root, skip, text};
+use serde_json::{Value, json};
+
+fn json_of(path: &std::path::Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+fn ok(output: &Output) {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+fn small() -> Vec<u8> {
+    let passwd = Block::file("etc/passwd", b"root:x:0:0::/:/bin/sh\nweb:x:33:44::/:/bin/sh\n");
+    let group = Block::file("etc/group", b"root:x:0:\nweb:x:44:\nlog:x:55:other,web\n");
+    [passwd.bytes(), group.bytes(), END.to_vec()].concat()
+}
+
+/// The machine's static shell as an image.
+fn busybox() -> Option<Vec<u8>> {
+    let shell = fs::read("/bin/busybox").ok()?;
+    let dir = |name| Block::new(name, b'5').mode(0o755).bytes();
+    let link = Block::new("bin/sh", b'2').link("busybox").bytes();
+    let dirs = ["bin", "dev", "proc", "sys", "tmp"].map(dir).concat();
+    Some([dirs, Block::file("bin/busybox", &shell).mode(0o755).bytes(), link, END.to_vec()].concat())
+}
+
+#[test]
+fn a_bundle_runs_unchanged_in_runc_and_crun() {
+    let Some(image) = busybox() else { return skip("no busybox-static") };
+    if !is_root() {
+        return skip("runc and crun need root here");
+    }
+    for runtime in ["runc", "crun"] {
+        if !has(runtime) {
+            skip(&format!("no {runtime}"));
+            continue;
+        }
+        let scene = Scene::new();
+        let run = json!({
+            "Env": ["GREETING=hello"],
+            "Entrypoint": ["/bin/sh", "-c"],
+            "Cmd": ["echo $GREETING; pwd; exit 7"],
+            "WorkingDir": "/tmp",
+        });
+        with_config(&scene, &[image.clone()], run);
+        let output = scene.unpack(&["--bundle", "bundle", "oci"]);
+        ok(&output);
+        assert_eq!(text(&output.stdout).trim_end(), scene.path("bundle/rootfs").to_str().unwrap());
+        let name = format!("unpack-test-{}-{runtime}", std::process::id());
+        // crun refuses a host with cgroup v1 and v2 beside each other, whatever the bundle says: there it gets v2 alone,
+        // and no cgroup, since machines like that may also forbid the BPF that it needs for one.
+        let script = format!(
+            "if [ {runtime} = crun ] && [ -d /sys/fs/cgroup/unified ]; then
+                 umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; options=--cgroup-manager=disabled
+             fi
+             exec {runtime} $options run -b bundle {name}"
+        );
+        let output =
+            Command::new("unshare").args(["-m", "sh", "-c", &script]).current_dir(scene.path("")).output().unwrap();
+        assert_eq!(output.status.code(), Some(7), "{runtime}: {}", text(&output.stderr));
+        assert_eq!(text(&output.stdout), "hello\n/tmp\n", "{runtime}");
+    }
+}
+
+#[test]
+fn a_bundles_configuration_is_the_images() {
+    let scene = Scene::new();
+    let run = json!({
+        "User": "web",
+        "Env": ["A=b"],
+        "Entrypoint": ["/e"],
+        "Cmd": ["c", "d"],
+        "WorkingDir": "/w",
+        "StopSignal": "SIGUSR1",
+        "ExposedPorts": { "80/tcp": {} },
+        "Volumes": { "/data": {} },
+        "Labels": { "some.label": "x" },
+    });
+    with_config(&scene, &[small()], run);
+    ok(&scene.unpack(&["--bundle", "a/b", "oci"]));
+    let config = json_of(&scene.path("a/b/config.json"));
+    let process = &config["process"];
+    assert_eq!(process["args"], json!(["/e", "c", "d"]));
+    assert_eq!(process["env"][0], "A=b");
+    assert!(process["env"][1].as_str().unwrap().starts_with("PATH="));
+    assert_eq!(process["cwd"], "/w");
+    assert_eq!(process["user"], json!({ "uid": 33, "gid": 44, "additionalGids": [55] }));
+    assert_eq!(config["annotations"]["org.opencontainers.image.stopSignal"], "SIGUSR1");
+    assert_eq!(config["annotations"]["org.opencontainers.image.exposedPorts"], "80/tcp");
+    assert_eq!(config["annotations"]["some.label"], "x");
+    assert!(config["mounts"].as_array().unwrap().iter().any(|mount| mount["destination"] == "/data"));
+    // Again, with the configuration gone: the root is there already.
+    fs::remove_file(scene.path("a/b/config.json")).unwrap();
+    ok(&scene.unpack(&["--bundle", "a/b", "oci"]));
+    assert_eq!(json_of(&scene.path("a/b/config.json")), config);
+    // And nothing is left of one that fails.
+    assert_eq!(scene.unpack(&["--bundle", "c", "no-such-image"]).status.code(), Some(125));
+    assert!(!scene.path("c").exists());
+}
+
+#[test]
+fn an_inspection_prints_the_configuration_and_extracts_nothing() {
+    let scene = Scene::new();
+    layout(&scene, &[small()]);
+    let output = scene.unpack(&["--inspect", "oci"]);
+    ok(&output);
+    let config: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(config["config"]["Cmd"], json!(["sh"]));
+    assert!(!scene.path("root").exists());
+    scene.write("img.tar", &small());
+    let message = scene.failed(&scene.unpack(&["--inspect", "img.tar"]));
+    assert!(message.contains("no configuration"), "{message}");
+}
+
+#[test]
+fn a_receipt_holds_the_configuration_and_what_vouches_for_it() {
+    let scene = Scene::new();
+    layout(&scene, &[small()]);
+    ok(&scene.unpack(&["oci", "root"]));
+    let receipt = json_of(&scene.path("root.image.json"));
+    assert_eq!(receipt["config"]["config"]["Env"], json!(["A=b"]));
+    assert_eq!(receipt["image"]["kind"], "oci");
+    for digest in ["manifest_digest", "config_digest"] {
+        assert!(receipt["image"][digest].as_str().unwrap().starts_with("sha256:"), "{digest}");
+    }
+    assert_eq!(receipt["image"]["diff_ids"].as_array().unwrap().len(), 1);
+    // The same image by another way is the same image.
+    let tar = Command::new("tar").args(["-cf", "oci.tar", "-C", "oci", "."]).current_dir(scene.path("")).status();
+    if tar.is_ok_and(|status| status.success()) {
+        let output = scene.unpack(&["oci.tar", "root"]);
+        ok(&output);
+        assert!(text(&output.stderr).contains("complete already"));
+    }
+}
+
+#[test]
+fn two_extractions_of_one_image_have_one_digest() {
+    let scene = Scene::new();
+    let blocks = |time: &str| {
+        let file = Block::file("d/f", b"x").field(136, format!("{time}\0").as_bytes());
+        [file.bytes(), Block::new("l", b'1').link("d/f").bytes(), Block::new("s", b'2').link("x").bytes(), END.to_vec()]
+            .concat()
+    };
+    let digest = |bytes: &[u8], root: &str| {
+        let output = scene.unpack_bytes(bytes, &["--digest", "-", root]);
+        ok(&output);
+        let line = text(&output.stdout);
+        assert!(line.starts_with("sha256:") && line.len() == 72, "{line}");
+        line
+    };
+    let bytes = blocks("00000000001");
+    let one = digest(&bytes, "one");
+    assert_eq!(one, digest(&bytes, "two"));
+    assert_eq!(one, digest(&bytes, "one"));
+    assert_ne!(one, digest(&blocks("00000000002"), "three"));
+    fs::write(scene.path("two/d/f"), "y").unwrap();
+    assert_ne!(one, digest(&bytes, "two"));
+}
+
+#[test]
+fn help_is_short_or_whole() {
+    let scene = Scene::new();
+    let (short, long) = (scene.unpack(&["-h"]), scene.unpack(&["--help"]));
+    ok(&short);
+    ok(&long);
+    assert!(text(&short.stdout).contains("Example: unpack img.tar | isolate"));
+    for word in ["EXAMPLES", "EXIT STATUS", "--max-ratio"] {
+        assert!(text(&long.stdout).contains(word), "{word}");
+    }
+    assert!(long.stdout.len() > short.stdout.len());
+}
+
+#[test]
+fn an_explained_chain_is_a_script_and_changes_nothing() {
+    let scene = Scene::new();
+    scene.write("img.tar", &small());
+    let output = scene.unpack(&["--explain", "img.tar", "root", "--", "ls", "root"]);
+    ok(&output);
+    assert!(!scene.path("root").exists() && scene.staged().is_empty());
+    let run = Command::new("sh").arg("-c").arg(text(&output.stdout)).current_dir(scene.path("")).output().unwrap();
+    ok(&run);
+    assert_eq!(text(&run.stdout), "etc\n");
+}
