@@ -1,6 +1,7 @@
 //! Applying a layer's entries to the tree, whiteouts included, by the OCI image specification.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,15 +9,48 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::Timespec;
 
 use crate::budget::{Limits, within};
-use crate::frame::{Archive, Entry, Kind, Time};
+use crate::frame::{Archive, Entry, Kind, Segment, Time};
+use crate::image::LayerStream;
 use crate::ledger::Change;
-use crate::tree::{Member, Meta, Policy, Special, Tree, shown};
+use crate::tree::{Member, Meta, NewFile, Policy, Special, Tree, shown};
 use crate::writers::Writers;
 
 const WHITEOUT: &[u8] = b".wh.";
 /// What aufs keeps for itself in its branches begins like this.
 const AUFS: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// Files from this size on are copied from file to file, where the archive lies plain in one.
+const COPIED: u64 = 64 << 10;
+
+/// What a layer is read from.
+pub trait Content: Read {
+    /// The file that it lies in, and where in that it begins.
+    fn file(&self) -> Option<(Arc<File>, u64)>;
+
+    /// Passes over bytes.
+    fn pass(&mut self, bytes: u64) -> io::Result<()>;
+}
+
+impl Content for LayerStream {
+    fn file(&self) -> Option<(Arc<File>, u64)> {
+        LayerStream::file(self).map(|(file, begin)| (file.clone(), begin))
+    }
+
+    fn pass(&mut self, bytes: u64) -> io::Result<()> {
+        self.skip(bytes)
+    }
+}
+
+impl Content for &[u8] {
+    fn file(&self) -> Option<(Arc<File>, u64)> {
+        None
+    }
+
+    fn pass(&mut self, bytes: u64) -> io::Result<()> {
+        io::copy(&mut self.take(bytes), &mut io::sink()).map(drop)
+    }
+}
 
 pub struct Layers<'a> {
     pub tree: Tree,
@@ -35,7 +69,7 @@ pub struct Layers<'a> {
 
 impl Layers<'_> {
     /// Applies one layer over those before it.
-    pub fn apply<R: Read>(&mut self, archive: &mut Archive<R>) -> Result<()> {
+    pub fn apply<R: Content>(&mut self, archive: &mut Archive<R>) -> Result<()> {
         while let Some(entry) = archive.next()? {
             let offset = entry.offset;
             self.entry(entry, archive).with_context(|| format!("at byte {offset}"))?;
@@ -45,7 +79,7 @@ impl Layers<'_> {
         self.tree.end_layer()
     }
 
-    fn entry<R: Read>(&mut self, entry: Entry, archive: &mut Archive<R>) -> Result<()> {
+    fn entry<R: Content>(&mut self, entry: Entry, archive: &mut Archive<R>) -> Result<()> {
         let member = Member::new(&entry.path).with_context(|| shown(&entry.path))?;
         self.entries += 1;
         within(self.entries, self.limits.entries, "entries of the image", "--max-entries")?;
@@ -71,16 +105,12 @@ impl Layers<'_> {
                 let (size, sparse) = (entry.size, entry.sparse.clone());
                 let file = Arc::new(self.tree.file(&path, meta(entry))?);
                 drop(gate);
-                match sparse {
-                    None => self.writers.copy(&file, 0, size, &mut archive.content())?,
-                    Some(segments) => {
-                        rustix::fs::ftruncate(file.file(), size)
-                            .with_context(|| format!("{}: a size of {size}", shown(&path)))?;
-                        for segment in segments {
-                            self.writers.copy(&file, segment.offset, segment.length, &mut archive.content())?;
-                        }
-                    }
+                if sparse.is_some() {
+                    rustix::fs::ftruncate(file.file(), size)
+                        .with_context(|| format!("{}: a size of {size}", shown(&path)))?;
                 }
+                let segments = sparse.unwrap_or_else(|| vec![Segment { offset: 0, length: size }]);
+                self.content(&file, &segments, archive)?;
                 self.writers.end(file)
             }
             Kind::Directory => self.tree.directory(&path, meta(entry)),
@@ -103,6 +133,28 @@ impl Layers<'_> {
                 self.tree.special(&path, Special::Block(major, minor), meta(entry))
             }
         }
+    }
+
+    /// Hands a file's segments on, by bytes or by their place in the archive's file.
+    fn content<R: Content>(
+        &mut self,
+        file: &Arc<NewFile>,
+        segments: &[Segment],
+        archive: &mut Archive<R>,
+    ) -> Result<()> {
+        let large = archive.remaining() / (segments.len() as u64).max(1) >= COPIED;
+        let position = archive.position();
+        let Some((from, begin)) = large.then(|| archive.stream().file()).flatten() else {
+            return segments.iter().try_for_each(|segment| {
+                self.writers.copy(file, segment.offset, segment.length, &mut archive.content())
+            });
+        };
+        let mut offset = begin + position;
+        for segment in segments {
+            self.writers.copy_from(file, segment.offset, segment.length, &from, offset)?;
+            offset += segment.length;
+        }
+        archive.pass_over(R::pass).with_context(|| format!("{}: read its content", shown(file.path())))
     }
 
     /// Whether the name is a whiteout or something of aufs's, and so no file.

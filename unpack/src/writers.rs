@@ -2,13 +2,15 @@
 //! content on by descriptor, so that nothing that happens here can depend on order or on a path.
 
 use std::collections::VecDeque;
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow};
+use rustix::io::Errno;
 
 use crate::confine::Confinement;
 use crate::tree::{NewFile, shown};
@@ -19,6 +21,10 @@ const BUFFER: usize = 256 << 10;
 const FILES: usize = 32;
 /// and this many of them wait at once.
 const WAITING: usize = 8;
+/// A file of many short segments has this many of them in one buffer.
+const PIECES: usize = 4096;
+/// So much at a time is copied from file to file.
+const PART: usize = 64 << 20;
 
 struct Batch {
     data: Vec<u8>,
@@ -29,7 +35,13 @@ struct Batch {
 struct Piece {
     file: Arc<NewFile>,
     at: u64,
-    range: Range<usize>,
+    from: From,
+}
+
+enum From {
+    Buffer(Range<usize>),
+    /// A part of a file, from an offset and so long.
+    File(Arc<File>, u64, u64),
 }
 
 #[derive(Default)]
@@ -109,20 +121,34 @@ impl Writers {
                 .read_exact(&mut self.batch.data[range.clone()])
                 .with_context(|| format!("{}: read its content", shown(file.path())))?;
             self.batch.used += part;
-            self.batch.pieces.push(Piece { file: file.clone(), at, range });
+            self.batch.pieces.push(Piece { file: file.clone(), at, from: From::Buffer(range) });
             at += part as u64;
             length -= part as u64;
-            if self.batch.used == BUFFER {
+            if self.batch.used == BUFFER || self.batch.pieces.len() >= PIECES {
                 self.submit(to)?;
             }
         }
         Ok(())
     }
 
+    /// `length` bytes of another file, from `offset`, go to `file` at `at`; whoever reads the archive need not see them.
+    pub fn copy_from(
+        &mut self,
+        file: &Arc<NewFile>,
+        at: u64,
+        length: u64,
+        other: &Arc<File>,
+        offset: u64,
+    ) -> Result<()> {
+        let from = From::File(other.clone(), offset, length);
+        self.batch.pieces.push(Piece { file: file.clone(), at, from });
+        self.submit(None)
+    }
+
     /// All of a file's content has been handed over.
     pub fn end(&mut self, file: Arc<NewFile>) -> Result<()> {
         let empty = self.batch.used..self.batch.used;
-        self.batch.pieces.push(Piece { file, at: 0, range: empty });
+        self.batch.pieces.push(Piece { file, at: 0, from: From::Buffer(empty) });
         if self.batch.pieces.len() >= FILES { self.submit(None) } else { Ok(()) }
     }
 
@@ -207,15 +233,48 @@ fn work(queue: &Queue, me: usize) {
 }
 
 fn write(pieces: Vec<Piece>, data: &[u8]) -> Result<()> {
-    for Piece { file, at, range } in pieces {
-        if !range.is_empty() {
-            let part = data.get(range).unwrap_or_default();
-            file.file().write_all_at(part, at).with_context(|| format!("{}: write it", shown(file.path())))?;
-        }
+    for Piece { file, at, from } in pieces {
+        let written = match from {
+            From::Buffer(range) if range.is_empty() => Ok(()),
+            From::Buffer(range) => file.file().write_all_at(data.get(range).unwrap_or_default(), at),
+            From::File(other, offset, length) => copy(&other, offset, file.file(), at, length),
+        };
+        written.with_context(|| format!("{}: write it", shown(file.path())))?;
         // Whoever has the last part of a file finishes it.
         if let Some(file) = Arc::into_inner(file) {
             file.finish()?;
         }
+    }
+    Ok(())
+}
+
+/// copy_file_range(2), or by hand where the kernel or the filesystems cannot.
+fn copy(from: &File, mut offset: u64, to: &File, mut at: u64, mut length: u64) -> io::Result<()> {
+    let mut buffer = Vec::new();
+    while length > 0 {
+        let part = usize::try_from(length).map_or(PART, |length| length.min(PART));
+        let copied = match buffer.is_empty() {
+            true => rustix::fs::copy_file_range(from, Some(&mut offset.clone()), to, Some(&mut at.clone()), part),
+            false => Err(Errno::OPNOTSUPP),
+        };
+        let n = match copied {
+            Ok(n) if n > 0 => n,
+            Err(Errno::INTR) => continue,
+            Ok(_) | Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM) => {
+                buffer.resize(BUFFER, 0);
+                let n = from.read_at(&mut buffer[..part.min(BUFFER)], offset)?;
+                if n == 0 {
+                    let why = "truncated: the file became shorter meanwhile";
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
+                }
+                to.write_all_at(&buffer[..n], at)?;
+                n
+            }
+            Err(error) => return Err(error.into()),
+        };
+        offset += n as u64;
+        at += n as u64;
+        length -= n as u64;
     }
     Ok(())
 }

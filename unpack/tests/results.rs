@@ -53,7 +53,7 @@ fn a_bundle_runs_unchanged_in_runc_and_crun() {
             "Cmd": ["echo $GREETING; pwd; exit 7"],
             "WorkingDir": "/tmp",
         });
-        with_config(&scene, &[image.clone()], run);
+        with_config(&scene, std::slice::from_ref(&image), run);
         let output = scene.unpack(&["--bundle", "bundle", "oci"]);
         ok(&output);
         assert_eq!(text(&output.stdout).trim_end(), scene.path("bundle/rootfs").to_str().unwrap());
