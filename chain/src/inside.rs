@@ -10,7 +10,8 @@ use rustix::io::Errno;
 
 use crate::WithHint;
 
-/// Opens `path` inside `root`, close-on-exec.
+/// Opens `path` inside `root`, close-on-exec. Nothing may be stacked on `root` itself: a `..` there
+/// stays on it, and then goes on to what is mounted on it.
 pub fn open_inside(root: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     loop {

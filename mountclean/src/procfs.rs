@@ -18,7 +18,7 @@ use crate::step::{Fresh, State};
 pub const PLACE: &str = "/proc";
 
 pub fn mount_fresh(options: &[String], state: &mut State) -> Result<()> {
-    check_place()?;
+    check_place(PLACE)?;
     let root = root()?;
     let pairs: Vec<_> = options
         .iter()
@@ -37,21 +37,16 @@ pub fn root() -> Result<OwnedFd> {
     open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).context("/")
 }
 
-/// A directory /proc of the root's own: no link of the image's says where the proc goes.
-pub fn check_place() -> Result<OwnedFd> {
+/// A directory of the root's own at `/proc` or `/sys`: no link of the image's says where it goes.
+pub fn check_place(path: &'static str) -> Result<()> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let open_it = || open(PLACE, flags, Mode::empty());
-    match open_it() {
-        Err(Errno::ENOENT) => {
-            mkdir(PLACE, Mode::from_bits_truncate(0o555))
-                .context("/proc: not in the root, and cannot be made")
-                .hint("the root needs an empty directory proc")?;
-            open_it().context(PLACE)
-        }
-        Err(Errno::ENOTDIR | Errno::ELOOP) => {
-            Err(anyhow!("/proc: not a directory")).hint("the root needs a directory proc of its own, not a link")
-        }
-        result => result.context(PLACE),
+    match open(path, flags, Mode::empty()) {
+        Err(Errno::ENOENT) => mkdir(path, Mode::from_bits_truncate(0o555))
+            .with_context(|| format!("{path}: not in the root, and cannot be made"))
+            .hint(format!("the root needs an empty directory {path}")),
+        Err(Errno::ENOTDIR | Errno::ELOOP) => Err(anyhow!("{path}: not a directory"))
+            .hint(format!("the root needs a directory {path} of its own, not a link")),
+        result => result.map(drop).context(path),
     }
 }
 

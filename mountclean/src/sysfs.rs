@@ -11,7 +11,6 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::FsType;
-use nix::unistd::mkdir;
 
 use crate::args::Sys;
 use crate::procfs;
@@ -22,10 +21,7 @@ const SYSFS_MAGIC: FsType = FsType(0x6265_6572);
 const PATH: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
 pub fn mount_fresh(how: Sys, state: &mut State) -> Result<()> {
-    match mkdir(PLACE, Mode::from_bits_truncate(0o555)) {
-        Ok(()) | Err(Errno::EEXIST) => {}
-        Err(errno) => return Err(Error::new(errno).context("/sys: not in the root, and cannot be made")),
-    }
+    procfs::check_place(PLACE)?;
     let hosts = hosts();
     let root = procfs::root()?;
     let place = Place { root: root.as_fd(), path: Path::new(PLACE) };

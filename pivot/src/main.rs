@@ -92,7 +92,12 @@ fn plan<'a>(args: &'a Args, files: &'a [Copied], link: &Link, command: &Command,
     if !files.is_empty() {
         steps.push(Step::CopyFiles { files, root });
     }
-    steps.push(Step::Enter { root });
+    steps.push(Step::Enter {
+        root,
+        chdir: args.chdir.as_deref(),
+        make: args.as_image,
+        put_old: args.put_old.as_deref(),
+    });
     if host == HostTree::Gone && link.explains() {
         steps.push(Step::LendProc);
     }
@@ -103,7 +108,7 @@ fn plan<'a>(args: &'a Args, files: &'a [Copied], link: &Link, command: &Command,
         (None, _) => {}
     }
     if let Some(dir) = &args.chdir {
-        steps.push(Step::ChangeDirectory { dir, make: args.as_image });
+        steps.push(Step::ChangeDirectory { dir });
     }
     steps
 }

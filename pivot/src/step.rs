@@ -11,6 +11,7 @@ use chain::attach::{self, READ_ONLY};
 use chain::handoff::{self, Expect};
 use chain::shell::quote;
 use chain::{Carry, HasCarry, HostTree, Tool};
+use nix::unistd::fchdir;
 
 use crate::args::Volume;
 use crate::files::{self, Copied};
@@ -55,8 +56,12 @@ pub enum Step<'a> {
         files: &'a [Copied],
         root: &'a Path,
     },
+    /// Finds, before the host's tree is stacked on `/`, the directories that are needed after.
     Enter {
         root: &'a Path,
+        chdir: Option<&'a Path>,
+        make: bool,
+        put_old: Option<&'a Path>,
     },
     /// For the root's own umount, which fails without a /proc before it gets to the kernel.
     LendProc,
@@ -67,7 +72,6 @@ pub enum Step<'a> {
     },
     ChangeDirectory {
         dir: &'a Path,
-        make: bool,
     },
     Environment {
         env: &'a [(OsString, OsString)],
@@ -82,6 +86,9 @@ pub struct State {
     source: Option<OwnedFd>,
     /// The new root mount, once it is there.
     tree: Option<OwnedFd>,
+    /// Where COMMAND starts, and where the host's tree goes, if not where they do by default.
+    start: Option<OwnedFd>,
+    put_old: Option<OwnedFd>,
     host: HostTree,
     /// Whether a link of ours follows, which has to be told of the mounts.
     followed: bool,
@@ -89,7 +96,7 @@ pub struct State {
 
 impl State {
     pub fn new(carry: Carry, path: PathBuf, host: HostTree, followed: bool) -> State {
-        State { carry, path, source: None, tree: None, host, followed }
+        State { carry, path, source: None, tree: None, start: None, put_old: None, host, followed }
     }
 
     fn source(&self) -> Result<&OwnedFd> {
@@ -99,6 +106,10 @@ impl State {
     fn tree(&self) -> Result<&OwnedFd> {
         self.tree.as_ref().ok_or_else(|| anyhow!("the root is not mounted yet"))
     }
+}
+
+fn found(directory: &Option<OwnedFd>) -> Result<&OwnedFd> {
+    directory.as_ref().ok_or_else(|| anyhow!("the directory was not looked for"))
 }
 
 impl HasCarry for State {
@@ -132,16 +143,17 @@ impl fmt::Display for Step<'_> {
             ),
             Step::Mount { volume, root } => volume::shell(volume, &word(root), f),
             Step::CopyFiles { files, root } => files::shell(files, &word(root), f),
-            Step::Enter { root } => write!(f, "cd {}", word(root)),
+            Step::Enter { root, chdir, make, .. } => {
+                if let Some(dir) = chdir.filter(|_| *make) {
+                    writeln!(f, "mkdir -p {}", place::inside(&word(root), dir))?;
+                }
+                write!(f, "cd {}", word(root))
+            }
             Step::LendProc => f.write_str("# for the umount below, which is the root's own\nmount --rbind /proc proc"),
             Step::PivotRoot => f.write_str("PATH=$PATH:/usr/sbin:/sbin pivot_root . ."),
             Step::DetachHost => f.write_str("umount -l . && umount -l /proc"),
             Step::PutOld { dir } => write!(f, "mount --move /.. {}", quote(Path::new("/").join(dir))),
-            Step::ChangeDirectory { dir, make } => {
-                let dir = quote(Path::new("/").join(dir));
-                let mkdir = if *make { format!("mkdir -p {dir}\n") } else { String::new() };
-                write!(f, "{mkdir}cd {dir}")
-            }
+            Step::ChangeDirectory { dir } => write!(f, "cd {}", quote(Path::new("/").join(dir))),
             Step::Environment { env } => {
                 let pairs: Vec<String> = env.iter().map(|(name, value)| assignment(name, value)).collect();
                 write!(f, "export {}", pairs.join(" "))
@@ -209,7 +221,13 @@ impl chain::Step for Step<'_> {
                 let ids = files::mount(files, state.tree()?)?;
                 state.carry.mounts.extend(ids);
             }
-            Step::Enter { .. } => switch::enter(state.tree()?)?,
+            Step::Enter { chdir, make, put_old, .. } => {
+                let tree = state.tree()?;
+                let start = chdir.map(|dir| switch::find_start(tree, dir, *make)).transpose()?;
+                let put_old = put_old.map(|dir| switch::find_put_old(tree, dir)).transpose()?;
+                switch::enter(tree)?;
+                (state.start, state.put_old) = (start, put_old);
+            }
             Step::LendProc => {}
             Step::PivotRoot => {
                 state.carry.host_tree = Some(switch::pivot(state.tree()?, state.host)?);
@@ -222,8 +240,10 @@ impl chain::Step for Step<'_> {
                 switch::detach_host()?;
                 state.carry.host_tree = Some(HostTree::Gone);
             }
-            Step::PutOld { dir } => switch::put_old(dir)?,
-            Step::ChangeDirectory { dir, make } => switch::change_directory(dir, *make)?,
+            Step::PutOld { dir } => switch::put_old(found(&state.put_old)?, dir)?,
+            Step::ChangeDirectory { dir } => {
+                fchdir(found(&state.start)?).with_context(|| dir.display().to_string())?;
+            }
             // The command was given it when it was made.
             Step::Environment { .. } => {}
         }

@@ -1,6 +1,6 @@
 //! The switch: the root's mount becomes `/`, and what becomes of the host's tree.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
@@ -52,36 +52,34 @@ pub fn detach_host() -> Result<()> {
     umount2(".", MntFlags::MNT_DETACH).context("detach the host's tree")
 }
 
+/// Once the host's tree is stacked on `/`, a `..` there leads to it, whatever openat2 was told: so
+/// directories of the root are found before.
+pub fn find_start(tree: &OwnedFd, dir: &Path, make: bool) -> Result<OwnedFd> {
+    if make {
+        place::ensure(tree, dir, Kind::Directory)?;
+    }
+    open_inside(tree, dir, OFlags::PATH | OFlags::DIRECTORY).with_context(|| format!("{}: in the root", dir.display()))
+}
+
+pub fn find_put_old(tree: &OwnedFd, dir: &Path) -> Result<OwnedFd> {
+    find_start(tree, dir, false).hint("--put-old names a directory that is there in ROOT")
+}
+
 /// Moves the stacked tree to a directory of the new root.
-pub fn put_old(dir: &Path) -> Result<()> {
-    let root = open("/", DIRECTORY, Mode::empty())?;
-    let target = open_inside(&root, dir, OFlags::PATH | OFlags::DIRECTORY)
-        .with_context(|| format!("{}: in the root", dir.display()))
-        .hint("--put-old names a directory that is there in ROOT")?;
+pub fn put_old(target: &OwnedFd, dir: &Path) -> Result<()> {
     let host = open("/..", DIRECTORY, Mode::empty())?;
-    let moved = match attach::attach(&host, &target) {
-        Err(Errno::ENOSYS) => fchdir(&target)
+    let moved = match attach::attach(&host, target) {
+        Err(Errno::ENOSYS) => fchdir(target)
             .and_then(|()| mount(Some("/.."), ".", None::<&str>, MsFlags::MS_MOVE, None::<&str>))
             .and_then(|()| chdir("/")),
         result => result,
     };
     match moved {
         Err(Errno::ELOOP | Errno::EINVAL) => {
-            Err(anyhow!("{}: the host's tree cannot be moved there", dir.display()))
-                .hint("--put-old takes a directory below the root, on the root's own filesystem; --keep-host leaves it at /..")
+            Err(anyhow!("{}: the host's tree cannot be moved there", dir.display())).hint(
+                "--put-old takes a directory below the root, on the root's own filesystem; --keep-host leaves it at /..",
+            )
         }
         result => result.with_context(|| format!("move the host's tree to {}", dir.display())),
     }
-}
-
-/// Enters a directory of the root; `..` in it may still lead to a stacked host, so the kernel
-/// resolves it inside.
-pub fn change_directory(dir: &Path, make: bool) -> Result<()> {
-    let root = open("/", DIRECTORY, Mode::empty())?;
-    if make {
-        place::ensure(&root, dir, Kind::Directory)?;
-    }
-    let target = open_inside(root.as_fd(), dir, OFlags::PATH | OFlags::DIRECTORY)
-        .with_context(|| format!("{}: in the root", dir.display()))?;
-    fchdir(&target).with_context(|| dir.display().to_string())
 }

@@ -45,12 +45,19 @@ fn bind(source: &Path, target: &Path, options: BindOptions, tree: &OwnedFd) -> R
         [(options.read_only, READ_ONLY), (options.nosuid, NOSUID), (options.nodev, NODEV), (options.noexec, NOEXEC)];
     let attributes = chosen.into_iter().filter(|(on, _)| *on).fold(0, |all, (_, bit)| all | bit);
     let place = Place { root: tree.as_fd(), path: target };
-    attach::bind(&opened, place, attributes).map_err(|error| match error.downcast_ref() {
-        Some(Errno::ENOTDIR) => mismatch(&opened, target),
-        Some(Errno::EPERM) => {
-            error.context(Hint("in a user namespace attributes that SRC's own mount has cannot be taken away".into()))
+    attach::bind(&opened, place, attributes).map_err(|error| {
+        let there = place.open().and_then(|there| kind(&there));
+        match (kind(&opened), there, error.downcast_ref()) {
+            (Ok(Kind::File), Ok(Kind::Directory), _) => {
+                anyhow!("{} in the root is a directory, and SRC is a file", target.display())
+            }
+            (Ok(Kind::Directory), Ok(Kind::File), _) => {
+                anyhow!("{} in the root is a file, and SRC is a directory", target.display())
+            }
+            (_, _, Some(Errno::EPERM)) => error
+                .context(Hint("in a user namespace attributes that SRC's own mount has cannot be taken away".into())),
+            _ => error,
         }
-        _ => error,
     })
 }
 
@@ -58,14 +65,6 @@ fn bind(source: &Path, target: &Path, options: BindOptions, tree: &OwnedFd) -> R
 pub fn kind(source: &OwnedFd) -> Result<Kind> {
     let mode = SFlag::from_bits_truncate(fstat(source)?.st_mode) & SFlag::S_IFMT;
     Ok(if mode == SFlag::S_IFDIR { Kind::Directory } else { Kind::File })
-}
-
-fn mismatch(source: &OwnedFd, target: &Path) -> Error {
-    let (source, there) = match kind(source) {
-        Ok(Kind::Directory) => ("a directory", "a file"),
-        _ => ("a file", "a directory"),
-    };
-    anyhow!("{} in the root is {there}, and SRC is {source}", target.display())
 }
 
 /// The step's shell lines; `root` is quoted already.

@@ -1,0 +1,75 @@
+//! Places that pivot starts from: chroots, other chains, user namespaces inside privileged ones.
+
+mod scene;
+
+use chainroot_tests::needs_root;
+use scene::{scene, ways};
+
+const COPY: &str = "mkdir -p root/tools root/inner && cp -a root/bin root/etc root/proc root/inner/ && mkdir -p root/inner/tmp root/inner/mnt && \
+     for t in isolate pivot mountclean; do cp $(command -v $t) root/tools/; done";
+
+#[test]
+fn a_chroot_that_is_no_mount_is_told_from_other_causes() {
+    needs_root!();
+    let work = scene();
+    work.sh(COPY).expect(0, "");
+    work.sh("unshare --mount sh -c 'mount --rbind /proc root/proc; chroot root /tools/pivot /inner -- true'")
+        .expect_refusal(&["pivot: ", "this is a chroot", "hint: "]);
+}
+
+#[test]
+fn chains_work_inside_chains_three_deep() {
+    for way in ways() {
+        let work = scene();
+        work.sh(COPY).expect(0, "");
+        work.sh("cp -a root/inner root/inner2 && mv root/inner2 root/inner/inner && cp -a root/tools root/inner/tools && echo deep >root/inner/inner/etc/image")
+            .expect(0, "");
+        let third = "/tools/isolate --pid -- /tools/pivot /inner -- mountclean -- sh -c \"cat /etc/image; mount | wc -l; ls /.. | wc -l; echo \\$\\$\"";
+        let second = format!("/tools/isolate --pid -- /tools/pivot /inner -- mountclean -- {third}");
+        let first = format!("{way} pivot root -- mountclean -- {second}");
+        let entries = work.sh("ls root/inner/inner | wc -l").stdout;
+        work.sh(&first).expect(0, &format!("deep\n2\n{entries}1\n"));
+    }
+}
+
+#[test]
+fn an_unprivileged_chain_works_inside_a_privileged_one() {
+    needs_root!();
+    let work = scene();
+    work.sh(COPY).expect(0, "");
+    work.sh("chmod 755 root; chmod 777 root/inner; chown -R 65534 root/inner");
+    work.sh("echo nobody:x:65534:65534::/:/bin/sh >>root/etc/passwd");
+    let inner = "/tools/isolate --user --map-root --pid -- /tools/pivot /inner -- mountclean -- sh -c \\\"id -u; mount | wc -l\\\"";
+    work.sh(&format!("isolate --pid -- pivot root -- mountclean -- su -s /bin/sh nobody -c \"{inner}\""))
+        .expect(0, "0\n2\n");
+}
+
+#[test]
+fn a_missing_command_is_127_and_leaves_no_mount() {
+    for way in ways() {
+        let work = scene();
+        let outcome = work.sh(&format!("{way} pivot root -- no-such-command"));
+        outcome.expect(127, "");
+        assert!(outcome.stderr.contains("no-such-command: command not found"), "{}", outcome.stderr);
+        work.sh(&format!("{way} pivot root -- /etc/image")).expect(126, "");
+    }
+}
+
+#[test]
+fn without_a_command_it_is_the_images_shell() {
+    for way in ways() {
+        let work = scene();
+        let outcome = work.with_input("sh", &format!("{way} pivot root"), b"cat /etc/image\nexit 7\n");
+        outcome.expect(7, "busybox\n");
+    }
+}
+
+#[test]
+fn arguments_reach_the_command_as_they_were_typed() {
+    for way in ways() {
+        let work = scene();
+        work.sh(&format!("{way} pivot root echo --help -- --bind 'a  b'")).expect(0, "--help -- --bind a  b\n");
+        work.sh(&format!("{way} pivot root -- echo -- x")).expect(0, "-- x\n");
+        work.sh(&format!("{way} pivot root -- -x")).expect(127, "");
+    }
+}

@@ -1,0 +1,187 @@
+//! What ROOT may be, and what becomes of changes to it.
+
+mod scene;
+
+use chainroot_tests::needs_root;
+use scene::{scene, ways};
+
+#[test]
+fn the_root_is_the_image_and_so_is_what_lies_above_it() {
+    for way in ways() {
+        let work = scene();
+        work.sh(&format!("{way} pivot root -- sh -c 'cat /etc/image /../etc/image /../../etc/image; pwd'"))
+            .expect(0, "busybox\nbusybox\nbusybox\n/\n");
+    }
+}
+
+#[test]
+fn a_read_only_root_is_read_only_with_the_mounts_below_it() {
+    for way in ways() {
+        let work = scene();
+        let below = "mount -t tmpfs tmpfs root/var && mkdir root/var/x && mount -t tmpfs tmpfs root/var/x";
+        let inside = "for d in / /var /var/x /tmp; do touch $d/f 2>/dev/null && echo wrote $d; done; echo done";
+        let way = way.replace("--pid", "--pid --mount");
+        work.sh(&format!("{way} sh -c '{below}; exec pivot --read-only root -- sh -c \"{inside}\"'"))
+            .expect(0, "done\n");
+    }
+}
+
+#[test]
+fn changes_to_an_ephemeral_root_vanish_and_the_root_keeps_its_checksum() {
+    for way in ways() {
+        let work = scene();
+        let sum = "tar --format=gnu --sort=name -cf - root | cksum";
+        let before = work.sh(sum).stdout;
+        let change = "rm -r /etc/passwd /usr; mkdir /usr; echo new >/new; chmod 700 /etc; ls /usr | wc -l; cat /new";
+        for _ in 0..2 {
+            work.sh(&format!("{way} pivot --ephemeral root -- sh -c '{change}'")).expect(0, "0\nnew\n");
+        }
+        assert_eq!(work.sh(sum).stdout, before);
+    }
+}
+
+#[test]
+fn several_containers_share_one_ephemeral_root_without_seeing_each_other() {
+    for way in ways() {
+        let work = scene();
+        let script = format!(
+            "for n in 1 2 3 4; do {way} pivot --ephemeral root -- sh -c \"echo $n >/mine; sleep 1; cat /mine\" & done | sort; wait"
+        );
+        work.sh(&script).expect(0, "1\n2\n3\n4\n");
+    }
+}
+
+#[test]
+fn an_overlay_keeps_changes_in_its_directory_and_brings_them_back() {
+    for way in ways() {
+        let work = scene();
+        let pivot = format!("{way} pivot --overlay changes root --");
+        work.sh(&format!("{pivot} sh -c 'echo kept >/kept; rm /etc/passwd; rm -r /usr; mkdir /usr'")).expect(0, "");
+        work.sh(&format!("{pivot} sh -c 'cat /kept; ls /etc/passwd /usr 2>&1'"))
+            .expect(1, "kept\nls: /etc/passwd: No such file or directory\n/usr:\n");
+        work.sh("ls root/kept 2>/dev/null; ls root/etc/passwd; cat changes/upper/kept")
+            .expect(0, "root/etc/passwd\nkept\n");
+    }
+}
+
+#[test]
+fn an_overlay_directory_takes_one_container_at_a_time() {
+    for way in ways() {
+        let work = scene();
+        let pivot = format!("{way} pivot --no-handoff --overlay changes root --");
+        let script = format!(
+            "mkfifo up down; {pivot} sh -c 'echo up; cat' <down >up & exec 3>down; read _ <up; {pivot} true; s=$?; exec 3>&-; wait; exit $s"
+        );
+        work.sh(&script).expect_refusal(&["changes: in use by another container", "hint: "]);
+        work.sh(&format!("{pivot} echo again")).expect(0, "again\n");
+    }
+}
+
+#[test]
+fn the_merged_root_has_the_mode_of_root() {
+    for way in ways() {
+        let work = scene();
+        work.sh(&format!("chmod 751 root; {way} pivot --ephemeral root -- stat -c %a /")).expect(0, "751\n");
+    }
+}
+
+#[test]
+fn refusals_of_the_overlay_are_explained() {
+    for way in ways() {
+        let work = scene();
+        // An overlay cannot be an upper layer.
+        let script = format!(
+            "{way} sh -c 'mkdir l u w m; mount -t overlay -o lowerdir=l,upperdir=u,workdir=w,userxattr overlay m; exec pivot --overlay m/changes root -- true'",
+            way = way.replace("--pid", "--pid --mount")
+        );
+        work.sh(&script).expect_refusal(&["overlay", "hint: ", "upper layer"]);
+    }
+}
+
+#[test]
+fn root_given_as_a_dash_is_the_one_that_the_line_names() {
+    for way in ways() {
+        let work = scene();
+        work.sh(&format!("echo \"$PWD/root\" | {way} pivot - -- sh -c 'cat /etc/image; cat'")).expect(0, "busybox\n");
+        work.sh(&format!("echo elsewhere | {way} pivot - -- true")).expect_refusal(&["pivot: "]);
+        work.sh(&format!("printf %s \"$PWD/root\" | {way} pivot - -- true")).expect_refusal(&["did not finish"]);
+    }
+}
+
+#[test]
+fn root_may_be_a_mount_point_or_lie_on_another_filesystem() {
+    for way in ways() {
+        let way = way.replace("--pid", "--pid --mount");
+        let work = scene();
+        let made = [
+            ("a mount point", "mount --rbind root root"),
+            ("tmpfs", "mkdir t; mount -t tmpfs tmpfs t; cp -a root t/; mount --rbind t/root root"),
+            ("overlay", "mkdir u w; mount -t overlay -o lowerdir=root,upperdir=u,workdir=w,userxattr overlay root"),
+        ];
+        for (what, mount) in made {
+            for option in ["", "--read-only", "--ephemeral"] {
+                let outcome = work
+                    .sh(&format!("{way} sh -c '{mount}; exec pivot {option} root -- cat /etc/image'; rm -rf t u w"));
+                assert_eq!(outcome.stdout, "busybox\n", "{way}: {what} {option}: {}", outcome.stderr);
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_propagates_out_of_a_shared_tree() {
+    needs_root!();
+    let work = scene();
+    // The host of this chain has a shared / and looks at its own table afterwards.
+    let script = "mount --make-rshared /; before=$(cat /proc/self/mountinfo); \
+         pivot --ephemeral --dev --resolv --tmpfs /run --bind root/bin:/x root -- mountclean -- true; \
+         [ \"$before\" = \"$(cat /proc/self/mountinfo)\" ] && echo same";
+    work.sh(&format!("unshare --mount --pid --fork --kill-child sh -c '{script}'")).expect(0, "same\n");
+}
+
+#[test]
+fn root_may_be_a_symbolic_link() {
+    for way in ways() {
+        let work = scene();
+        work.sh(&format!("ln -s root link; {way} pivot link -- cat /etc/image")).expect(0, "busybox\n");
+        work.sh(&format!("{way} pivot ./root/../link/ -- cat /etc/image")).expect(0, "busybox\n");
+    }
+}
+
+#[test]
+fn what_cannot_be_a_root_is_refused_with_its_path_and_a_hint() {
+    for way in ways() {
+        let work = scene();
+        work.sh("touch file; ln -s nowhere dangling");
+        let refused = |root: &str, words: &[&str]| {
+            work.sh(&format!("{way} pivot {root} -- echo started")).expect_refusal(words);
+        };
+        refused("file", &["pivot: ", "file", "ot a directory", "hint: ", "unpack"]);
+        refused("missing", &["missing", "No such file", "hint: ", "unpack"]);
+        refused("dangling", &["dangling", "hint: ", "link"]);
+        refused("missing/below", &["missing/below", "No such file"]);
+    }
+}
+
+#[test]
+fn a_root_without_execute_permission_is_refused() {
+    needs_root!();
+    let work = scene();
+    work.sh("chmod 700 . && chmod 600 root && chown -R 65534 . ");
+    // Without the capabilities that would override the mode.
+    let plain = "setpriv --reuid=65534 --clear-groups";
+    work.sh(&format!("{plain} unshare --user --map-user=65534 --mount --keep-caps setpriv --bounding-set -dac_override,-dac_read_search --inh-caps -dac_override,-dac_read_search --ambient-caps -dac_override,-dac_read_search pivot root -- true"))
+        .expect_refusal(&["root", "ermission"]);
+}
+
+#[test]
+fn without_privilege_the_error_says_what_gives_it() {
+    needs_root!();
+    let work = scene();
+    work.sh("chmod 755 .; setpriv --reuid=65534 --clear-groups pivot root -- echo started").expect_refusal(&[
+        "pivot: ",
+        "new mount namespace",
+        "not permitted",
+        "isolate --user --map-root",
+    ]);
+}
