@@ -14,6 +14,7 @@ use anyhow::{Result, anyhow, bail};
 use chain::WithHint;
 
 use crate::budget::{Limits, within};
+use crate::source::read_some;
 use extension::Extensions;
 use header::{BLOCK, Header};
 
@@ -89,7 +90,16 @@ pub struct Archive<R> {
     padding: u64,
     extensions: Extensions,
     end: Option<End>,
-    demands_marker: bool,
+    ending: Ending,
+}
+
+/// What is asked of an archive's end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// As tars take it: a whole number of blocks.
+    Blocks,
+    Demanded,
+    Vouched,
 }
 
 impl<R: Read> Archive<R> {
@@ -102,7 +112,7 @@ impl<R: Read> Archive<R> {
             padding: 0,
             extensions: Extensions::default(),
             end: None,
-            demands_marker: false,
+            ending: Ending::Blocks,
         }
     }
 
@@ -113,12 +123,15 @@ impl<R: Read> Archive<R> {
             return Ok(None);
         }
         self.skip_content()?;
+        if self.end.is_some() {
+            return Ok(None);
+        }
         let start = self.offset;
         loop {
             let at = self.offset;
             let Some(block) = self.block()? else {
                 self.no_dangling_extension(at)?;
-                if self.demands_marker {
+                if self.ending == Ending::Demanded {
                     return Err(anyhow!("truncated: the archive ends at byte {at} without its end marker"))
                         .hint("if it is whole, append the marker: { cat IMAGE; head -c 1024 /dev/zero; } | unpack -");
                 }
@@ -167,19 +180,25 @@ impl<R: Read> Archive<R> {
         self.offset
     }
 
-    /// Passes over what is left of the current entry by `skip`, which is told how many bytes of the
-    /// stream that is: for a stream that can seek, or whose content was copied by other means.
+    /// Passes over what is left of the current entry's content by `skip`, which is told how many bytes
+    /// that is: for a stream that can seek, or whose content was copied by other means.
     pub fn pass_over(&mut self, skip: impl FnOnce(&mut R, u64) -> io::Result<()>) -> io::Result<()> {
-        let rest = std::mem::take(&mut self.content) + std::mem::take(&mut self.padding);
+        let rest = std::mem::take(&mut self.content);
         skip(&mut self.stream, rest)?;
         self.offset += rest;
         Ok(())
     }
 
-    /// Refuses a stream that ends without the end-of-archive marker: where no digest vouches for the stream, it may
-    /// have been cut between two entries.
+    /// Refuses a stream that ends without the end-of-archive marker: it may have been cut between two entries.
     pub fn demanding_a_marker(mut self) -> Archive<R> {
-        self.demands_marker = true;
+        self.ending = Ending::Demanded;
+        self
+    }
+
+    /// For a stream whose length a digest vouches for: writers of layers exist that leave out the
+    /// end marker, and the padding before it too (umoci insert).
+    pub fn vouched_for(mut self) -> Archive<R> {
+        self.ending = Ending::Vouched;
         self
     }
 
@@ -347,8 +366,23 @@ impl<R: Read> Archive<R> {
     }
 
     fn skip_content(&mut self) -> Result<()> {
-        self.content += std::mem::take(&mut self.padding);
         io::copy(&mut self.content(), &mut io::sink())?;
+        let padding = std::mem::take(&mut self.padding);
+        let mut rest = padding;
+        while rest > 0 {
+            match read_some(&mut self.stream, &mut [0; BLOCK as usize][..rest as usize])? {
+                0 if rest == padding && self.ending == Ending::Vouched && !self.extensions.pending() => {
+                    self.strict(self.offset, "the last entry's padding is missing")?;
+                    self.end = Some(End::NoMarker);
+                    return Ok(());
+                }
+                0 => return Err(truncated(self.offset).into()),
+                n => {
+                    rest -= n as u64;
+                    self.offset += n as u64;
+                }
+            }
+        }
         Ok(())
     }
 }

@@ -142,7 +142,7 @@ impl LayerStream {
     pub fn entries(self, limits: &Limits) -> Archive<LayerStream> {
         let vouched = self.digest.is_some() || self.diff_id.is_some();
         let archive = Archive::new(self, limits.clone());
-        if vouched { archive } else { archive.demanding_a_marker() }
+        if vouched { archive.vouched_for() } else { archive.demanding_a_marker() }
     }
 
     /// The file that the plain bytes lie in and where the layer begins in it, where they do: a file's content, which is
