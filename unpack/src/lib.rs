@@ -9,6 +9,8 @@ mod explain;
 mod extract;
 mod fill;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod image;
 mod interrupt;
 pub mod layer;

@@ -1,0 +1,97 @@
+//! The fuzzers' targets over their corpus and over mutations of it, the same ones each time.
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use unpack::fuzz::{TARGETS, Target};
+
+/// Runs a target over each seed and `count` mutations of it.
+fn run(name: &str, count: usize) {
+    let (_, target): (_, Target) = *TARGETS.iter().find(|(target, _)| *target == name).unwrap();
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds").join(name);
+    let mut paths: Vec<_> = seeds.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    for (i, path) in paths.iter().enumerate() {
+        let seed = std::fs::read(path).unwrap();
+        for (n, bytes) in std::iter::once(seed.clone()).chain(mutations(&seed, 77 + i as u64, count)).enumerate() {
+            if catch_unwind(AssertUnwindSafe(|| target(&bytes))).is_err() {
+                let kept = std::env::temp_dir().join(format!("unpack-fuzz-{name}-{n}"));
+                let _ = std::fs::write(&kept, &bytes);
+                panic!("{name}: mutation {n} of {}, kept as {}", path.display(), kept.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn framing_survives_its_corpus() {
+    run("frame", 300);
+}
+
+#[test]
+fn decompression_survives_its_corpus() {
+    run("stream", 300);
+}
+
+#[test]
+fn images_survive_their_corpus() {
+    run("image", 60);
+}
+
+#[test]
+fn documents_survive_their_corpus() {
+    run("documents", 200);
+}
+
+#[test]
+fn the_tree_survives_its_corpus() {
+    run("layers", 10);
+}
+
+/// `count` inputs of `data`'s kind, the same ones for the same seed: bytes changed, cut out, doubled and joined.
+fn mutations(data: &[u8], seed: u64, count: usize) -> impl Iterator<Item = Vec<u8>> + '_ {
+    let mut state = seed | 1;
+    let mut random = move |below: usize| {
+        // xorshift64*: Vigna, "An experimental exploration of Marsaglia's xorshift generators".
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % below.max(1)
+    };
+    (0..count).map(move |_| {
+        let mut bytes = data.to_vec();
+        for _ in 0..=random(4) {
+            let at = random(bytes.len());
+            match random(6) {
+                0 if !bytes.is_empty() => bytes[at] ^= 1 << random(8),
+                1 if !bytes.is_empty() => bytes[at] = [0, 0xff, 0x80, b'/', b'.', b'9', b'\n', b' '][random(8)],
+                2 => bytes.truncate(at),
+                3 => drop(bytes.drain(at..(at + random(600)).min(bytes.len()))),
+                4 => {
+                    let piece = bytes[at..(at + random(1100)).min(bytes.len())].to_vec();
+                    let to = random(bytes.len());
+                    bytes.splice(to..to, piece);
+                }
+                _ => {
+                    let block = at / 512 * 512;
+                    fix_checksum(&mut bytes, block);
+                }
+            }
+        }
+        let block = random(bytes.len()) / 512 * 512;
+        fix_checksum(&mut bytes, block);
+        fix_checksum(&mut bytes, 0);
+        bytes
+    })
+}
+
+/// Makes a block's header checksum right, so that what was changed in it is looked at.
+fn fix_checksum(bytes: &mut [u8], at: usize) {
+    if let Some(block) = bytes.get_mut(at..at + 512) {
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
+        let _ = (&mut block[148..156]).write_all(format!("{sum:06o}\0 ").as_bytes());
+    }
+}
