@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow};
 use chain::mounts::{self, Mount};
 use chain::{Door, Tool, WithHint, at_root_of_mount_namespace, door, inherited, open_inside, warn};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::unistd::getppid;
 use rustix::fs::{CWD, Dir, OFlags};
 
 use crate::step::State;
@@ -67,12 +68,18 @@ fn descriptors(keep: &[i32], state: &State, inside: impl Fn(u64) -> bool) -> Res
     Ok(())
 }
 
-/// Not a reference that COMMAND holds, but a way: /proc/PID/root of a process outside.
+/// Not a reference that COMMAND holds, but a way: /proc/PID/root of a process outside. Whether any of
+/// the two that every process knows can be looked at depends on privilege and security modules.
 fn warn_of_processes(inside: impl Fn(u64) -> bool) {
-    if mounts::id_at(CWD, "/proc/1/root").is_ok_and(|id| !inside(id)) {
-        warn(
-            Tool::Mountclean,
-            "/proc/1/root leads to the host's tree, for this is the host's pid namespace; isolate --pid gives one of its own",
-        );
+    for pid in [1, getppid().as_raw()] {
+        if pid > 0 && mounts::id_at(CWD, &format!("/proc/{pid}/root")).is_ok_and(|id| !inside(id)) {
+            return warn(
+                Tool::Mountclean,
+                format_args!(
+                    "/proc/{pid}/root leads to the host's tree, for that process is in this pid namespace and not in \
+                     the root; isolate --pid gives COMMAND one of its own"
+                ),
+            );
+        }
     }
 }

@@ -1,0 +1,185 @@
+//! What is mounted, what is unmounted, and where.
+
+mod scene;
+
+use chainroot_tests::needs_root;
+use scene::{scene, ways};
+
+#[test]
+fn without_a_pivot_everything_but_the_root_and_proc_goes() {
+    needs_root!();
+    let work = scene();
+    work.sh("isolate --pid -- mountclean -- sh -c 'mount | cut -d\" \" -f3 | xargs; ls /sys | wc -l; echo $$'")
+        .expect(0, "/ /proc\n0\n1\n");
+    work.sh("isolate --pid --mount -- mountclean -- sh -c 'mount | cut -d\" \" -f3 | xargs'").expect(0, "/ /proc\n");
+    work.sh("unshare --pid --fork --kill-child mountclean -- sh -c 'mount | cut -d\" \" -f3 | xargs'")
+        .expect(0, "/ /proc\n");
+}
+
+#[test]
+fn without_a_pivot_in_a_user_namespace_it_says_what_to_use() {
+    let work = scene();
+    work.sh("isolate --user --map-root --pid -- mountclean -- echo started").expect_refusal(&[
+        "mountclean: ",
+        "locked in a user namespace",
+        "hint: pivot",
+    ]);
+}
+
+#[test]
+fn without_an_own_pid_namespace_in_a_user_namespace_it_says_what_to_add() {
+    let work = scene();
+    work.sh("isolate --user --map-root -- pivot root -- mountclean -- echo started").expect_refusal(&[
+        "mountclean: ",
+        "not permitted",
+        "hint: ",
+        "isolate --user --map-root --pid",
+    ]);
+}
+
+#[test]
+fn behind_another_link_in_a_user_namespace_the_kernel_refuses_proc_and_it_says_why() {
+    let work = scene();
+    work.sh("isolate --user --map-root --pid -- pivot root -- isolate -- mountclean -- echo started")
+        .expect_refusal(&["mountclean: ", "hint: ", "follow pivot directly"]);
+}
+
+#[test]
+fn without_privilege_it_says_what_gives_it() {
+    needs_root!();
+    let work = scene();
+    work.sh("setpriv --reuid=65534 --clear-groups mountclean -- echo started").expect_refusal(&[
+        "mountclean: ",
+        "new mount namespace",
+        "isolate --user --map-root",
+    ]);
+}
+
+/// With shared propagation an unmount inside is one outside.
+#[test]
+fn nothing_is_ever_unmounted_outside() {
+    needs_root!();
+    let work = scene();
+    for chain in
+        ["mountclean -- true", "pivot root -- mountclean -- true", "pivot --put-old /mnt root -- mountclean -- true"]
+    {
+        let script = format!(
+            "mount --make-rshared /; before=$(cat /proc/self/mountinfo); {chain} || exit; [ \"$before\" = \"$(cat /proc/self/mountinfo)\" ] && echo same"
+        );
+        work.sh(&format!("unshare --mount --pid --fork --kill-child sh -c '{script}' 2>/dev/null")).expect(0, "same\n");
+    }
+}
+
+#[test]
+fn proc_options_reach_the_kernel_and_wrong_ones_are_explained() {
+    for way in ways() {
+        let work = scene();
+        let mountclean = format!("{way} pivot root -- mountclean --proc-opts");
+        work.sh(&format!("{mountclean} hidepid=2,gid=0 -- sh -c 'grep \" /proc \" /proc/self/mountinfo | grep -c -e hidepid=invisible -e hidepid=2'"))
+            .expect(0, "1\n");
+        if chainroot_tests::kernel_at_least(5, 8) {
+            work.sh(&format!("{mountclean} subset=pid -- sh -c 'ls -d /proc/self /proc/cpuinfo 2>/dev/null'"))
+                .expect(1, "/proc/self\n");
+        }
+        work.sh(&format!("{mountclean} hidepid=77 -- echo started"))
+            .expect_refusal(&["hidepid=77", "hint: the kernel knows"]);
+        work.sh(&format!("{mountclean} nonsense -- echo started"))
+            .expect_refusal(&["nonsense", "hint: the kernel knows"]);
+    }
+}
+
+#[test]
+fn proc_is_the_only_place_that_no_link_of_the_image_moves() {
+    for way in ways() {
+        let work = scene();
+        work.sh("rmdir root/proc && ln -s ../../../../../../../../tmp root/proc");
+        work.sh(&format!("{way} pivot root -- mountclean -- echo started"))
+            .expect_refusal(&["/proc: not a directory", "hint: "]);
+        work.sh("rm root/proc; rmdir root/sys && ln -s ../../../../../../../../tmp root/sys");
+        let with_net = way.replace("--pid", "--pid --net");
+        work.sh(&format!("{with_net} pivot root -- mountclean -- echo started")).expect(0, "started\n");
+        work.sh(&format!("{with_net} pivot root -- mountclean --sys -- echo started"))
+            .expect_refusal(&["/sys: not a directory"]);
+        work.sh("ls -d root/proc").expect(0, "root/proc\n");
+    }
+}
+
+#[test]
+fn a_sys_is_mounted_for_an_own_net_namespace_only() {
+    for way in ways() {
+        let work = scene();
+        let own = way.replace("--pid", "--pid --net");
+        work.sh(&format!("{own} pivot root -- mountclean --sys -- ls /sys/class/net")).expect(0, "lo\n");
+        work.sh(&format!("{way} pivot root -- mountclean --sys -- echo started"))
+            .expect_refusal(&["/sys would be the host's", "--sys=ro"]);
+        work.sh(&format!("{way} pivot root -- mountclean --sys=ro -- sh -c 'ls /sys/class/net >/dev/null && touch /sys/x 2>/dev/null || echo read-only'"))
+            .expect(0, "read-only\n");
+    }
+}
+
+/// The lists that runc writes into a new specification.
+#[test]
+fn the_masks_are_those_of_runc_path_by_path() {
+    let work = scene();
+    let spec = if chainroot_tests::have("runc") {
+        work.sh("runc spec && cat config.json").stdout
+    } else {
+        chainroot_tests::skip!("needs runc");
+    };
+    let list = |key: &str| -> Vec<String> {
+        let after = spec.split(&format!("\"{key}\": [")).nth(1).expect(key);
+        after.split(']').next().unwrap().split('"').skip(1).step_by(2).map(str::to_owned).collect()
+    };
+    let (masked, read_only) = (list("maskedPaths"), list("readonlyPaths"));
+    assert!(masked.len() > 5 && read_only.len() > 3);
+    for way in ways() {
+        // No /dev/null at all in this root.
+        let work = scene();
+        work.sh("rm -rf root/dev/null");
+        let own = way.replace("--pid", "--pid --net");
+        let points = work.sh(&format!(
+            "{own} pivot root -- mountclean --sys --mask -- sh -c 'cut -d\" \" -f5,6 /proc/self/mountinfo'"
+        ));
+        assert_eq!(points.status, 0, "{}", points.stderr);
+        let there = work.sh(&format!(
+            "{own} pivot root -- mountclean --sys -- sh -c 'for p in {}; do [ -e $p ] && echo $p; done; :'",
+            [masked.clone(), read_only.clone()].concat().join(" ")
+        ));
+        let mut expected: Vec<&str> = there.stdout.lines().collect();
+        let mut made: Vec<&str> = points
+            .stdout
+            .lines()
+            .map(|line| line.split(' ').next().unwrap())
+            .filter(|point| !["/", "/proc", "/sys"].contains(point))
+            .collect();
+        expected.sort_unstable();
+        made.sort_unstable();
+        assert_eq!(made, expected);
+        assert!(
+            points
+                .stdout
+                .lines()
+                .filter(|line| !line.starts_with("/ ") && !line.starts_with("/proc ") && !line.starts_with("/sys "))
+                .all(|line| line.contains(" ro,"))
+        );
+        // Hidden is empty; read-only still reads.
+        work.sh(&format!(
+            "{own} pivot root -- mountclean --mask -- sh -c 'for p in {}; do if [ -d $p ]; then ls -A $p; elif [ -e $p ]; then cat $p; fi; done; \
+             cat /proc/sys/kernel/ostype; (echo x >/proc/sys/kernel/domainname) 2>/dev/null || echo read-only'",
+            masked.join(" ")
+        ))
+        .expect(0, "Linux\nread-only\n");
+    }
+}
+
+#[test]
+fn arguments_reach_the_command_as_they_were_typed() {
+    for way in ways() {
+        let work = scene();
+        work.sh(&format!("{way} pivot root -- mountclean echo --help -- --mask 'a  b'"))
+            .expect(0, "--help -- --mask a  b\n");
+        work.sh(&format!("{way} pivot root -- mountclean -- -x")).expect(127, "");
+        work.with_input("sh", &format!("{way} pivot --no-handoff root -- mountclean"), b"echo shell\nexit 3\n")
+            .expect(3, "shell\n");
+    }
+}
