@@ -47,6 +47,10 @@ impl Guard {
         let child = pidfd_open(child, PidfdFlags::empty()).context("pidfd of the child")?;
         let pipe = post.listens.then(|| pipe2(OFlag::O_CLOEXEC)).transpose().context("pipe")?;
         if let Some(pid) = clone_into(CloneFlags::empty()).context("fork")? {
+            if post.listens {
+                // Here too, as a shell does it: the child, which is let go next, may ask at once.
+                let _ = setpgid(pid, post.child);
+            }
             return Ok(Guard { pid, heard: pipe.map(|(read, _)| read) });
         }
         // Out of the job, so that what is sent to all of it leaves the guard alive.

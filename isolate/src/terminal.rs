@@ -55,7 +55,8 @@ impl Terminal {
     /// otherwise: until then Ctrl-C is for the rest of the pipeline as well.
     pub fn belongs_to(&mut self, group: Pid) {
         self.theirs = Some(group);
-        if reads_terminal() {
+        // Where SIGTTIN is ignored a reader in the background asks nobody.
+        if reads_terminal() || is_ignored(libc::SIGTTIN) {
             self.hand_over();
         }
     }

@@ -16,6 +16,9 @@ use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use crate::Work;
 use crate::work::kill_marked;
 
+/// What every shell at the terminal prompts with; no test types it.
+const PROMPT: &str = "ready> ";
+
 pub struct Terminal<'a> {
     work: &'a Work,
     master: File,
@@ -40,12 +43,16 @@ impl Work {
         let slave = File::options().read(true).write(true).custom_flags(libc::O_NOCTTY).open(name).expect("a terminal");
         rustix::termios::tcsetwinsize(&slave, size).expect("its size");
         let stdio = || Stdio::from(slave.try_clone().expect("dup"));
-        command.stdin(stdio()).stdout(stdio()).stderr(stdio()).env("TERM", "dumb").env("PS1", "$ ");
-        // SAFETY: setsid and ioctl are async-signal-safe.
+        command.stdin(stdio()).stdout(stdio()).stderr(stdio()).env("TERM", "dumb").env("PS1", PROMPT);
+        // SAFETY: setsid, ioctl and signal are async-signal-safe.
         unsafe {
             command.pre_exec(|| {
                 nix::unistd::setsid()?;
                 nix::errno::Errno::result(libc::ioctl(0, libc::TIOCSCTTY, 0))?;
+                // As a login starts it, whatever the tests were started from.
+                for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU] {
+                    libc::signal(signal, libc::SIG_DFL);
+                }
                 Ok(())
             });
         }
@@ -62,19 +69,17 @@ impl Terminal<'_> {
         self.master.write_all(text.as_bytes()).expect("the terminal is open");
     }
 
-    /// Sends a line, and returns what is printed up to the line `mark` that follows its output.
-    /// The mark is spelled so that its echo does not count.
+    /// Waits for a shell's prompt, as a person does before typing; returns what was printed before it.
+    #[track_caller]
+    pub fn prompt(&mut self) -> String {
+        self.expect(PROMPT)
+    }
+
+    /// Types a line at the prompt that is there, and returns what is printed until the next one.
     #[track_caller]
     pub fn run(&mut self, line: &str) -> String {
         self.send(&format!("{line}\n"));
-        self.sync()
-    }
-
-    /// Everything printed until the shell at the terminal has answered.
-    #[track_caller]
-    pub fn sync(&mut self) -> String {
-        self.send("echo do''ne\n");
-        self.expect("done\r\n")
+        self.prompt()
     }
 
     /// Waits until the text has been printed, and returns everything before it since the last wait.

@@ -98,7 +98,7 @@ fn step_6_after_pivot_root_the_image_is_the_root() {
     let work = with_roots();
     both(
         &work,
-        "isolate --mount --uts --pid -- pivot --put-old /old ours -- sh -c 'cat /MARKER; test -d /old/proc/self && echo old is there'",
+        "mkdir -p ours/old; isolate --mount --uts --pid -- pivot --put-old /old ours -- sh -c 'cat /MARKER; test -d /old/proc/self && echo old is there'",
         "mkdir -p theirs/old; unshare --mount --uts --pid --fork sh -ec 'mount --bind theirs theirs; cd theirs; pivot_root . old; cd /; PATH=/bin; cat /MARKER; test -d /old/proc/self && echo old is there'",
         "found me\nold is there\n",
     );
