@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
 use nix::unistd::{Pid, dup2_stdin, getpid, read};
 
 /// Makes stdin the controlling terminal, or /dev/null where there is none or it is not ours to
@@ -45,25 +45,34 @@ fn in_foreground(terminal: &File) -> Result<bool> {
     if getpid() != Pid::from_raw(1) {
         return may_read(terminal);
     }
-    // The kernel does not stop a PID 1 from within its namespace: the read would spin. A handler
-    // makes it return, and whoever waits outside was stopped and passes on that the job continues.
-    let handler = SigAction::new(SigHandler::Handler(interrupt), SaFlags::empty(), SigSet::empty());
     if matches!(disposition(Signal::SIGTTIN), Some(SigHandler::SigIgn)) {
         return may_read(terminal);
     }
-    // SAFETY: the handler does nothing.
-    let before = unsafe { sigaction(Signal::SIGTTIN, &handler) }?;
     let mut continued = SigSet::empty();
     continued.add(Signal::SIGCONT);
     continued.thread_block()?;
     let answer = loop {
-        match read(terminal, &mut []) {
-            Err(Errno::EINTR) => continued.wait().map(drop)?,
-            Ok(_) => break true,
-            Err(_) => break false,
+        match interruptibly(terminal)? {
+            Err(Errno::EINTR) => {}
+            answer => break answer.is_ok(),
         }
+        // Whoever waits for us outside of the namespace was told while this process seemed to see to
+        // it by itself; now it shows the default, and asks for what that does to a job: to be
+        // stopped until the terminal is its own.
+        kill(Pid::from_raw(0), Signal::SIGTTIN)?;
+        continued.wait()?;
     };
     continued.thread_unblock()?;
+    Ok(answer)
+}
+
+/// A read by a PID 1, which the kernel does not stop from within its namespace: it would spin, but
+/// a handler makes it return.
+fn interruptibly(terminal: &File) -> Result<Result<usize, Errno>> {
+    let handler = SigAction::new(SigHandler::Handler(interrupt), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing.
+    let before = unsafe { sigaction(Signal::SIGTTIN, &handler) }?;
+    let answer = read(terminal, &mut []);
     // SAFETY: what was there before is put back.
     unsafe { sigaction(Signal::SIGTTIN, &before) }?;
     Ok(answer)
