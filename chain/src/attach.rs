@@ -10,8 +10,9 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
+use nix::unistd::fchdir;
 use rustix::fs::OFlags;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
@@ -44,8 +45,11 @@ impl Place<'_> {
 pub fn bind(source: impl AsFd, place: Place, attributes: u64) -> Result<OwnedFd> {
     match copy(source.as_fd()) {
         Ok(tree) => {
-            set(&tree, attributes)?;
+            let set_now = attributes == 0 || set_unattached(&tree, attributes)?;
             attach(&tree, place.open()?)?;
+            if !set_now {
+                remount_each(tree.as_fd(), attributes)?;
+            }
             Ok(tree)
         }
         Err(Errno::ENOSYS) => {
@@ -82,8 +86,16 @@ pub fn filesystem(kind: &str, options: &[(&str, Option<&str>)], attributes: u64,
         }
         Err(error) if error.downcast_ref() == Some(&Errno::ENOSYS) => {
             let options: Vec<String> = options.iter().map(|(key, value)| option(key, *value)).collect();
-            let flags = old_flags(attributes);
-            mount(Some(kind), &by_number(&place.open()?), Some(kind), flags, Some(options.join(",").as_str()))?;
+            let (flags, options) = (old_flags(attributes), options.join(","));
+            let target = place.open()?;
+            match mount_on(&target, |path| mount(Some(kind), path, Some(kind), flags, Some(options.as_str()))) {
+                // The old call does not stack a filesystem on itself; a move does (Linux's do_add_mount).
+                Err(Errno::EBUSY) => {
+                    mount(Some(kind), "/", Some(kind), flags, Some(options.as_str()))?;
+                    mount_on(&target, |path| mount(Some("/.."), path, None::<&str>, MsFlags::MS_MOVE, None::<&str>))?;
+                }
+                mounted => mounted?,
+            }
             reopened(place)
         }
         Err(error) => Err(error),
@@ -127,22 +139,36 @@ pub fn attach(mount: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
 
 /// Adds attributes to a mount and to every mount below it.
 pub fn set(tree: impl AsFd, attributes: u64) -> Result<()> {
-    if attributes == 0 {
-        return Ok(());
+    if attributes != 0 && !set_unattached(&tree, attributes)? {
+        remount_each(tree.as_fd(), attributes)?;
     }
+    Ok(())
+}
+
+/// The same, for mounts that may be attached nowhere yet; says whether the kernel can (Linux 5.12).
+pub fn set_unattached(tree: impl AsFd, attributes: u64) -> Result<bool> {
     match sys::mount_setattr(&tree, libc::AT_RECURSIVE, attributes, 0) {
-        // Linux 5.12.
-        Err(Errno::ENOSYS) => remount_each(tree.as_fd(), attributes),
-        result => Ok(result?),
+        Err(Errno::ENOSYS) => Ok(false),
+        result => Ok(result.map(|()| true)?),
     }
 }
 
 fn remount_each(tree: BorrowedFd, attributes: u64) -> Result<()> {
-    for point in mounts::below(&[mounts::id_of(tree)?], &mounts::table()?).into_iter().map(|mount| &mount.point) {
-        let mounted = open(point, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    let root = mounts::id_of(tree)?;
+    for mounted in mounts::below(&[root], &mounts::table()?) {
+        let point = &mounted.point;
+        let fd = if mounted.id == root {
+            tree.try_clone_to_owned()?
+        } else {
+            open(point, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?
+        };
+        if mounts::id_of(&fd)? != mounted.id {
+            return Err(anyhow!("{}: hidden below another mount", point.display()))
+                .hint("on Linux before 5.12 each mount is changed by its path: unmount what hides it");
+        }
         // A remount sets every flag anew, and those of a more privileged namespace's mount are locked.
-        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | old_flags(attributes) | held_flags(&mounted)?;
-        mount(None::<&str>, &by_number(&mounted), None::<&str>, flags, None::<&str>)
+        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | old_flags(attributes) | held_flags(&fd)?;
+        mount_on(&fd, |path| mount(None::<&str>, path, None::<&str>, flags, None::<&str>))
             .with_context(|| point.display().to_string())?;
     }
     Ok(())
@@ -172,6 +198,19 @@ fn held_flags(mounted: &OwnedFd) -> Result<MsFlags> {
     Ok(pairs.into_iter().filter(|(has, _)| held.contains(*has)).map(|(_, flag)| flag).collect())
 }
 
+/// Has an old call use a target that is open. It takes a path: a directory is the working directory
+/// for the moment, since there may be no /proc; anything else goes by its number.
+fn mount_on(target: &OwnedFd, call: impl FnOnce(&Path) -> Result<(), Errno>) -> Result<(), Errno> {
+    if SFlag::from_bits_truncate(fstat(target)?.st_mode) & SFlag::S_IFMT != SFlag::S_IFDIR {
+        return call(&by_number(target));
+    }
+    let cwd = open(".", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    fchdir(target)?;
+    let called = call(Path::new("."));
+    fchdir(&cwd)?;
+    called
+}
+
 /// The old calls take paths only; this one leads to what a descriptor is open on and nowhere else.
 pub fn by_number(fd: impl AsFd) -> PathBuf {
     format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()).into()
@@ -179,10 +218,11 @@ pub fn by_number(fd: impl AsFd) -> PathBuf {
 
 /// What is mounted at a place now, which a descriptor from before the mount does not see.
 fn reopened(place: Place) -> Result<OwnedFd> {
-    let made = place.open()?;
-    // What is stacked on the root directory itself is found above it.
-    if !mounts::is_mount_root(&made)? && fstat(&made)?.st_ino == fstat(place.root)?.st_ino {
-        return Ok(openat(&made, "..", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?);
+    let mut made = place.open()?;
+    let same = |fd: BorrowedFd| -> Result<_> { Ok((mounts::id_of(fd)?, fstat(fd)?.st_ino)) };
+    if same(made.as_fd())? == same(place.root)? {
+        // What is stacked on the root directory itself is found above it.
+        made = openat(&made, "..", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
     }
     if !mounts::is_mount_root(&made)? {
         return Err(anyhow!("the place was moved meanwhile")).hint("let nothing change ROOT while it is being set up");

@@ -28,9 +28,9 @@ const READ_ONLY_PATHS: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 pub fn mask(state: &mut State) -> Result<()> {
     let proc = state.proc()?.try_clone()?;
     let root = procfs::root()?;
-    // Attached only while it is taken from (Linux before 6.15 copies no mount that is not); from here
-    // on the fresh proc is reached by its descriptor.
-    let at = Place { root: root.as_fd(), path: Path::new(procfs::PLACE) };
+    // Attached only while it is taken from (Linux before 6.15 copies no mount that is not), on `/`,
+    // where it hides nothing: paths begin below it.
+    let at = Place { root: root.as_fd(), path: Path::new("/") };
     let options = [("mode", Some("555")), ("size", Some("4k"))];
     let nothing = attach::filesystem("tmpfs", &options, NOSUID | NODEV | NOEXEC, at).context("tmpfs")?;
     let masked = all(&nothing, &proc, &root);

@@ -10,10 +10,9 @@ use std::os::fd::OwnedFd;
 use anyhow::{Context, Result, anyhow};
 use chain::attach::{self, READ_ONLY};
 use chain::patient::{flock, openat};
-use chain::{WithHint, mounts, sys};
+use chain::{WithHint, mounts};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FlockArg, OFlag, fcntl};
-use nix::libc::AT_RECURSIVE;
 use nix::sys::stat::{Mode, fstat};
 
 /// High enough that no script's own redirections meet it.
@@ -50,11 +49,8 @@ fn hold(dir: &OwnedFd, how: FlockArg, may_be_writable: bool) -> Result<Option<u6
         Err(Errno::ENOSYS) => return Ok(None),
         copy => copy.context("copy the mount for the lock")?,
     };
-    match sys::mount_setattr(&copy, AT_RECURSIVE, READ_ONLY, 0) {
-        // Linux 5.12.
-        Err(Errno::ENOSYS) if may_be_writable => {}
-        Err(Errno::ENOSYS) => return Ok(None),
-        result => result.context("make the copy for the lock read-only")?,
+    if !attach::set_unattached(&copy, READ_ONLY).context("make the copy for the lock read-only")? && !may_be_writable {
+        return Ok(None);
     }
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let opened = match openat(&copy, ".", flags, Mode::empty()) {

@@ -75,7 +75,9 @@ fn plan<'a>(args: &'a Args, files: &'a [Copied], link: &Link, command: &Command,
     if !chain::in_own_mount_namespace(&link.carry) {
         steps.push(Step::OwnMounts);
     }
-    if command.tool().is_some() {
+    // An image's user is changed to by a link of ours.
+    let by_tool = link.carry.image.as_ref().is_some_and(|image| image.user.is_some());
+    if command.tool().is_some() || by_tool {
         steps.push(Step::HoldTools);
     }
     steps.extend([Step::OpenRoot { root }, Step::Lock { overlaid }]);

@@ -1,0 +1,121 @@
+//! The same with the old mount calls: a seccomp filter answers ENOSYS for the new ones.
+
+mod scene;
+
+use std::os::unix::process::CommandExt;
+
+use chainroot_tests::{Outcome, Work};
+use scene::{scene, ways};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+
+/// open_tree, move_mount, fsopen, fsconfig, fsmount, fspick, mount_setattr, close_range, statmount,
+/// listmount, open_tree_attr: the same numbers on every architecture.
+const NEW: [i64; 11] = [428, 429, 430, 431, 432, 433, 442, 436, 457, 458, 467];
+/// The attributes came later than the rest.
+const SINCE_5_12: [i64; 4] = [442, 457, 458, 467];
+
+fn without(calls: &[i64], work: &Work, script: &str) -> Outcome {
+    let rules = calls.iter().map(|&call| (call, vec![])).collect();
+    let architecture = TargetArch::try_from(std::env::consts::ARCH).unwrap();
+    let refused = SeccompAction::Errno(nix::libc::ENOSYS as u32);
+    let filter: BpfProgram =
+        SeccompFilter::new(rules, SeccompAction::Allow, refused, architecture).unwrap().try_into().unwrap();
+    let mut command = work.command("sh");
+    command.args(["-c", script]);
+    // SAFETY: two system calls on memory that was made before the fork.
+    unsafe {
+        command.pre_exec(move || seccompiler::apply_filter(&filter).map_err(std::io::Error::other));
+    }
+    work.output(command, b"")
+}
+
+/// mountinfo without the ids, which differ from run to run, and without options of the filesystem.
+const TABLE: &str = "cut -d\" \" -f4-6 /proc/self/mountinfo | sort";
+
+#[test]
+fn both_paths_give_the_same_mount_table() {
+    for way in ways() {
+        let options = [
+            "",
+            "--read-only",
+            "--ephemeral",
+            "--overlay changes",
+            "--read-only --bind data:/mnt:ro,nosuid --bind file:/etc/image --tmpfs /tmp:size=1m --dev --hosts --hostname",
+            "--ephemeral --read-only --bind data:/a/b --tmpfs /a/b/c",
+            "--put-old /mnt",
+            "--keep-host",
+            "--chdir /etc",
+        ];
+        for option in options {
+            let work = scene();
+            work.sh("mkdir -p data/sub; echo file >file");
+            let mounted = way.replace("--pid", "--pid --mount");
+            let script = format!(
+                "{mounted} sh -c 'mount -t tmpfs tmpfs data/sub; exec pivot {option} root -- mountclean --mask -- sh -c \"{}; pwd\"'",
+                TABLE.replace('"', "\\\"")
+            );
+            let new = work.sh(&script);
+            assert_eq!(new.status, 0, "{way} {option}: {}", new.stderr);
+            for refused in [&NEW[..], &SINCE_5_12[..]] {
+                let old = without(refused, &work, &script);
+                assert_eq!(
+                    (old.status, &old.stdout),
+                    (0, &new.stdout),
+                    "{way} {option} without {refused:?}: {}",
+                    old.stderr
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn descriptors_are_closed_without_close_range_too() {
+    for way in ways() {
+        let work = scene();
+        work.sh("echo five >five; echo seven >seven");
+        let script = format!("{way} pivot --keep-fd 7 root -- sh -c 'cat <&5; cat <&7' 2>/dev/null 5<five 7<seven 9</");
+        without(&NEW, &work, &script).expect(0, "seven\n");
+    }
+}
+
+#[test]
+fn the_lock_holds_without_the_new_calls_or_there_is_none() {
+    for way in ways() {
+        let work = scene();
+        for refused in [&NEW[..], &SINCE_5_12[..]] {
+            // What it must never be is a door.
+            let script = format!(
+                "{way} pivot --ephemeral root -- mountclean -- sh -c 'for fd in /proc/self/fd/*; do [ -d $fd/ ] && ls $fd/.. | grep -c root; done; echo done'"
+            );
+            let outcome = without(refused, &work, &script);
+            assert!(outcome.stdout == "done\n" || outcome.stdout == "1\ndone\n", "{}", outcome.stdout);
+            assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+        }
+    }
+}
+
+#[test]
+fn refusals_are_the_same_with_the_old_calls() {
+    for way in ways() {
+        let work = scene();
+        work.sh("mkdir data; echo f >file");
+        let refused = |options: &str, words: &[&str]| {
+            without(&NEW, &work, &format!("{way} pivot {options} root -- true")).expect_refusal(words);
+        };
+        refused("--bind ./file:/mnt", &["/mnt in the root is a directory, and SRC is a file"]);
+        refused("--bind ./none:/mnt", &["./none", "hint: "]);
+        refused("--put-old none", &["none: in the root"]);
+    }
+}
+
+#[test]
+fn without_a_pivot_both_paths_unmount_everything() {
+    chainroot_tests::needs_root!();
+    let work = scene();
+    let script = format!("isolate --pid -- mountclean --mask --sys=ro -- sh -c '{TABLE}'");
+    let new = work.sh(&script);
+    assert_eq!(new.status, 0, "{}", new.stderr);
+    let old = without(&NEW, &work, &script);
+    assert_eq!((old.status, &old.stdout), (0, &new.stdout), "{}", old.stderr);
+}
