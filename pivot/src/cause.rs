@@ -37,7 +37,7 @@ fn invalid(tree: &OwnedFd) -> (&'static str, &'static str) {
         Ok((false, _)) => ("/ is not a mount point: this is a chroot", "start the chain outside the chroot"),
         Ok((true, false)) => ("ROOT is not a mount point", "it was unmounted while pivot worked on it; start again"),
         _ if is_rootfs() => (
-            "/ is the initial ramfs, which cannot be pivoted",
+            "/ is an initramfs, which cannot be pivoted",
             "leave out what keeps pivot from its fallback, or switch_root to a real root first",
         ),
         _ if shared() => {

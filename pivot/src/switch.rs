@@ -33,12 +33,12 @@ pub fn pivot(tree: &OwnedFd, wanted: HostTree) -> Result<HostTree> {
         Ok(()) => Ok(wanted),
         Err(Errno::EINVAL) if cause::is_rootfs() => {
             if wanted == HostTree::Kept {
-                return Err(anyhow!("/ is the initial ramfs, which cannot be pivoted, so it cannot be kept either"))
+                return Err(anyhow!("/ is an initramfs, which cannot be pivoted, and so cannot be kept"))
                     .hint("leave out --keep-host and --put-old");
             }
             warn(
                 Tool::Pivot,
-                "/ is the initial ramfs, which cannot be pivoted: moving the root's mount over it instead",
+                "/ is an initramfs, which cannot be pivoted: the root's mount is moved over it instead",
             );
             initramfs::move_over(tree)?;
             Ok(HostTree::Gone)
