@@ -186,7 +186,7 @@ fn user(text: &str, root: &Path) -> Result<Value> {
 
 /// A file of the image, wherever its links lead inside the root.
 fn file_in(root: &Path, path: &str) -> Option<String> {
-    let root = rustix::fs::open(root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let root = crate::patient::open(root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let file = File::from(rustix::fs::openat2(&root, path, flags, Mode::empty(), inside).ok()?);

@@ -19,7 +19,7 @@ use crate::notice::tell;
 use crate::publish::{Published, publish};
 use crate::receipt;
 use crate::source::Source;
-use crate::stage::Stage;
+use crate::stage::{self, Stage};
 use crate::stream::hinted;
 use crate::tree::{Owners, Policy, capable};
 use crate::wanted::{Known, Wanted};
@@ -41,6 +41,7 @@ pub fn ensure(args: &Args, root: &Path) -> Result<()> {
     if args.replace {
         wanted.may_replace()?;
     } else if wanted.is_at_root(&mut source, &request).map_err(hinted)? {
+        stage::sweep_beside(root);
         return Ok(());
     }
     let Some(source) = source else { return Ok(()) };
@@ -89,7 +90,10 @@ fn make(
     // A layered image is known by its configuration's digest; a file of any other kind by its own, which is
     // worked out beside its extraction.
     let digest = match again {
-        Some(file) if image.kind == Kind::RootFs => Some(std::thread::spawn(move || file.digest())),
+        Some(file) if image.kind == Kind::RootFs => {
+            let thread = std::thread::Builder::new().name("digest".into()).spawn(move || file.digest());
+            Some(thread.context("start a thread")?)
+        }
         _ => None,
     };
     let root = stage.open_tree()?;

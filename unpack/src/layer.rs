@@ -106,7 +106,7 @@ impl Layers<'_> {
                 let file = Arc::new(self.tree.file(&path, meta(entry))?);
                 drop(gate);
                 if sparse.is_some() {
-                    rustix::fs::ftruncate(file.file(), size)
+                    crate::patient::ftruncate(file.file(), size)
                         .with_context(|| format!("{}: a size of {size}", shown(&path)))?;
                 }
                 let segments = sparse.unwrap_or_else(|| vec![Segment { offset: 0, length: size }]);

@@ -37,7 +37,7 @@ pub fn publish(stage: &Stage, root: &Path, receipt: &[u8], replace: bool, sync: 
     };
     drop(lock);
     if sync {
-        rustix::fs::fsync(&stage.parent).context("make the root durable")?;
+        crate::patient::fsync(&stage.parent).context("make the root durable")?;
     }
     Ok(published)
 }
@@ -45,7 +45,7 @@ pub fn publish(stage: &Stage, root: &Path, receipt: &[u8], replace: bool, sync: 
 fn write_receipt(stage: &Stage, receipt: &[u8]) -> Result<()> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
-    let fd = rustix::fs::openat(stage.dir(), RECEIPT, flags, mode).context("write the receipt")?;
+    let fd = crate::patient::openat(stage.dir(), RECEIPT, flags, mode).context("write the receipt")?;
     std::fs::File::from(fd).write_all(receipt).context("write the receipt")
 }
 

@@ -33,7 +33,7 @@ pub fn standing(root: &Path) -> Result<Standing> {
     let Some(receipt) = read(&chain::handoff::receipt_path(root)) else {
         return Ok(Standing::Foreign { receipt: false });
     };
-    let vouches = rustix::fs::open(
+    let vouches = crate::patient::open(
         root,
         rustix::fs::OFlags::PATH | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC,
         rustix::fs::Mode::empty(),

@@ -192,7 +192,7 @@ pub(crate) fn spool(stream: &mut impl Read, directory: &Path) -> Result<Region> 
 
 fn unnamed(directory: &Path) -> Result<File> {
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-    match rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR) {
+    match crate::patient::open(directory, flags, Mode::RUSR | Mode::WUSR) {
         Ok(file) => return Ok(file.into()),
         // open(2): a file system, or a kernel, without O_TMPFILE.
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL) => {}

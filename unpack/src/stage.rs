@@ -36,8 +36,8 @@ impl Stage {
             anyhow::bail!("{}: the root directory cannot be made anew", root.display());
         };
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let parent =
-            rustix::fs::open(parent_path, flags, Mode::empty()).with_context(|| parent_path.display().to_string())?;
+        let parent = crate::patient::open(parent_path, flags, Mode::empty())
+            .with_context(|| parent_path.display().to_string())?;
         sweep(parent.as_fd(), name);
         let (dir, staged) = make(parent.as_fd(), name)
             .with_context(|| format!("{}: make a staging directory", parent_path.display()))?;
@@ -56,7 +56,7 @@ impl Stage {
     }
 
     pub fn open_tree(&self) -> Result<OwnedFd> {
-        rustix::fs::openat(&self.dir, TREE, DIRECTORY, Mode::empty())
+        crate::patient::openat(&self.dir, TREE, DIRECTORY, Mode::empty())
             .with_context(|| self.path().join(TREE).display().to_string())
     }
 
@@ -106,8 +106,10 @@ fn make(parent: BorrowedFd, name: &OsStr) -> Result<(OwnedFd, OsString)> {
             result => result?,
         }
         // Between these two calls another run may have taken it for a dead one's and removed it.
-        let Ok(dir) = rustix::fs::openat(parent, &staged, DIRECTORY, Mode::empty()) else { continue };
-        if rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_err() || !still(parent, &staged, &dir) {
+        let Ok(dir) = crate::patient::openat(parent, &staged, DIRECTORY, Mode::empty()) else { continue };
+        if crate::patient::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_err()
+            || !still(parent, &staged, &dir)
+        {
             continue;
         }
         inherit_nothing(&dir)?;
@@ -141,9 +143,17 @@ fn still(parent: BorrowedFd, name: &OsStr, file: &OwnedFd) -> bool {
 
 /// Whether the tree that a staging directory holds is a running container's: pivot holds a shared lock on its root.
 fn in_use(dir: BorrowedFd) -> bool {
-    match rustix::fs::openat(dir, TREE, DIRECTORY, Mode::empty()) {
-        Ok(tree) => rustix::fs::flock(&tree, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK),
+    match crate::patient::openat(dir, TREE, DIRECTORY, Mode::empty()) {
+        Ok(tree) => crate::patient::flock(&tree, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK),
         Err(_) => false,
+    }
+}
+
+/// Removes what dead runs for this root have left, where nothing needs to be staged.
+pub fn sweep_beside(root: &Path) {
+    let (Some(parent), Some(name)) = (root.parent(), root.file_name()) else { return };
+    if let Ok(parent) = crate::patient::open(parent, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+        sweep(parent.as_fd(), name);
     }
 }
 
@@ -156,10 +166,18 @@ fn sweep(parent: BorrowedFd, name: &OsStr) {
             continue;
         }
         let found = OsString::from_vec(found);
-        let Ok(dir) = rustix::fs::openat(parent, &found, DIRECTORY, Mode::empty()) else { continue };
-        let ours = rustix::fs::fstat(&dir).is_ok_and(|stat| stat.st_uid == us);
-        let dead = rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok();
-        if ours && dead && still(parent, &found, &dir) && !in_use(dir.as_fd()) {
+        let is_lock = found == lock_name(name);
+        let kind = if is_lock { OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC } else { DIRECTORY };
+        let Ok(file) = crate::patient::openat(parent, &found, kind, Mode::empty()) else { continue };
+        let ours = rustix::fs::fstat(&file).is_ok_and(|stat| stat.st_uid == us);
+        let dead = crate::patient::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+        if !(ours && dead && still(parent, &found, &file)) {
+            continue;
+        }
+        if is_lock {
+            // Whoever waits for it meanwhile looks what the name means once it has it.
+            let _ = rustix::fs::unlinkat(parent, &found, AtFlags::empty());
+        } else if !in_use(file.as_fd()) {
             let _ = remove::remove(parent, found.as_bytes());
         }
     }
@@ -177,14 +195,9 @@ impl Publishing<'_> {
         let name = lock_name(root);
         let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         loop {
-            let file = rustix::fs::openat(parent, &name, flags, Mode::RUSR | Mode::WUSR)
+            let file = crate::patient::openat(parent, &name, flags, Mode::RUSR | Mode::WUSR)
                 .with_context(|| format!("{}: lock it", name.display()))?;
-            loop {
-                match rustix::fs::flock(&file, FlockOperation::LockExclusive) {
-                    Err(Errno::INTR) => continue,
-                    result => break result?,
-                }
-            }
+            crate::patient::flock(&file, FlockOperation::LockExclusive)?;
             // Whoever had it before us removed it.
             if still(parent, &name, &file) {
                 return Ok(Publishing { parent, name, _file: file.into() });

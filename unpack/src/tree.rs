@@ -152,7 +152,7 @@ impl Tree {
         loop {
             let dir = self.make(parent)?;
             self.mark(&dir, name);
-            match rustix::fs::openat(dir.fd(), name, flags, Mode::from_raw_mode(mode)) {
+            match crate::patient::openat(dir.fd(), name, flags, Mode::from_raw_mode(mode)) {
                 Ok(fd) => {
                     dir.touch();
                     let policy = self.policy.clone();

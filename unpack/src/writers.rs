@@ -13,13 +13,14 @@ use anyhow::{Context, Result, anyhow};
 use rustix::io::Errno;
 
 use crate::confine::Confinement;
+use crate::descriptors;
 use crate::tree::{NewFile, shown};
 
 /// Content travels in buffers of this many bytes,
 const BUFFER: usize = 256 << 10;
 /// of at most this many files, which are open meanwhile,
 const FILES: usize = 32;
-/// and this many of them wait at once.
+/// and this many of them wait at once, where there are descriptors for all that.
 const WAITING: usize = 8;
 /// A file of many short segments has this many of them in one buffer.
 const PIECES: usize = 4096;
@@ -83,6 +84,8 @@ pub struct Writers {
     threads: Vec<JoinHandle<()>>,
     batch: Batch,
     next: usize,
+    files: usize,
+    waiting: usize,
 }
 
 impl Writers {
@@ -102,7 +105,13 @@ impl Writers {
                 .push(std::thread::Builder::new().name(format!("write-{me}")).spawn(write).context("start a thread")?);
         }
         let batch = Batch { data: vec![0; BUFFER], used: 0, pieces: Vec::new() };
-        Ok(Writers { queue, threads, batch, next: 0 })
+        // One batch is being filled, one is with each thread.
+        let all = WAITING + number + 1;
+        let (waiting, files) = match descriptors::files(FILES, all) {
+            few @ ..4 => (1, few.max(descriptors::files(4, number + 2))),
+            enough => (WAITING, enough),
+        };
+        Ok(Writers { queue, threads, batch, next: 0, files, waiting })
     }
 
     /// `length` bytes from `content` go to `file` at `at`.
@@ -149,7 +158,7 @@ impl Writers {
     pub fn end(&mut self, file: Arc<NewFile>) -> Result<()> {
         let empty = self.batch.used..self.batch.used;
         self.batch.pieces.push(Piece { file, at: 0, from: From::Buffer(empty) });
-        if self.batch.pieces.len() >= FILES { self.submit(None) } else { Ok(()) }
+        if self.batch.pieces.len() >= self.files { self.submit(None) } else { Ok(()) }
     }
 
     /// Waits until every file is whole.
@@ -164,7 +173,7 @@ impl Writers {
 
     fn submit(&mut self, to: Option<usize>) -> Result<()> {
         let mut state = self.queue.lock();
-        while state.waiting >= WAITING && !state.failed {
+        while state.waiting >= self.waiting && !state.failed {
             state = self.queue.drained.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         failure(&mut state)?;
@@ -172,7 +181,8 @@ impl Writers {
             return Ok(());
         }
         let data = state.spare.pop();
-        let fresh = Batch { data: data.unwrap_or_else(|| vec![0; BUFFER]), used: 0, pieces: Vec::with_capacity(FILES) };
+        let fresh =
+            Batch { data: data.unwrap_or_else(|| vec![0; BUFFER]), used: 0, pieces: Vec::with_capacity(self.files) };
         let batch = std::mem::replace(&mut self.batch, fresh);
         state.waiting += 1;
         match to.and_then(|to| state.own.get_mut(to)) {

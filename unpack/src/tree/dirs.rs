@@ -97,13 +97,20 @@ pub struct Dirs {
     by_path: HashMap<Vec<u8>, Rc<Dir>>,
     by_inode: HashMap<u64, Rc<Dir>>,
     paths: usize,
+    open: usize,
 }
 
 impl Dirs {
     /// `root` is new, empty and of mode 0700; it ends as `last` unless an entry says otherwise.
     pub fn new(root: OwnedFd, last: Final) -> Result<Dirs> {
-        let mut dirs = Dirs { root, by_path: HashMap::new(), by_inode: HashMap::new(), paths: 0 };
-        let fd = rustix::fs::openat(&dirs.root, c".", DIRECTORY, Mode::empty())?;
+        let mut dirs = Dirs {
+            root,
+            by_path: HashMap::new(),
+            by_inode: HashMap::new(),
+            paths: 0,
+            open: crate::descriptors::directories(OPEN),
+        };
+        let fd = crate::patient::openat(&dirs.root, c".", DIRECTORY, Mode::empty())?;
         dirs.keep(b"", fd, Some(last))?;
         Ok(dirs)
     }
@@ -118,10 +125,10 @@ impl Dirs {
 
     /// The directory at `path`, as the kernel resolves it inside the root, if it is there.
     pub fn find(&mut self, path: &[u8], policy: &Policy) -> Result<Option<Rc<Dir>>> {
+        self.make_room(policy)?;
         if let Some(dir) = self.by_path.get(path) {
             return Ok(Some(dir.clone()));
         }
-        self.make_room(policy)?;
         if path.len() < WALKED {
             return match self.resolve(path) {
                 Ok(fd) => self.keep(path, fd, None).map(Some),
@@ -159,15 +166,16 @@ impl Dirs {
         implied: &dyn Fn(&[u8]) -> Result<Final>,
         links: u32,
     ) -> Result<Rc<Dir>> {
+        self.make_room(policy)?;
         if let Some(dir) = self.by_path.get(path) {
             return Ok(dir.clone());
         }
-        self.make_room(policy)?;
         let (mut dir, mut done) = self.nearest(path)?;
         while done < path.len() {
             if self.full() {
                 // One name deeper than there are descriptors: only the last directory stays open.
-                let fd = rustix::fs::openat(dir.fd(), c".", DIRECTORY, Mode::empty()).with_context(|| shown(path))?;
+                let fd =
+                    crate::patient::openat(dir.fd(), c".", DIRECTORY, Mode::empty()).with_context(|| shown(path))?;
                 drop(dir);
                 self.close(policy)?;
                 dir = self.keep(&path[..done], fd, None)?;
@@ -209,14 +217,14 @@ impl Dirs {
     /// Opens a directory that was just made.
     pub fn made(&mut self, parent: &Dir, name: &[u8], path: &[u8], last: Final) -> Result<Rc<Dir>> {
         parent.touch();
-        let fd = rustix::fs::openat(parent.fd(), name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+        let fd = crate::patient::openat(parent.fd(), name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
             .with_context(|| shown(path))?;
         self.keep(path, fd, Some(last))
     }
 
     /// A directory that is there already, not through a link.
     pub fn open_at(&mut self, parent: &Dir, name: &[u8], path: &[u8]) -> Result<Option<Rc<Dir>>> {
-        match rustix::fs::openat(parent.fd(), name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+        match crate::patient::openat(parent.fd(), name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
             Ok(fd) => self.keep(path, fd, None).map(Some),
             Err(Errno::NOTDIR | Errno::LOOP | Errno::NOENT) => Ok(None),
             Err(error) => Err(error).with_context(|| shown(path)),
@@ -231,7 +239,7 @@ impl Dirs {
                 return Ok((dir.clone(), known.len()));
             }
             if known.is_empty() {
-                let fd = rustix::fs::openat(&self.root, c".", DIRECTORY, Mode::empty())?;
+                let fd = crate::patient::openat(&self.root, c".", DIRECTORY, Mode::empty())?;
                 return Ok((self.keep(b"", fd, None)?, 0));
             }
             if known.len() < WALKED
@@ -270,7 +278,7 @@ impl Dirs {
     }
 
     fn full(&self) -> bool {
-        self.by_inode.len() > OPEN || self.by_path.len() > 4 * OPEN || self.paths > PATHS
+        self.by_inode.len() > self.open || self.by_path.len() > 4 * self.open || self.paths > PATHS
     }
 
     fn make_room(&mut self, policy: &Policy) -> Result<()> {

@@ -139,7 +139,7 @@ impl Policy {
         // Through the directory's own descriptor: the last component is never followed.
         let by_proc = || [format!("/proc/self/fd/{}/", dir.as_raw_fd()).as_bytes(), name].concat();
         if !symlink && !caller && last.mode & 0o6000 != 0 {
-            let node = rustix::fs::openat(
+            let node = crate::patient::openat(
                 dir,
                 name,
                 rustix::fs::OFlags::PATH | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC,

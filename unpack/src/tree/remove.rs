@@ -88,10 +88,10 @@ fn lift(dir: BorrowedFd, name: &[u8], top: BorrowedFd, moved: &mut u64) -> Resul
 /// Opens a directory to empty it, by its owner's right where its mode forbids that.
 fn directory(parent: BorrowedFd, name: &[u8]) -> Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = || rustix::fs::openat(parent, name, flags, Mode::empty());
+    let open = || crate::patient::openat(parent, name, flags, Mode::empty());
     let dir = match open() {
         Err(Errno::ACCESS) => {
-            let held = rustix::fs::openat(parent, name, flags | OFlags::PATH, Mode::empty())?;
+            let held = crate::patient::openat(parent, name, flags | OFlags::PATH, Mode::empty())?;
             let by_proc = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&held));
             rustix::fs::chmod(by_proc, Mode::RWXU)?;
             open()?
