@@ -45,10 +45,11 @@ pub struct Traced {
 }
 
 /// Whether this call can be made to fail at all: not those that have no way to, or that fail only
-/// for arguments that are no valid ones.
+/// for arguments that are no valid ones. (brk(2) answers with the old break and no error.)
 pub fn can_fail(call: c_long, errno: Errno) -> bool {
     match call {
-        libc::SYS_exit
+        libc::SYS_brk
+        | libc::SYS_exit
         | libc::SYS_exit_group
         | libc::SYS_rt_sigreturn
         | libc::SYS_restart_syscall
@@ -56,6 +57,7 @@ pub fn can_fail(call: c_long, errno: Errno) -> bool {
         | libc::SYS_sigaltstack
         | libc::SYS_rt_sigaction
         | libc::SYS_rt_sigprocmask
+        | libc::SYS_capget
         | libc::SYS_set_robust_list
         | libc::SYS_set_tid_address
         | libc::SYS_rseq
@@ -68,9 +70,8 @@ pub fn can_fail(call: c_long, errno: Errno) -> bool {
         | libc::SYS_getgid
         | libc::SYS_getegid
         | libc::SYS_umask => false,
-        // The C library and Rust's end the process on answers other than those that futex(2) and
-        // getrandom(2) can give.
-        libc::SYS_futex | libc::SYS_getrandom => errno == Errno::EINTR,
+        // The C library and Rust's end the process on answers that the kernel has not.
+        libc::SYS_futex | libc::SYS_getrandom | libc::SYS_rt_sigtimedwait => errno == Errno::EINTR,
         _ => errno != Errno::EINTR || can_be_interrupted(call),
     }
 }
@@ -307,9 +308,13 @@ impl Tracer<'_> {
                     let count = self.calls.entry(call).or_default();
                     *count += 1;
                     let now = |fault: &Fault| (fault.call, fault.nth) == (call, *count);
-                    // Of fcntl(2) only what waits for a lock can be interrupted.
-                    let waits = call != libc::SYS_fcntl
-                        || [libc::F_SETLKW, libc::F_OFD_SETLKW].contains(&(registers.rsi as i32));
+                    // Of these two only what waits can be interrupted: for a lock, for another thread.
+                    let operation = registers.rsi as i32;
+                    let waits = match call {
+                        libc::SYS_fcntl => [libc::F_SETLKW, libc::F_OFD_SETLKW].contains(&operation),
+                        libc::SYS_futex => [libc::FUTEX_WAIT, libc::FUTEX_WAIT_BITSET].contains(&(operation & 0x7f)),
+                        _ => true,
+                    };
                     let possible = |fault: &Fault| fault.errno != Errno::EINTR || waits;
                     if let Some(fault) = self.fault.filter(|fault| now(fault) && possible(fault)) {
                         let written = matches!(call, libc::SYS_write | libc::SYS_writev).then_some(registers.rdi);
