@@ -56,6 +56,9 @@ impl Source {
             return Ok(Source::Directory(file.into()));
         }
         if !metadata.is_file() {
+            // A pipe of 64 KiB has its two ends wait for each other more often than it need (pipe(7)); not being
+            // allowed a larger one is no reason to fail.
+            let _ = rustix::pipe::fcntl_setpipe_size(&file, 1 << 20);
             return Ok(Source::Stream(Box::new(file)));
         }
         // Standard input may have been read from before us.

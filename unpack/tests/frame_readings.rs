@@ -2,6 +2,8 @@
 
 mod archive;
 
+use std::io::Read;
+
 use archive::{Block, END, extended, global, long, long_link, record};
 use unpack::budget::Limits;
 use unpack::frame::{Archive, End, Entry, Kind, Time};
@@ -288,6 +290,30 @@ fn a_truncated_archive_is_refused_at_every_byte_inside_an_entry() {
         let message = refusal(&bytes[..cut]);
         assert!(message.contains("truncated") || message.contains("ends after an extended header"), "{cut}: {message}");
     }
+}
+
+#[test]
+fn padding_and_marker_may_be_missing_only_where_a_digest_vouches() {
+    let bytes = [Block::file("a", b"x").bytes(), Block::file("b", b"hello").header(), b"hello".to_vec()].concat();
+    let read = |bytes: &[u8], strict: bool| {
+        let mut archive = Archive::new(bytes, Limits { strict, ..Limits::default() }).vouched_for();
+        let mut content = String::new();
+        while archive.next()?.is_some() {
+            archive.content().read_to_string(&mut content)?;
+        }
+        anyhow::Ok((content, archive.end()))
+    };
+    assert_eq!(read(&bytes, false).unwrap(), ("xhello".to_owned(), Some(End::NoMarker)));
+    assert!(format!("{:#}", read(&bytes, true).unwrap_err()).contains("padding is missing"));
+    assert!(format!("{:#}", read(&bytes[..bytes.len() - 1], false).unwrap_err()).contains("truncated"));
+    assert!(format!("{:#}", read(&[&bytes[..], &[0; 99]].concat(), false).unwrap_err()).contains("truncated"));
+    assert!(refusal(&bytes).contains("truncated"));
+    let whole = Block::file("a", b"x").bytes();
+    let mut demanding = Archive::new(&whole[..], Limits::default()).demanding_a_marker();
+    assert!(demanding.next().unwrap().is_some());
+    let error = demanding.next().unwrap_err();
+    assert!(format!("{error:#}").contains("truncated: the archive ends at byte 1024 without its end marker"));
+    assert!(error.downcast_ref::<chain::Hint>().unwrap().0.contains("append the marker"));
 }
 
 #[test]

@@ -31,7 +31,8 @@ fn is_evidence(path: &[u8]) -> bool {
     match (first, parts.next()) {
         (b"manifest.json" | b"index.json" | b"oci-layout" | b"repositories", None) => true,
         (b"blobs", None | Some(b"sha256" | b"sha512")) => true,
-        (id, None | Some(b"layer.tar" | b"json" | b"VERSION")) if hex(id) => true,
+        (_, Some(b"layer.tar")) => true,
+        (id, None | Some(b"json" | b"VERSION")) if hex(id) => true,
         (name, None) => {
             let stem = name.strip_prefix(b"sha256:").unwrap_or(name);
             hex(stem.split(|&b| b == b'.').next().unwrap_or_default())
@@ -76,7 +77,8 @@ mod tests {
             "blobs/".into(),
             format!("blobs/sha256/{hex}"),
             format!("{hex}/"),
-            format!("{hex}/layer.tar"),
+            "nix/layer.tar".into(),
+            format!("{hex}/VERSION"),
             format!("{hex}.json"),
             format!("{hex}.tar.gz"),
             format!("sha256:{hex}"),
