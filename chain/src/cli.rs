@@ -25,9 +25,21 @@ pub struct Common {
 /// The whole of a tool's `main`: parse, run, report. `body` returns only where there is no COMMAND
 /// to become, or where it failed.
 pub fn main<A: Parser>(tool: Tool, body: impl FnOnce(A) -> anyhow::Result<ExitCode>) -> ExitCode {
+    main_or(tool, body, || {})
+}
+
+/// The same, with what has to be done where the arguments are wrong.
+pub fn main_or<A: Parser>(
+    tool: Tool,
+    body: impl FnOnce(A) -> anyhow::Result<ExitCode>,
+    wrong_usage: impl FnOnce(),
+) -> ExitCode {
     match A::try_parse() {
         Ok(args) => body(args).unwrap_or_else(|error| ExitCode::from(fail(tool, &error))),
-        Err(error) if error.use_stderr() => ExitCode::from(fail(tool, &usage_error::<A>(tool, &error))),
+        Err(error) if error.use_stderr() => {
+            wrong_usage();
+            ExitCode::from(fail(tool, &usage_error::<A>(tool, &error)))
+        }
         Err(help) => {
             let mut stdout = std::io::stdout();
             match stdout.write_all(help.render().to_string().as_bytes()).and_then(|()| stdout.flush()) {

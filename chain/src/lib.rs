@@ -21,7 +21,7 @@ mod signals;
 pub mod sys;
 
 pub use carry::{Carry, HostTree};
-pub use cli::{Common, main};
+pub use cli::{Common, main, main_or};
 pub use command::Command;
 pub use door::{Door, door, inherited};
 pub use image::Image;

@@ -36,10 +36,7 @@ pub fn pivot(tree: &OwnedFd, wanted: HostTree) -> Result<HostTree> {
                 return Err(anyhow!("/ is an initramfs, which cannot be pivoted, and so cannot be kept"))
                     .hint("leave out --keep-host and --put-old");
             }
-            warn(
-                Tool::Pivot,
-                "/ is an initramfs, which cannot be pivoted: the root's mount is moved over it instead",
-            );
+            warn(Tool::Pivot, "/ is an initramfs, which cannot be pivoted: the root's mount is moved over it instead");
             initramfs::move_over(tree)?;
             Ok(HostTree::Gone)
         }

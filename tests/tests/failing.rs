@@ -23,6 +23,23 @@ fn a_missing_image_never_starts_the_command() {
 }
 
 #[test]
+fn wrong_usage_of_unpack_never_starts_the_command_in_an_old_root() {
+    let work = Work::new();
+    assert_eq!(
+        work.sh(&format!("unpack --quiet '{0}' && unpack --quiet '{0}' other", busybox_image().display())).status,
+        0
+    );
+    for (words, root) in
+        [("--no-such-option img.tar", "root"), ("img.tar other --no-such-option", "other"), ("", "root")]
+    {
+        let outcome =
+            work.sh(&format!("unpack {words} | isolate {} --pid -- pivot ./{root} -- echo started", work.user()));
+        outcome.expect(125, "");
+        assert!(outcome.stderr.contains("pivot: unpack did not finish"), "{words}: {}", outcome.stderr);
+    }
+}
+
+#[test]
 fn a_truncated_gzip_never_starts_the_command() {
     let work = Work::new();
     let script = format!(

@@ -1,5 +1,22 @@
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use chain::Tool;
+use chain::handoff::{Promise, absolute};
+use clap::CommandFactory;
+use unpack::args::Args;
+
 fn main() -> ExitCode {
-    chain::main(chain::Tool::Unpack, unpack::run)
+    chain::main_or(Tool::Unpack, unpack::run, break_the_promise)
+}
+
+/// Wrong usage is a failed unpack as well: a pivot that waits for a root must not take our silence
+/// for the command's data, and start it in what an earlier unpack left. As far as the arguments can
+/// be understood, its path is written, and its newline never.
+fn break_the_promise() {
+    let Ok(understood) = Args::command().ignore_errors(true).try_get_matches() else { return };
+    let root = understood.get_one::<PathBuf>("root").cloned().unwrap_or_else(|| "./root".into());
+    if let Ok(root) = absolute(&root) {
+        let _broken = Promise::begin(&root);
+    }
 }
