@@ -16,6 +16,7 @@ use crate::image::{Image, Kind, Request};
 use crate::interrupt::Interrupts;
 use crate::ledger::Ledger;
 use crate::notice::tell;
+use crate::progress::{self, Progress};
 use crate::publish::{Published, publish};
 use crate::receipt;
 use crate::source::Source;
@@ -98,7 +99,8 @@ fn make(
     };
     let root = stage.open_tree()?;
     let identity = receipt::identity(&root)?;
-    let progress = AtomicU64::new(0);
+    let bytes = Arc::new(AtomicU64::new(0));
+    let progress = Progress::is_wanted(args.quiet).then(|| Progress::show(bytes.clone(), progress::total(&image)));
     let filling = Filling {
         root,
         image: &mut image,
@@ -108,9 +110,10 @@ fn make(
         epoch,
         confinement: Arc::new(Confinement::new(&stage.path())?),
         gate: &interrupts.gate,
-        progress: &progress,
+        progress: &bytes,
     };
     let verified = filling.run().with_context(named)?;
+    drop(progress);
     let digest = digest.map(|thread| thread.join().unwrap_or_else(|_| Err(anyhow!("the digesting thread died"))));
     let known = Known::of(&image, &verified, digest.transpose().with_context(named)?);
     let receipt = json!({

@@ -18,6 +18,7 @@ pub mod layer;
 pub mod ledger;
 mod notice;
 mod patient;
+mod progress;
 mod publish;
 mod receipt;
 pub mod source;
