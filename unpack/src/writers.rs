@@ -229,6 +229,10 @@ fn work(queue: &Queue, me: usize) {
         };
         state.waiting -= 1;
         state.busy += 1;
+        // The reader is woken when there is room for several, since each waking costs it a switch.
+        if state.waiting == WAITING / 2 {
+            queue.drained.notify_all();
+        }
         let failed = state.failed;
         drop(state);
         let Batch { data, pieces, .. } = batch;
@@ -238,7 +242,9 @@ fn work(queue: &Queue, me: usize) {
         state = queue.lock();
         state.busy -= 1;
         state.spare.push(data);
-        queue.drained.notify_all();
+        if state.failed || (state.waiting == 0 && state.busy == 0) {
+            queue.drained.notify_all();
+        }
     }
 }
 
