@@ -8,7 +8,7 @@ use std::fs::File;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use nix::fcntl::{FcntlArg, FdFlag, SealFlag, fcntl};
 use nix::libc::MOUNT_ATTR_RDONLY;
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -134,6 +134,12 @@ impl Carry {
                 *held =
                     Some(hold(&path).with_context(|| format!("open {} for the links that follow", path.display()))?);
             }
+        }
+        // In a chroot the kernel may give a path that means nothing there. With nothing held, a successor would be
+        // taken from the image.
+        if self.tools.iter().all(Option::is_none) {
+            return Err(anyhow!("{}: none of the tools is there", dir.display()))
+                .hint("keep the four tools in one directory, and start the chain outside a chroot");
         }
         Ok(())
     }

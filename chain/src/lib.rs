@@ -19,6 +19,7 @@ mod report;
 pub mod shell;
 mod signals;
 pub mod sys;
+mod umask;
 
 pub use carry::{Carry, HostTree};
 pub use cli::{Common, main, main_or};
@@ -31,6 +32,7 @@ pub use parent::die_with_parent;
 pub use plan::{HasCarry, Link, Step};
 pub use report::{Hint, WithHint, one_line, warn};
 pub use signals::restore_signals;
+pub use umask::Umask;
 
 use std::ffi::OsStr;
 

@@ -12,8 +12,9 @@ mod unmount;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use args::Args;
-use chain::{Command, HostTree, Link, Tool};
+use chain::{Command, HostTree, Link, Tool, WithHint};
 use step::{State, Step};
 
 fn main() -> ExitCode {
@@ -24,6 +25,9 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
     let link = Link::new(Tool::Mountclean, &args.common);
     let command = Command::new(args.command, || "/bin/sh".into());
     let keep: Vec<PathBuf> = args.keep_mount.iter().map(|dst| normal(dst)).collect();
+    if keep.iter().any(|dst| dst == Path::new("/")) {
+        return Err(anyhow!("--keep-mount /: that would keep everything")).hint("name the places that are to stay");
+    }
 
     let mut steps = Vec::new();
     let ours = chain::in_own_mount_namespace(&link.carry);

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place, READ_ONLY};
 use chain::patient::openat;
-use chain::{mounts, open_inside};
+use chain::{Umask, mounts, open_inside};
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
@@ -44,6 +44,7 @@ pub fn mask(state: &mut State) -> Result<()> {
 }
 
 fn all(nothing: &OwnedFd, proc: &OwnedFd, root: &OwnedFd) -> Result<Vec<u64>> {
+    let _umask = Umask::set(0o022);
     let mode = Mode::from_bits_truncate(0o444);
     openat(nothing, "file", OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC, mode).context("tmpfs")?;
     mkdirat(nothing, "directory", Mode::from_bits_truncate(0o555)).context("tmpfs")?;

@@ -15,12 +15,6 @@ use crate::step::State;
 use crate::unmount::kept;
 
 pub fn prove(keep: &[PathBuf], keep_fd: &[i32], state: &State) -> Result<()> {
-    if !at_root_of_mount_namespace()? {
-        return Err(anyhow!(
-            "/ is not the root of the mount namespace: this is a chroot, and mounts outside it cannot be seen"
-        ))
-        .hint("use pivot instead of chroot");
-    }
     let table = mounts::table()?;
     let root = mounts::id_at(CWD, "/")?;
     let asked: Vec<u64> = state.own.iter().chain(&state.carry.mounts).copied().filter(|&id| id != root).collect();
@@ -29,8 +23,18 @@ pub fn prove(keep: &[PathBuf], keep_fd: &[i32], state: &State) -> Result<()> {
     let left: Vec<&Mount> = table.iter().filter(|mount| !ours(mount)).collect();
     if let [first, others @ ..] = left.as_slice() {
         let more = if others.is_empty() { String::new() } else { format!(" (and {} more)", others.len()) };
-        return Err(anyhow!("a mount that is not the container's is left at {}{more}", first.point.display()))
-            .hint(format!("--keep-mount {} lets it stay", chain::shell::quote(&first.point)));
+        return Err(anyhow!("a mount that is not the container's is left at {}{more}", first.point.display())).hint(
+            match first.is_at("/") {
+                true => "something was mounted over the root after the pivot".into(),
+                false => format!("--keep-mount {} lets it stay", chain::shell::quote(&first.point)),
+            },
+        );
+    }
+    if !at_root_of_mount_namespace()? {
+        return Err(anyhow!(
+            "/ is not the root of the mount namespace: this is a chroot, and mounts outside it cannot be seen"
+        ))
+        .hint("use pivot instead of chroot");
     }
     let ids: HashSet<u64> = table.iter().map(|mount| mount.id).collect();
     let inside = |id: u64| ids.contains(&id);

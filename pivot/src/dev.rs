@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use chain::Umask;
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place};
 use chain::patient::{open, openat};
 use nix::errno::Errno;
@@ -29,6 +30,7 @@ const LINKS: [(&str, &str); 6] = [
 const FIRST_IPC_NAMESPACE: u64 = 0xEFFF_FFFF;
 
 pub fn mount(tree: &OwnedFd) -> Result<OwnedFd> {
+    let _umask = Umask::set(0);
     let path = Path::new("dev");
     place::ensure(tree, path, Kind::Directory)?;
     let options = [("mode", Some("755")), ("size", Some("64k"))];
@@ -56,9 +58,7 @@ pub fn mount(tree: &OwnedFd) -> Result<OwnedFd> {
 /// Made where that is allowed, otherwise the host's, bound: in a user namespace the kernel makes none.
 fn node(name: &str, device: u64, place: Place) -> Result<()> {
     let mode = Mode::from_bits_truncate(0o666);
-    // umask(2) is the caller's; a /dev/null that only root may write is none.
-    let made = mknodat(place.root, name, SFlag::S_IFCHR, mode, device)
-        .and_then(|()| nix::sys::stat::fchmodat(place.root, name, mode, nix::sys::stat::FchmodatFlags::FollowSymlink));
+    let made = mknodat(place.root, name, SFlag::S_IFCHR, mode, device);
     match made {
         Err(Errno::EPERM) => bind_host(&Path::new("/dev").join(name), place),
         made => Ok(made?),

@@ -5,10 +5,10 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::{Context, Error, Result};
-use chain::Hint;
 use chain::attach::{self, NODEV, NOSUID};
 use chain::patient::openat;
 use chain::shell::quote;
+use chain::{Hint, Umask};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat, stat};
@@ -56,6 +56,7 @@ fn layer(dir: &OwnedFd, root: &OwnedFd) -> Result<Layer> {
         Err(Errno::EEXIST) => Ok(false),
         Err(errno) => Err(errno),
     };
+    let _umask = Umask::set(0o022);
     let fresh = made("upper")?;
     made("work")?;
     let upper = openat(dir, "upper", path, Mode::empty())?;

@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Error, Result, anyhow, bail};
 use chain::patient::openat;
 use chain::shell::quote;
-use chain::{Hint, open_inside};
+use chain::{Hint, Umask, open_inside};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, readlinkat};
 use nix::sys::stat::{Mode, mkdirat};
@@ -36,6 +36,7 @@ pub fn ensure(root: impl AsFd, path: &Path, kind: Kind) -> Result<()> {
         Err(error) if error.downcast_ref() != Some(&rustix::io::Errno::NOENT) => return Err(error),
         Err(_) => {}
     }
+    let _umask = Umask::set(0o022);
     let mut rest: VecDeque<OsString> = names(path).collect();
     let mut here = PathBuf::from("/");
     let mut links = 0;

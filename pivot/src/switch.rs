@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use chain::patient::open;
-use chain::{HostTree, Tool, WithHint, attach, open_inside, warn};
+use chain::{HostTree, Tool, WithHint, at_root_of_mount_namespace, attach, open_inside, warn};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -44,9 +44,15 @@ pub fn pivot(tree: &OwnedFd, wanted: HostTree) -> Result<HostTree> {
     }
 }
 
-/// Takes the tree off that pivot_root stacked on `/`.
+/// Takes the tree off that pivot_root stacked on `/`. Where the chain was started in a chroot that is
+/// a mount point, the kernel lets it pivot, and leaves the host's tree above: that is no root to run in.
 pub fn detach_host() -> Result<()> {
-    umount2(".", MntFlags::MNT_DETACH).context("detach the host's tree")
+    umount2(".", MntFlags::MNT_DETACH).context("detach the host's tree")?;
+    if at_root_of_mount_namespace()? {
+        return Ok(());
+    }
+    Err(anyhow!("the host's tree is still above the root: the chain was started in a chroot"))
+        .hint("start the chain outside the chroot")
 }
 
 /// Once the host's tree is stacked on `/`, a `..` there leads to it, whatever openat2 was told: so

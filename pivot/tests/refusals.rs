@@ -17,6 +17,19 @@ fn a_chroot_that_is_no_mount_is_told_from_other_causes() {
         .expect_refusal(&["pivot: ", "this is a chroot", "hint: "]);
 }
 
+/// The kernel lets a chroot pivot that is a mount point; what was above it would stay there.
+#[test]
+fn a_chroot_that_is_a_mount_is_no_place_to_start_from() {
+    needs_root!();
+    let work = scene();
+    work.sh(COPY).expect(0, "");
+    let start = "unshare --mount --pid --fork --kill-child sh -c 'mount --rbind root root; mount --rbind /proc root/proc; chroot root";
+    work.sh(&format!("{start} /tools/pivot /inner -- echo started'"))
+        .expect_refusal(&["chroot", "hint: start the chain outside"]);
+    work.sh(&format!("{start} /tools/pivot /inner -- mountclean -- echo started'"))
+        .expect_refusal(&["none of the tools is there", "chroot"]);
+}
+
 #[test]
 fn chains_work_inside_chains_three_deep() {
     for way in ways() {

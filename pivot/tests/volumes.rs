@@ -239,3 +239,17 @@ fn host_files_are_copies_and_only_when_asked_for() {
         work.sh(&format!("{own} pivot root -- sh -c 'cat /etc/hosts | wc -l'")).expect(0, "0\n");
     }
 }
+
+#[test]
+fn the_callers_umask_is_the_commands_and_no_others() {
+    for way in ways() {
+        let work = scene();
+        work.sh("echo f >file");
+        let inside = "stat -c %a /made /made/dir /dev /dev/null /dev/shm /etc/new /proc/acpi | xargs; umask";
+        let options = "--tmpfs /made/dir:mode=755 --bind file:/etc/new --dev";
+        let outcome = work
+            .sh(&format!("umask 077; {way} pivot --ephemeral {options} root -- mountclean --mask -- sh -c '{inside}'"));
+        let null = if outcome.stdout.contains(" 666 ") { "666" } else { "?" };
+        outcome.expect(0, &format!("755 755 755 {null} 1777 644 555\n0077\n"));
+    }
+}

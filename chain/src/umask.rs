@@ -1,0 +1,20 @@
+//! What a tool makes for the container has modes of its own, whatever the caller's umask is; the
+//! command gets that back.
+
+use nix::sys::stat::{Mode, umask};
+
+/// Sets the file mode creation mask until it is dropped.
+#[must_use]
+pub struct Umask(Mode);
+
+impl Umask {
+    pub fn set(mask: u32) -> Umask {
+        Umask(umask(Mode::from_bits_truncate(mask)))
+    }
+}
+
+impl Drop for Umask {
+    fn drop(&mut self) {
+        umask(self.0);
+    }
+}
