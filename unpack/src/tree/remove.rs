@@ -33,7 +33,7 @@ pub fn remove(parent: BorrowedFd, name: &[u8]) -> Result<()> {
 /// The names in a directory, without `.` and `..`.
 pub fn names(dir: BorrowedFd) -> Result<Vec<Vec<u8>>> {
     let mut names = Vec::new();
-    for entry in rustix::fs::Dir::read_from(dir)? {
+    for entry in rustix::io::retry_on_intr(|| rustix::fs::Dir::read_from(dir))? {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
@@ -46,7 +46,7 @@ pub fn names(dir: BorrowedFd) -> Result<Vec<Vec<u8>>> {
 fn empty(dir: BorrowedFd, top: BorrowedFd, depth: u32, moved: &mut u64) -> Result<()> {
     loop {
         let mut found = false;
-        for entry in rustix::fs::Dir::read_from(dir)? {
+        for entry in rustix::io::retry_on_intr(|| rustix::fs::Dir::read_from(dir))? {
             let entry = entry?;
             let name = entry.file_name();
             if name.to_bytes() == b"." || name.to_bytes() == b".." {
