@@ -74,7 +74,7 @@ impl Image {
     /// Finds the image in a source. A root file system's content is not read yet.
     pub fn open(source: Source, request: &Request) -> Result<Image> {
         match source {
-            Source::Directory(directory) => match layered(&Members::Directory(directory), request)? {
+            Source::Directory(directory) => match layered(&Members::directory(directory), request)? {
                 Some(image) => Ok(image),
                 None => Err(anyhow!("is a directory, and no OCI layout"))
                     .hint("an OCI layout has oci-layout and index.json; a root directory needs no unpacking"),

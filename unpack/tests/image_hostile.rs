@@ -130,6 +130,10 @@ fn an_index_that_holds_itself_or_too_many_others_is_refused() {
         inner = json!({"manifests": [descriptor]});
     }
     refused_in(&layout.with("index.json", inner.to_string().as_bytes()), "indexes inside each other");
+    let mut layout = Layout::oci();
+    let padded = json!({"manifests": [], "annotations": {"x": "y".repeat(1 << 20)}}).to_string();
+    let descriptor = layout.blob("application/vnd.oci.image.index.v1+json", padded.as_bytes());
+    refused_in(&layout.index(Value::from(vec![descriptor; 100])), "more than 67108864 bytes of JSON in all");
     let many: Vec<Value> = (0..10_001).map(|i| json!({"digest": digest(&[i as u8]), "size": 1})).collect();
     refused_in(&Layout::oci().index(Value::from(many)), "more than 10000 manifests");
 }

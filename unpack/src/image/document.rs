@@ -13,6 +13,8 @@ use crate::digest::{Algorithm, Digest};
 
 /// containerd refuses larger ones too; serde_json stops at 128 nested levels by itself.
 const LARGEST: u64 = 4 << 20;
+/// All documents of an image together, each as often as it is named: indexes may name each other over and over.
+const LARGEST_IN_ALL: u64 = 64 << 20;
 /// A document of brackets alone takes sixteen times its size in memory.
 const MOST_VALUES: usize = 200_000;
 
@@ -67,6 +69,10 @@ pub(super) fn read(members: &Members, name: &str) -> Result<Option<Vec<u8>>> {
     };
     if region.len() > LARGEST {
         bail!("{name}: more than {LARGEST} bytes of JSON");
+    }
+    members.documents.set(members.documents.get() + region.len());
+    if members.documents.get() > LARGEST_IN_ALL {
+        bail!("{name}: more than {LARGEST_IN_ALL} bytes of JSON in all");
     }
     let mut bytes = Vec::new();
     region.take(LARGEST).read_to_end(&mut bytes).with_context(|| name.to_owned())?;

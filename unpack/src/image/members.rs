@@ -1,5 +1,6 @@
 //! The files of a layered image, by name: in an archive that can be read at any place, or in a directory.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -17,12 +18,18 @@ const MOST: usize = 100_000;
 /// As symlinks have it: path_resolution(7).
 const MOST_LINKS: usize = 40;
 
-pub(super) enum Members {
+pub(super) struct Members {
+    place: Place,
+    /// Bytes of documents that were read of it.
+    pub documents: Cell<u64>,
+}
+
+enum Place {
     Archive(HashMap<Vec<u8>, Member>),
     Directory(OwnedFd),
 }
 
-pub(super) enum Member {
+enum Member {
     Data(Region),
     /// The normal name of what it stands for.
     Link(Vec<u8>),
@@ -30,6 +37,10 @@ pub(super) enum Member {
 }
 
 impl Members {
+    pub fn directory(directory: OwnedFd) -> Members {
+        Members { place: Place::Directory(directory), documents: Cell::new(0) }
+    }
+
     /// The archive's index; None where it has far more entries than a layered image.
     pub fn scan(archive: &Region, limits: &Limits) -> Result<Option<Members>> {
         let mut members = HashMap::new();
@@ -56,13 +67,13 @@ impl Members {
             }
             entries.pass_over(Region::skip)?;
         }
-        Ok(Some(Members::Archive(members)))
+        Ok(Some(Members { place: Place::Archive(members), documents: Cell::new(0) }))
     }
 
     /// A file's bytes; None where there is no such file.
     pub fn get(&self, name: &str) -> Result<Option<Region>> {
-        match self {
-            Members::Archive(members) => {
+        match &self.place {
+            Place::Archive(members) => {
                 let mut name = normal(name.as_bytes());
                 for _ in 0..MOST_LINKS {
                     match members.get(&name) {
@@ -74,7 +85,7 @@ impl Members {
                 }
                 bail!("too many links");
             }
-            Members::Directory(directory) => within(directory, name),
+            Place::Directory(directory) => within(directory, name),
         }
     }
 }
