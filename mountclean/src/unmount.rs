@@ -17,7 +17,12 @@ use crate::step::{Fresh, State};
 
 /// Detaches the host's tree that a pivot stacked on `/`.
 pub fn stacked() -> Result<()> {
-    umount2("/", MntFlags::MNT_DETACH).context("detach the host's tree")
+    umount2("/", MntFlags::MNT_DETACH).context("detach the host's tree")?;
+    // A root that was / itself may have more than one mount stacked on it.
+    while mounts::id_at(CWD, "/..")? != mounts::id_at(CWD, "/")? {
+        umount2("/", MntFlags::MNT_DETACH).context("detach the host's tree")?;
+    }
+    Ok(())
 }
 
 /// Detaches everything but `/`, the fresh /proc and what is kept.

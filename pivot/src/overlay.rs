@@ -4,11 +4,11 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Error, Result, anyhow};
 use chain::attach::{self, NODEV, NOSUID};
 use chain::patient::openat;
 use chain::shell::quote;
-use chain::{Hint, Umask};
+use chain::{Hint, Umask, WithHint};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat, stat};
@@ -39,12 +39,21 @@ pub fn in_memory(root: &OwnedFd) -> Result<Layer> {
 
 /// In a directory, which no other container may use meanwhile: the kernel's behaviour is undefined then.
 pub fn kept(dir: &Path, root: &OwnedFd) -> Result<Layer> {
-    match nix::unistd::mkdir(dir, Mode::from_bits_truncate(0o700)) {
-        Err(Errno::EEXIST) | Ok(()) => {}
+    let made = match nix::unistd::mkdir(dir, Mode::from_bits_truncate(0o700)) {
+        Ok(()) => true,
+        Err(Errno::EEXIST) => false,
         Err(errno) => return Err(errno).with_context(|| dir.display().to_string()),
-    }
+    };
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let opened = chain::patient::open(dir, flags, Mode::empty()).with_context(|| dir.display().to_string())?;
+    let path = |fd: &OwnedFd| std::fs::read_link(attach::by_number(fd));
+    if path(&opened)?.starts_with(path(root)?) {
+        if made {
+            let _ = std::fs::remove_dir(dir);
+        }
+        return Err(anyhow!("{}: --overlay DIR lies in ROOT, which it would change", dir.display()))
+            .hint("put it beside ROOT");
+    }
     let lock = lock::alone(&opened).with_context(|| dir.display().to_string())?;
     Ok(Layer { lock, ..layer(&opened, root).with_context(|| dir.display().to_string())? })
 }

@@ -5,13 +5,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use chain::patient::open;
-use chain::{HostTree, Tool, WithHint, at_root_of_mount_namespace, attach, open_inside, warn};
+use chain::{HostTree, Tool, WithHint, at_root_of_mount_namespace, attach, mounts, open_inside, warn};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, fchdir, pivot_root};
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, OFlags};
 
 use crate::place::{self, Kind};
 use crate::{cause, initramfs};
@@ -47,9 +47,15 @@ pub fn pivot(tree: &OwnedFd, wanted: HostTree) -> Result<HostTree> {
 /// Takes the tree off that pivot_root stacked on `/`. Where the chain was started in a chroot that is
 /// a mount point, the kernel lets it pivot, and leaves the host's tree above: that is no root to run in.
 pub fn detach_host() -> Result<()> {
-    umount2(".", MntFlags::MNT_DETACH).context("detach the host's tree")?;
-    if at_root_of_mount_namespace()? {
-        return Ok(());
+    loop {
+        umount2(".", MntFlags::MNT_DETACH).context("detach the host's tree")?;
+        if at_root_of_mount_namespace()? {
+            return Ok(());
+        }
+        // ROOT was / itself, and what was stacked there went first.
+        if mounts::id_at(CWD, "/..")? == mounts::id_at(CWD, "/")? {
+            break;
+        }
     }
     Err(anyhow!("the host's tree is still above the root: the chain was started in a chroot"))
         .hint("start the chain outside the chroot")

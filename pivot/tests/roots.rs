@@ -86,6 +86,40 @@ fn the_merged_root_has_the_mode_of_root() {
 }
 
 #[test]
+fn the_current_root_can_be_a_root_too() {
+    for way in ways() {
+        let work = scene();
+        let marker = work.join("marker");
+        let marker = marker.display();
+        for option in ["", "--ephemeral", "--read-only"] {
+            if option == "--ephemeral" && way.contains("user") {
+                // It would show what the host's mounts hide.
+                work.sh(&format!("{way} pivot {option} / -- echo started"))
+                    .expect_refusal(&["locked in a user namespace"]);
+                continue;
+            }
+            // Below the root's own mount is whatever filesystem the test's directory is on.
+            work.sh(&format!("{way} pivot {option} / -- sh -c '(echo x >{marker}) 2>/dev/null; ls -d /etc /../etc'; ls marker 2>/dev/null; rm -f marker"))
+                .expect(0, if option.is_empty() { "/../etc\n/etc\nmarker\n" } else { "/../etc\n/etc\n" });
+            let outcome = work.sh(&format!("{way} pivot {option} / -- mountclean -- sh -c 'ls -d /etc'"));
+            outcome.expect(0, "/etc\n");
+        }
+    }
+}
+
+#[test]
+fn an_overlay_directory_in_the_root_is_refused() {
+    for way in ways() {
+        let work = scene();
+        for dir in ["root/changes", "root", "root/../root/tmp"] {
+            work.sh(&format!("{way} pivot --overlay {dir} root -- echo started"))
+                .expect_refusal(&["lies in ROOT", "hint: "]);
+            work.sh("ls -d root/changes root/upper root/tmp/upper 2>/dev/null").expect(2, "");
+        }
+    }
+}
+
+#[test]
 fn refusals_of_the_overlay_are_explained() {
     for way in ways() {
         let work = scene();
