@@ -16,6 +16,8 @@ use crate::patient::statfs;
 use crate::{WithHint, sys};
 
 const PROC_SUPER_MAGIC: FsType = FsType(0x9fa0);
+/// Linux 6.8: an id that is never given again.
+pub(crate) const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
 const STATMOUNT_MNT_BASIC: u64 = 0x02;
 const STATMOUNT_MNT_POINT: u64 = 0x10;
 /// Where the strings of struct statmount begin.
@@ -32,7 +34,7 @@ pub struct Mount {
 
 /// Every mount that can be reached from `/`, the one of `/` included.
 pub fn table() -> Result<Vec<Mount>> {
-    match from_syscalls() {
+    match from_syscalls(sys::LSMT_ROOT) {
         // EPERM: older seccomp profiles answer it for calls that they do not know.
         Err(Errno::ENOSYS | Errno::EPERM) => from_mountinfo(),
         result => result.context("list the mounts"),
@@ -59,6 +61,20 @@ pub fn is_mount_root(fd: impl AsFd) -> Result<bool> {
     Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
+/// The ids of the mounts below the one that `tree` is on the root of.
+pub fn ids_below(tree: impl AsFd) -> Result<Vec<u64>> {
+    let wanted = StatxFlags::from_bits_retain(STATX_MNT_ID_UNIQUE);
+    let stat = statx(&tree, "", AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT, wanted)?;
+    if stat.stx_mask & STATX_MNT_ID_UNIQUE != 0 {
+        match from_syscalls(stat.stx_mnt_id) {
+            Err(Errno::ENOSYS | Errno::EPERM) => {}
+            mounts => return Ok(mounts.context("list the mounts")?.into_iter().map(|mount| mount.id).collect()),
+        }
+    }
+    let id = id_of(&tree)?;
+    Ok(below(&[id], &from_mountinfo()?).into_iter().map(|mount| mount.id).filter(|&below| below != id).collect())
+}
+
 /// The mounts with these ids and all that are mounted on them, directly or not.
 pub fn below<'a>(ids: &[u64], table: &'a [Mount]) -> Vec<&'a Mount> {
     let mut children = HashMap::<u64, Vec<&Mount>>::new();
@@ -76,13 +92,13 @@ pub fn below<'a>(ids: &[u64], table: &'a [Mount]) -> Vec<&'a Mount> {
     found
 }
 
-fn from_syscalls() -> Result<Vec<Mount>, Errno> {
+fn from_syscalls(top: u64) -> Result<Vec<Mount>, Errno> {
     let mut mounts = Vec::new();
     let mut ids = [0; 256];
     let mut last = 0;
     let mut buffer = vec![0; STRINGS + 2 * nix::libc::PATH_MAX as usize];
     loop {
-        let count = sys::listmount(last, &mut ids)?;
+        let count = sys::listmount(top, last, &mut ids)?;
         for &unique in &ids[..count] {
             match described(unique, &mut buffer) {
                 // Gone since it was listed.
@@ -167,13 +183,18 @@ mod tests {
 
     #[test]
     fn both_sources_say_the_same() {
-        let Ok(mut called) = from_syscalls() else {
+        let Ok(mut called) = from_syscalls(sys::LSMT_ROOT) else {
             return println!("skipped: this kernel has no listmount");
         };
         let mut read = from_mountinfo().unwrap();
         called.sort_by_key(|mount| mount.id);
         read.sort_by_key(|mount| mount.id);
         assert_eq!(called, read);
+        let root = rustix::fs::open("/", rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).unwrap();
+        let mut below = ids_below(&root).unwrap();
+        below.push(id_of(&root).unwrap());
+        below.sort_unstable();
+        assert_eq!(below, called.iter().map(|mount| mount.id).collect::<Vec<_>>());
         assert!(called.iter().any(|mount| mount.is_at("/") && mount.id == id_at(rustix::fs::CWD, "/").unwrap()));
     }
 }

@@ -13,11 +13,9 @@ use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{chroot, fchdir};
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
+use crate::mounts::{self, STATX_MNT_ID_UNIQUE};
 use crate::patient::open;
-use crate::{Carry, WithHint, mounts};
-
-/// Linux 6.8: an id that is never given again.
-const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
+use crate::{Carry, WithHint};
 
 /// Tells mount namespaces apart without a /proc: the id of the mount of `/`, for every namespace has
 /// its own copies of all mounts. (A chroot into another mount counts as another; that is no harm.)

@@ -44,11 +44,13 @@ struct MountRequest {
     param: u64,
 }
 
-/// listmount(2), Linux 6.8, of every mount that can be reached from this process's root: fills
-/// `ids` with the unique ids that come after `last`, and says how many.
-pub fn listmount(last: u64, ids: &mut [u64]) -> Result<usize, Errno> {
-    const LSMT_ROOT: u64 = u64::MAX;
-    let request = MountRequest { size: size_of::<MountRequest>() as u32, spare: 0, id: LSMT_ROOT, param: last };
+/// For listmount(2): the root of this process.
+pub const LSMT_ROOT: u64 = u64::MAX;
+
+/// listmount(2), Linux 6.8, of the mounts below `top`, a mount's unique id or `LSMT_ROOT`: fills `ids`
+/// with the unique ids that come after `last`, and says how many.
+pub fn listmount(top: u64, last: u64, ids: &mut [u64]) -> Result<usize, Errno> {
+    let request = MountRequest { size: size_of::<MountRequest>() as u32, spare: 0, id: top, param: last };
     // SAFETY: the request outlives the call, and the length of `ids` is given.
     let result = unsafe { libc::syscall(SYS_LISTMOUNT, &raw const request, ids.as_mut_ptr(), ids.len(), 0) };
     Errno::result(result).map(|count| count as usize)

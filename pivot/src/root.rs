@@ -58,10 +58,3 @@ pub fn stack(
         Err(error) => Err(error),
     }
 }
-
-/// The mounts that came along with the root, for mountclean to know: their ids.
-pub fn brought_along(tree: &OwnedFd) -> Result<Vec<u64>> {
-    let id = mounts::id_of(tree)?;
-    let table = mounts::table()?;
-    Ok(mounts::below(&[id], &table).into_iter().map(|mount| mount.id).filter(|&mount| mount != id).collect())
-}

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use chain::attach::{self, READ_ONLY};
 use chain::handoff::{self, Expect};
 use chain::shell::quote;
-use chain::{Carry, HasCarry, HostTree, Tool};
+use chain::{Carry, HasCarry, HostTree, Tool, mounts};
 use nix::unistd::fchdir;
 
 use crate::args::Volume;
@@ -207,7 +207,7 @@ impl chain::Step for Step<'_> {
             Step::Bind { .. } => {
                 let tree = root::bind(state.source()?)?;
                 if state.followed {
-                    state.carry.mounts.extend(root::brought_along(&tree)?);
+                    state.carry.mounts.extend(mounts::ids_below(&tree)?);
                 }
                 state.tree = Some(tree);
             }
