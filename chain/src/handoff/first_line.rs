@@ -242,6 +242,47 @@ mod tests {
         assert_eq!(any(&[b'/'; PATH_MAX as usize + 1], false), Verdict::Broken);
     }
 
+    /// Every text of up to so many of these bytes.
+    fn texts(alphabet: &[u8], length: usize) -> Vec<Vec<u8>> {
+        let mut all = vec![Vec::new()];
+        let mut last = all.clone();
+        for _ in 0..length {
+            let longer = |text: &Vec<u8>| {
+                let text = text.clone();
+                alphabet.iter().map(move |&byte| [&text[..], &[byte]].concat())
+            };
+            last = last.iter().flat_map(longer).collect();
+            all.extend(last.iter().cloned());
+        }
+        all
+    }
+
+    #[test]
+    fn no_bytes_that_follow_change_what_was_decided() {
+        let all = texts(b"/a\n\0", 6);
+        for expect in [Expect::Root(Path::new("/a")), Expect::Root(Path::new("/a/a")), Expect::Any] {
+            for text in &all {
+                let decided = verdict(text, false, expect);
+                if let Verdict::Line(length) = decided {
+                    assert!(text[..length].ends_with(b"\n") && text.starts_with(b"/"), "{text:?}");
+                    assert_eq!(text[..length].iter().filter(|&&b| b == b'\n').count(), 1, "{text:?}");
+                    if let Expect::Root(root) = expect {
+                        assert_eq!(&text[..length - 1], root.as_os_str().as_bytes());
+                    }
+                }
+                // Whatever arrives later, in whatever pieces, and the end of it too.
+                for end in 0..text.len() {
+                    let before = verdict(&text[..end], false, expect);
+                    assert!(before == Verdict::Wait || before == decided, "{text:?} at {end}: {before:?}, {decided:?}");
+                }
+                assert_ne!(verdict(text, true, expect), Verdict::Wait, "{text:?}");
+                if decided != Verdict::Wait {
+                    assert_eq!(verdict(text, true, expect), decided, "{text:?}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_look_at_a_pipe_takes_nothing() {
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
