@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::Timespec;
 
+use crate::above::{Above, Claim, Cover, OutOfOrder};
 use crate::budget::{Limits, within};
 use crate::frame::{Archive, Entry, Kind, Segment, Time};
 use crate::image::LayerStream;
@@ -63,6 +64,8 @@ pub struct Layers<'a> {
     pub progress: &'a AtomicU64,
     /// Whiteouts mean something: the archive is a layer and no plain root filesystem.
     pub layered: bool,
+    /// What layers above this one hide, where they are applied from the newest down.
+    pub above: Option<Above>,
     pub entries: u64,
     pub bytes: u64,
 }
@@ -76,6 +79,9 @@ impl Layers<'_> {
         }
         self.writers.flush()?;
         let _gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(above) = &mut self.above {
+            above.end_layer();
+        }
         self.tree.end_layer()
     }
 
@@ -96,10 +102,11 @@ impl Layers<'_> {
             self.policy.ledger.note(Change::Absolute, &member.path);
         }
         let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.layered && self.tree_whiteout(&member.path)? {
-            return Ok(());
-        }
         let path = member.path;
+        if (self.layered && self.whiteout(&path)?) || !self.shows(&path, entry.kind)? {
+            drop(gate);
+            return archive.pass_over(R::pass).context("read its content");
+        }
         match entry.kind {
             Kind::File => {
                 let (size, sparse) = (entry.size, entry.sparse.clone());
@@ -117,7 +124,7 @@ impl Layers<'_> {
             Kind::HardLink => {
                 let target = Member::new(&entry.link)
                     .with_context(|| format!("{}: hard link to {}", shown(&path), shown(&entry.link)))?;
-                self.tree.hard_link(&path, &target.path)
+                self.hard_link(&path, &target.path)
             }
             Kind::Symlink => {
                 let target = entry.link.clone();
@@ -158,7 +165,7 @@ impl Layers<'_> {
     }
 
     /// Whether the name is a whiteout or something of aufs's, and so no file.
-    fn tree_whiteout(&mut self, path: &[u8]) -> Result<bool> {
+    fn whiteout(&mut self, path: &[u8]) -> Result<bool> {
         let mut parts = path.rsplitn(2, |&b| b == b'/');
         let name = parts.next().unwrap_or_default();
         let dir = parts.next().unwrap_or_default();
@@ -168,16 +175,87 @@ impl Layers<'_> {
             return Ok(true);
         }
         if name == OPAQUE {
-            self.tree.opaque(dir)?;
+            match &mut self.above {
+                Some(above) => {
+                    above.claim(Claim::Opaque, dir);
+                    self.in_directory(dir)?;
+                }
+                None => self.tree.opaque(dir)?,
+            }
         } else if !name.starts_with(AUFS) {
             let Some(hidden) = name.strip_prefix(WHITEOUT) else { return Ok(false) };
             if matches!(hidden, b"" | b"." | b"..") {
                 bail!("{}: a whiteout of nothing", shown(path));
             }
             let hidden = if dir.is_empty() { hidden.to_owned() } else { [dir, b"/", hidden].concat() };
-            self.tree.whiteout(&hidden)?;
+            match &mut self.above {
+                Some(above) if above.cover(&hidden) == Cover::Hidden => {}
+                Some(above) => {
+                    if self.tree.is_directory(&hidden)? {
+                        // An upper layer's, or this one's, that it did not take over from below.
+                        above.claim(Claim::Directory, &hidden);
+                        above.claim(Claim::Opaque, &hidden);
+                    } else {
+                        above.claim(Claim::Hidden, &hidden);
+                    }
+                    self.in_directory(dir)?;
+                }
+                None => self.tree.whiteout(&hidden)?,
+            }
         }
         Ok(true)
+    }
+
+    /// A whiteout in `dir` means that directory, and not where a link leads.
+    fn in_directory(&mut self, dir: &[u8]) -> Result<()> {
+        if self.tree.leads_elsewhere(dir)? {
+            return Err(OutOfOrder.into());
+        }
+        if let Some(above) = &mut self.above {
+            above.pass_through(dir);
+        }
+        Ok(())
+    }
+
+    /// Whether the layers above leave anything of an entry; lower layers are told of it.
+    fn shows(&mut self, path: &[u8], kind: Kind) -> Result<bool> {
+        let Some(above) = &mut self.above else { return Ok(true) };
+        match (above.cover(path), kind == Kind::Directory) {
+            (Cover::Directory, true) => return Ok(false),
+            (Cover::Hidden, _) => {
+                // The directories on its way are there all the same.
+                let mut at = path;
+                while let Some(end) = at.iter().rposition(|&b| b == b'/') {
+                    at = &at[..end];
+                    if above.cover(at) != Cover::Hidden {
+                        self.tree.imply(at)?;
+                        break;
+                    }
+                }
+                return Ok(false);
+            }
+            (Cover::Directory, false) => {
+                // What is below this in lower layers ended with the directory that it was in.
+                above.claim(Claim::Opaque, path);
+                return Ok(false);
+            }
+            (Cover::Nothing, true) => above.claim(Claim::Directory, path),
+            (Cover::Nothing, false) if above.was_passed_through(path) => return Err(OutOfOrder.into()),
+            (Cover::Nothing, false) => above.claim(Claim::Hidden, path),
+        }
+        Ok(true)
+    }
+
+    fn hard_link(&mut self, path: &[u8], target: &[u8]) -> Result<()> {
+        let Some(above) = &self.above else { return self.tree.hard_link(path, target) };
+        if above.cover(target) != Cover::Nothing {
+            return Err(OutOfOrder.into());
+        }
+        if above.lowest {
+            return self.tree.hard_link(path, target);
+        }
+        // What is not there yet may be this layer's or a lower one's.
+        if self.tree.link_now(path, target)? { Ok(()) } else { Err(OutOfOrder.into()) }
     }
 }
 

@@ -71,6 +71,11 @@ impl Ledger {
         }
     }
 
+    /// What was noted belongs to an attempt that is given up.
+    pub fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     pub fn number(&self, change: Change) -> u64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&change).map_or(0, |count| count.number)
     }

@@ -1,5 +1,6 @@
 //! An image, file or stream, becomes a root directory, all or nothing.
 
+pub mod above;
 pub mod args;
 pub mod budget;
 mod bundle;
@@ -8,7 +9,7 @@ mod descriptors;
 pub mod digest;
 mod explain;
 mod extract;
-mod fill;
+pub mod fill;
 pub mod frame;
 #[doc(hidden)]
 pub mod fuzz;

@@ -11,7 +11,7 @@ pub mod remove;
 use std::collections::HashSet;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,6 +21,7 @@ use chain::WithHint;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::above::OutOfOrder;
 use crate::ledger::Change;
 use dirs::{Dir, Dirs};
 use meta::Final;
@@ -40,6 +41,8 @@ pub struct Tree {
     forward_bytes: usize,
     /// What the layer under way has made, by directory and name; None in the lowest.
     made: Option<Made>,
+    /// Layers come from the newest down.
+    newest_first: bool,
 }
 
 /// Whiteouts hide only what lower layers made.
@@ -90,12 +93,30 @@ pub enum Special<'a> {
 }
 
 impl Tree {
+    /// Layers come from the newest down, and never is anything reached through a link.
+    pub fn newest_first(mut self) -> Tree {
+        self.newest_first = true;
+        self.dirs.follow_no_links();
+        self
+    }
+
+    /// Empties a root that an attempt has left.
+    pub fn reset(root: BorrowedFd) -> Result<()> {
+        rustix::fs::fchmod(root, Mode::RWXU)?;
+        for name in remove::names(root)? {
+            remove::remove(root, &name)?;
+        }
+        meta::clear_xattrs(root)?;
+        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+        Ok(rustix::fs::fchown(root, Some(uid), Some(gid))?)
+    }
+
     /// `root` is empty and of mode 0700.
     pub fn new(root: OwnedFd, policy: Arc<Policy>, epoch: i64) -> Result<Tree> {
         dirs::containment(root.as_fd())?;
         let last = implied(&policy, epoch)?;
         let dirs = Dirs::new(root, last)?;
-        Ok(Tree { policy, dirs, epoch, forward: Vec::new(), forward_bytes: 0, made: None })
+        Ok(Tree { policy, dirs, epoch, forward: Vec::new(), forward_bytes: 0, made: None, newest_first: false })
     }
 
     /// Everything of a layer has come. Another may follow.
@@ -106,7 +127,9 @@ impl Tree {
             }
         }
         self.forward_bytes = 0;
-        self.made = Some(Made::default());
+        if !self.newest_first {
+            self.made = Some(Made::default());
+        }
         Ok(())
     }
 
@@ -229,7 +252,8 @@ impl Tree {
         Ok(())
     }
 
-    fn link_now(&mut self, path: &[u8], target: &[u8]) -> Result<bool> {
+    /// A hard link, if its target is there.
+    pub fn link_now(&mut self, path: &[u8], target: &[u8]) -> Result<bool> {
         let (Some((parent, name)), Some((target_parent, target_name))) = (split(path), split(target)) else {
             bail!("{}: hard link to {}", shown(path), shown(target));
         };
@@ -299,6 +323,10 @@ impl Tree {
                     && rustix::fs::statat(dir.fd(), &name[..], AtFlags::SYMLINK_NOFOLLOW)
                         .is_ok_and(|stat| made.dirs.contains(&stat.st_ino));
                 if kind == FileType::Directory && (known || live) {
+                    // Hidden, and there again for what this layer has in it.
+                    if !known && let Some(again) = self.dirs.open_at(&dir, &name, &child)? {
+                        again.becomes(implied(&self.policy, self.epoch)?);
+                    }
                     below.push(child);
                 } else if !known {
                     dir.touch();
@@ -314,6 +342,9 @@ impl Tree {
     fn make_way(&mut self, path: &[u8]) -> Result<()> {
         let Some((parent, name)) = split(path) else { return Err(root_is_no_directory()) };
         let mut dir = self.make(parent)?;
+        if self.newest_first && matches!(dirs::kind(&dir, name), Ok(FileType::Directory)) {
+            return Err(OutOfOrder.into());
+        }
         // Open directories may lie below it or have been reached through it.
         if !matches!(dirs::kind(&dir, name), Ok(FileType::RegularFile)) {
             self.dirs.close(&self.policy)?;
@@ -330,7 +361,7 @@ impl Tree {
 
     fn make(&mut self, path: &[u8]) -> Result<Rc<Dir>> {
         let (policy, epoch) = (&self.policy, self.epoch);
-        let dir = self.dirs.make(path, policy, &|_| implied(policy, epoch))?;
+        let dir = self.dirs.make(path, policy, &|_| implied(policy, epoch)).map_err(|error| self.judged(error))?;
         let Some(made) = &mut self.made else { return Ok(dir) };
         if !made.dirs.insert(dir.inode()) {
             return Ok(dir);
@@ -345,6 +376,38 @@ impl Tree {
         }
         // Looking may have closed it.
         self.make(path)
+    }
+
+    /// From the newest layer down nothing is reached through a link: what it will be is not known yet.
+    fn judged(&self, error: anyhow::Error) -> anyhow::Error {
+        match error.downcast_ref::<Errno>() {
+            Some(&(Errno::LOOP | Errno::NOTDIR)) if self.newest_first => OutOfOrder.into(),
+            _ => error,
+        }
+    }
+
+    /// Sees to it that there is a directory, as files in it have it.
+    pub fn imply(&mut self, path: &[u8]) -> Result<()> {
+        self.make(path).map(drop)
+    }
+
+    /// Whether there is a directory, not through a link.
+    pub fn is_directory(&mut self, path: &[u8]) -> Result<bool> {
+        let Some((parent, name)) = split(path) else { return Ok(true) };
+        let Some(dir) = self.dirs.find(parent, &self.policy)? else { return Ok(false) };
+        Ok(matches!(dirs::kind(&dir, name), Ok(FileType::Directory)))
+    }
+
+    /// Whether what is there of a directory's path ends in something else than a directory.
+    pub fn leads_elsewhere(&mut self, path: &[u8]) -> Result<bool> {
+        let mut at = path;
+        while let Some((parent, name)) = split(at) {
+            if let Some(dir) = self.dirs.find(parent, &self.policy)? {
+                return Ok(!matches!(dirs::kind(&dir, name), Ok(FileType::Directory) | Err(Errno::NOENT)));
+            }
+            at = parent;
+        }
+        Ok(false)
     }
 
     fn mark(&mut self, dir: &Dir, name: &[u8]) {

@@ -98,6 +98,7 @@ pub struct Dirs {
     by_inode: HashMap<u64, Rc<Dir>>,
     paths: usize,
     open: usize,
+    inside: ResolveFlags,
 }
 
 impl Dirs {
@@ -109,6 +110,7 @@ impl Dirs {
             by_inode: HashMap::new(),
             paths: 0,
             open: crate::descriptors::directories(OPEN),
+            inside: INSIDE,
         };
         let fd = crate::patient::openat(&dirs.root, c".", DIRECTORY, Mode::empty())?;
         dirs.keep(b"", fd, Some(last))?;
@@ -254,7 +256,12 @@ impl Dirs {
     /// openat2(2), Linux 5.6: the kernel keeps `..`, absolute links and `/proc` links inside the root.
     fn resolve(&self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
         let path = if path.is_empty() { b"." } else { path };
-        open(self.root.as_fd(), path, INSIDE)
+        open(self.root.as_fd(), path, self.inside)
+    }
+
+    /// From here on every link on the way to a directory is an error.
+    pub fn follow_no_links(&mut self) {
+        self.inside = ONE_NAME;
     }
 
     /// Takes a directory into the cache; one that is known by another path stays one.
