@@ -5,11 +5,13 @@ pub mod faults;
 mod host;
 mod image;
 pub mod inject;
+mod snapshot;
 mod terminal;
 mod work;
 
 pub use host::{is_root, kernel_at_least, processes_with};
 pub use image::{busybox_image, debian_image, have, image_of};
+pub use snapshot::{Snapshot, differences, snapshot};
 pub use terminal::Terminal;
 pub use work::{Outcome, Work};
 

@@ -1,0 +1,148 @@
+//! The same request to other programs, and what each of them made of it.
+//!
+//! Images of eight kinds by default; with a Debian one and more packagings with
+//! `CHAINROOT_DIFFERENTIAL=all` (scripts/soak differential).
+
+use std::path::PathBuf;
+
+use chainroot_tests::{Work, busybox_image, debian_image, differences, have, needs_root, skip, snapshot};
+
+/// What each layer of an image does to the root below it: shell in its mounted root.
+const STORIES: &[(&str, &[&str])] = &[
+    ("plain", &["mkdir -p a/b; echo x >a/b/c; touch -d '2001-02-03 04:05:06' a/b/c a/b"]),
+    ("whiteouts", &["mkdir -p gone/deep kept; touch gone/deep/file kept/gone kept/stays", "rm -r gone kept/gone"]),
+    ("opaque", &["mkdir -p d/sub; touch d/old d/sub/old", "rm -r d; mkdir -p d/sub; touch d/sub/new"]),
+    (
+        "kinds",
+        &[
+            "echo f >file-dir; mkdir -p dir-file/x dir-link/x; ln -s a link-file; ln -s dir-file link-dir; mkfifo pipe",
+            "rm -r file-dir dir-file dir-link link-file link-dir; mkdir file-dir; echo f >dir-file; ln -s bin dir-link; echo f >link-file; mkdir -p link-dir/y; touch link-dir/y/z",
+        ],
+    ),
+    (
+        "privileges",
+        &[
+            "cp bin/busybox su; cp bin/busybox ping; touch acl; mkdir sticky; chmod 4755 su; setcap cap_net_raw+ep ping; chmod 3777 sticky; setfattr -n user.a -v b acl",
+            "chown 1000:2000 su; chmod 2711 su; setfattr -n user.c -v d acl; chown 12345:54321 sticky",
+        ],
+    ),
+    (
+        "links",
+        &[
+            "mkdir -p l/x; echo 1 >l/one; ln l/one l/two; ln l/one l/x/three; ln -s one l/soft; ln l/soft l/softer",
+            "ln l/one l/four; rm l/two; echo other >l/x/new; ln l/x/new l/x/newer",
+            "rm l/one; touch l/x/last",
+        ],
+    ),
+    (
+        "metadata",
+        &["mkdir -p m/n; touch m/n/f", "chmod 700 m", "chown 7:8 m/n", "touch -d '1999-01-01' m/n/f; chmod 400 m/n/f"],
+    ),
+    (
+        "names",
+        &[
+            "mkdir -p 'a b' 'tab\tx'; touch -- 'a b/ü' \"$(printf 'latin1-\\351')\" -dash .hidden \"$(printf '%0200d' 0)\"",
+            "rm 'a b/ü'",
+        ],
+    ),
+    (
+        "many",
+        &[
+            "mkdir many; touch many/0",
+            "touch many/1",
+            "touch many/2; rm many/0",
+            "touch many/3",
+            "rm many/1; mkdir many/1",
+            "touch many/1/x",
+            "rm -r many",
+            "mkdir many; touch many/9",
+        ],
+    ),
+];
+
+fn images(work: &Work, name: &str, base: PathBuf, layers: &[&str]) {
+    let mut script = format!(
+        r#"set -e
+        b="buildah --root $PWD/storage --runroot $PWD/run --storage-driver vfs"
+        c=$($b from scratch); m=$($b mount "$c"); tar -C "$m" --xattrs --xattrs-include='*' -xpf '{}'; $b umount "$c" >/dev/null
+        $b commit -q "$c" {name} >/dev/null; $b rm "$c" >/dev/null
+        "#,
+        base.display()
+    );
+    for layer in layers {
+        script.push_str(&format!(
+            r#"c=$($b from localhost/{name}); m=$($b mount "$c"); (cd "$m"; {layer}); $b umount "$c" >/dev/null
+            $b commit -q "$c" {name} >/dev/null; $b rm "$c" >/dev/null
+            "#
+        ));
+    }
+    script.push_str(&format!(
+        r#"from="containers-storage:[vfs@$PWD/storage+$PWD/run]localhost/{name}"
+        skopeo copy -q "$from" oci:oci:{name}
+        skopeo copy -q oci:oci:{name} docker-archive:docker.tar:{name}:latest
+        skopeo copy -q oci:oci:{name} oci-archive:oci.tar:{name}
+        skopeo copy -q --dest-compress-format zstd oci:oci:{name} oci:zstd:{name}
+        gzip -k docker.tar
+        umoci unpack --image oci:{name} theirs >/dev/null 2>&1
+        tar -C theirs/rootfs --xattrs --xattrs-include='*' --format=pax --sort=name -cf export.pax.tar .
+        tar -C theirs/rootfs --format=gnu --sort=name -cf export.gnu.tar .
+        rm -rf storage run"#
+    ));
+    let outcome = work.sh(&script);
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+}
+
+/// One story in every packaging: layered ones against umoci's tree, plain ones against GNU tar's.
+fn compare(name: &str, base: PathBuf, layers: &[&str], found: &mut Vec<String>) -> usize {
+    let work = Work::new();
+    images(&work, name, base, layers);
+    let umoci = snapshot(&work.join("theirs/rootfs"));
+    let mut compared = 0;
+    for image in ["oci", "docker.tar", "docker.tar.gz", "oci.tar", "zstd"] {
+        let outcome = work.sh(&format!("unpack --quiet --owner keep {image} ours"));
+        assert_eq!(outcome.status, 0, "{name} {image}: {}", outcome.stderr);
+        let against = format!("{name} as {image}, ours and umoci\'s");
+        found.extend(
+            differences(&snapshot(&work.join("ours")), &umoci).into_iter().map(|line| format!("{against}: {line}")),
+        );
+        work.sh("rm -rf ours ours.image.json").expect(0, "");
+        compared += 1;
+    }
+    for image in ["export.pax.tar", "export.gnu.tar"] {
+        let script = format!(
+            "unpack --quiet --owner keep {image} ours && mkdir tars && tar -C tars --numeric-owner --xattrs --xattrs-include='*' --acls -xpf {image}"
+        );
+        let outcome = work.sh(&script);
+        assert_eq!(outcome.status, 0, "{name} {image}: {}", outcome.stderr);
+        let against = format!("{name} as {image}, ours and GNU tar\'s");
+        let lines = differences(&snapshot(&work.join("ours")), &snapshot(&work.join("tars")));
+        found.extend(lines.into_iter().map(|line| format!("{against}: {line}")));
+        work.sh("rm -rf ours ours.image.json tars").expect(0, "");
+        compared += 1;
+    }
+    compared
+}
+
+#[test]
+fn our_trees_are_umocis_and_gnu_tars_for_images_of_buildah_and_skopeo() {
+    needs_root!();
+    for program in ["buildah", "skopeo", "umoci", "setcap", "setfattr"] {
+        if !have(program) {
+            skip!("{program} is not installed");
+        }
+    }
+    let (mut compared, mut found) = (0, Vec::new());
+    for (name, layers) in STORIES {
+        compared += compare(name, busybox_image(), layers, &mut found);
+    }
+    if std::env::var("CHAINROOT_DIFFERENTIAL").is_ok_and(|value| value == "all") {
+        let Some(debian) = debian_image("") else { skip!("no Debian image") };
+        let layers = [
+            "rm -rf usr/share/doc usr/share/man var/cache/apt; mkdir -p usr/share/doc/mine",
+            "chroot . useradd --create-home somebody; rm -rf usr/share/doc",
+        ];
+        compared += compare("debian", debian, &layers, &mut found);
+    }
+    eprintln!("{compared} images compared");
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
