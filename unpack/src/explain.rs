@@ -8,16 +8,24 @@ use anyhow::Result;
 use chain::{Carry, Command, Link, Step, shell};
 
 use crate::args::Args;
+use crate::image::{Image, Kind};
+use crate::source::Source;
 
-/// The one step that unpack is, as tar(1) does it for a plain archive.
+/// The one step that unpack is.
 pub struct Extract {
     image: PathBuf,
     root: PathBuf,
+    /// tar(1) can do it.
+    plain: bool,
 }
 
 impl fmt::Display for Extract {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let (image, root) = (shell::quote(&self.image), shell::quote(&self.root));
+        if !self.plain {
+            writeln!(f, "# Layers, with whiteouts, which no command of every system puts together.")?;
+            return write!(f, "unpack {image} {root} >/dev/null");
+        }
         writeln!(f, "# Into a hidden directory beside it in truth, and renamed when it is whole.")?;
         writeln!(f, "mkdir {root}")?;
         write!(f, "tar --numeric-owner --xattrs --xattrs-include='*' --acls -C {root} -xpf {image}")
@@ -33,10 +41,20 @@ impl Step for Extract {
 }
 
 pub fn print(link: Link, args: &Args, root: &Path) -> Result<ExitCode> {
-    let steps = [Extract { image: args.image.clone(), root: root.to_owned() }];
+    let steps = [Extract { image: args.image.clone(), root: root.to_owned(), plain: is_plain(args, root)? }];
     let command = match args.command.is_empty() {
         true => Command::new(vec!["echo".into(), root.into()], Default::default),
         false => Command::new(args.command.clone(), Default::default),
     };
     link.run(&steps, |carry| carry, &command)
+}
+
+/// Whether the image is a plain archive, as far as that can be told without taking anything from a pipe. An image that
+/// is not there is taken for one: explaining needs none.
+fn is_plain(args: &Args, root: &Path) -> Result<bool> {
+    let request = crate::extract::request(args, root)?;
+    Ok(match Source::open(&args.image) {
+        Ok(Source::Stream(_)) | Err(_) => true,
+        Ok(source) => Image::open(source, &request).map_or(true, |image| image.kind == Kind::RootFs),
+    })
 }

@@ -15,7 +15,7 @@ use crate::fill::{Filling, Order};
 use crate::image::{Image, Kind, Request};
 use crate::interrupt::Interrupts;
 use crate::ledger::Ledger;
-use crate::notice::tell;
+use crate::notice::{Timer, tell};
 use crate::progress::{self, Progress};
 use crate::publish::{Published, publish};
 use crate::receipt;
@@ -87,7 +87,9 @@ fn make(
         Source::File(region) => Some(Source::File(region.clone())),
         Source::Directory(_) | Source::Stream(_) => None,
     };
+    let mut timer = Timer::new(args.common.verbose);
     let mut image = Image::open(source, request).with_context(named)?;
+    timer.told(format_args!("found the image in {}: {:?}, {} layers", named(), image.kind, image.layers.len()));
     // A layered image is known by its configuration's digest; a file of any other kind by its own, which is
     // worked out beside its extraction.
     let digest = match again {
@@ -115,6 +117,7 @@ fn make(
     };
     let verified = filling.run().with_context(named)?;
     drop(progress);
+    timer.told(format_args!("extracted it into {}", stage.path().display()));
     let digest = digest.map(|thread| thread.join().unwrap_or_else(|_| Err(anyhow!("the digesting thread died"))));
     let known = Known::of(&image, &verified, digest.transpose().with_context(named)?);
     let receipt = json!({
@@ -130,6 +133,7 @@ fn make(
     let text = serde_json::to_vec_pretty(&receipt)?;
     let _gate = interrupts.gate.lock().unwrap_or_else(PoisonError::into_inner);
     let published = publish(stage, wanted.root, &text, args.replace, args.sync)?;
+    timer.told(format_args!("put it in place as {}", wanted.root.display()));
     Ok((published, known))
 }
 

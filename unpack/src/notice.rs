@@ -1,11 +1,32 @@
 //! What people are told on stderr when a root is made.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use chain::{Tool, warn};
 
 use crate::tree::Policy;
+
+/// Tells of steps and how long each took, for --verbose.
+pub struct Timer {
+    on: bool,
+    begun: Instant,
+}
+
+impl Timer {
+    pub fn new(on: bool) -> Timer {
+        Timer { on, begun: Instant::now() }
+    }
+
+    pub fn told(&mut self, step: impl fmt::Display) {
+        if self.on {
+            warn(Tool::Unpack, format_args!("{step} ({:.1} ms)", self.begun.elapsed().as_secs_f64() * 1e3));
+        }
+        self.begun = Instant::now();
+    }
+}
 
 /// What is otherwise than the image asked, and what is dangerous about it.
 pub fn tell(policy: &Policy, root: &Path) {

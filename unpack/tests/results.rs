@@ -192,3 +192,26 @@ fn an_explained_chain_is_a_script_and_changes_nothing() {
     ok(&run);
     assert_eq!(text(&run.stdout), "etc\n");
 }
+
+#[test]
+fn a_layered_image_is_never_explained_as_what_tar_could_do() {
+    let scene = Scene::new();
+    layout(&scene, &[small()]);
+    let output = scene.unpack(&["--explain", "oci", "root"]);
+    ok(&output);
+    let script = text(&output.stdout);
+    assert!(script.contains("unpack oci ") && !script.contains("tar --"), "{script}");
+}
+
+#[test]
+fn verbose_tells_every_step_with_its_time() {
+    let scene = Scene::new();
+    scene.write("img.tar", &small());
+    let output = scene.unpack(&["-v", "img.tar", "root"]);
+    ok(&output);
+    let stderr = text(&output.stderr);
+    for step in ["found the image", "extracted it", "put it in place"] {
+        let line = stderr.lines().find(|line| line.contains(step)).unwrap_or_else(|| panic!("{stderr}"));
+        assert!(line.starts_with("unpack: ") && line.ends_with(" ms)"), "{line}");
+    }
+}
