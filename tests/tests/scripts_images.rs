@@ -1,0 +1,88 @@
+//! scripts/docker-image and scripts/debian: an image from elsewhere straight into the chain.
+
+use chainroot_tests::{Work, busybox_image, debian_image, have, is_root, needs_root, script, skip};
+
+/// An OCI layout `layout` with the image `tag`, made by umoci around busybox.
+fn layout(work: &Work) {
+    let make = format!(
+        "umoci init --layout layout && umoci new --image layout:tag &&
+        umoci raw add-layer --image layout:tag '{}' &&
+        umoci config --image layout:tag --config.entrypoint sh --config.cmd -c --config.cmd 'echo the image: $GREETING in $PWD' \
+            --config.env GREETING=hello --config.workingdir /var",
+        busybox_image().display()
+    );
+    let outcome = work.sh(&make);
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+}
+
+#[test]
+fn docker_image_runs_what_the_image_says_or_what_is_typed() {
+    if !have("skopeo") || !have("umoci") {
+        skip!("no skopeo or no umoci");
+    }
+    let work = Work::new();
+    layout(&work);
+    let run = format!("{} oci:layout:tag", script("docker-image"));
+    work.sh(&run).expect(0, "the image: hello in /var\n");
+    // The second time nothing is copied: the source may even be gone.
+    assert_eq!(work.sh("rm -r layout").status, 0);
+    work.sh(&run).expect(0, "the image: hello in /var\n");
+    work.sh(&format!("{run} -c 'cat /etc/image; echo $$; exit 7'")).expect(7, "busybox\n1\n");
+    work.with_input("sh", &format!("{run} -c cat"), b"data\n").expect(0, "data\n");
+}
+
+#[test]
+fn docker_image_that_cannot_be_copied_starts_nothing_and_leaves_nothing() {
+    if !have("skopeo") {
+        skip!("no skopeo");
+    }
+    let work = Work::new();
+    let outcome = work.sh(&format!("{} oci:no-such:tag echo started", script("docker-image")));
+    outcome.expect(125, "");
+    assert!(outcome.stderr.contains("pivot: unpack did not finish"), "{}", outcome.stderr);
+    assert_eq!(work.sh("ls -A").stdout, "");
+}
+
+#[test]
+fn docker_image_keeps_its_root_where_it_is_told() {
+    if !have("skopeo") || !have("umoci") {
+        skip!("no skopeo or no umoci");
+    }
+    let work = Work::new();
+    layout(&work);
+    work.sh(&format!(
+        "{} -r 'some where' oci:layout:tag -c 'echo x >/mark'; cat 'some where/mark'",
+        script("docker-image")
+    ))
+    .expect(0, "x\n");
+}
+
+#[test]
+fn debian_comes_through_the_pipe_once() {
+    needs_root!();
+    // Where the tests could make their own image, there is a mirror.
+    if debian_image("").is_none() {
+        skip!("no Debian image: it takes root, mmdebstrap and a mirror");
+    }
+    let work = Work::new();
+    let debian = script("debian");
+    let first =
+        work.sh(&format!("{debian} -s bookworm sh -c '. /etc/os-release; echo $ID $$; hostname; echo x >/mark'"));
+    if first.status == 125 && first.stderr.contains("mmdebstrap failed to run") {
+        skip!("no mirror: {}", first.stderr.lines().next().unwrap_or_default());
+    }
+    first.expect(0, "debian 1\ndebian\n");
+    work.sh(&format!("{debian} sh -c 'cat /mark; exit 3'")).expect(3, "x\n");
+}
+
+#[test]
+fn a_suite_that_does_not_exist_starts_nothing_and_leaves_nothing() {
+    if !have("mmdebstrap") {
+        skip!("no mmdebstrap");
+    }
+    let work = Work::new();
+    let outcome = work.sh(&format!("{} -s no-such-suite echo started", script("debian")));
+    outcome.expect(125, "");
+    assert!(outcome.stderr.contains("pivot: unpack did not finish"), "{}", outcome.stderr);
+    assert_eq!(work.sh("ls -A").stdout, "", "root: {}", is_root());
+}
