@@ -3,21 +3,25 @@
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr, OsString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
+use nix::sys::statfs::FsType;
 use nix::unistd::{execve, execveat};
 
 use crate::carry::{self, Carry};
+use crate::patient::statfs;
 use crate::report::{Hint, WithStatus};
 use crate::{NOT_EXECUTABLE, NOT_FOUND, Tool, restore_signals, shell};
 
 /// Where a command is looked for when PATH has it nowhere: a host's PATH need not fit the image.
 const STANDARD_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+const PROC_SUPER_MAGIC: FsType = FsType(0x9fa0);
 
 #[derive(Clone, Debug)]
 pub struct Command {
@@ -74,7 +78,14 @@ impl Command {
         env.push((carry::VARIABLE.into(), carry.lend()?));
         let (argv, envp) = (strings(&self.argv)?, strings(&pairs(&env))?);
         let (path, result) = match held {
-            Some(fd) => (tool.name().into(), execveat(fd.as_fd(), c"", &argv, &envp, AtFlags::AT_EMPTY_PATH)),
+            Some(fd) => {
+                let Err(errno) = execveat(fd.as_fd(), c"", &argv, &envp, AtFlags::AT_EMPTY_PATH);
+                // TOMOYO in older kernels (Debian's 5.10 has it) looks for the program as /dev/fd/N.
+                if errno == Errno::ENOENT {
+                    return exec_by_number(tool, &fd, &argv, &envp);
+                }
+                (tool.name().into(), Err(errno))
+            }
             None if held_ones => (PathBuf::from(tool.name()), Err(Errno::ENOENT)),
             None => {
                 let path = carry::beside_us()?.join(tool.name());
@@ -119,6 +130,22 @@ impl std::fmt::Display for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         f.write_str(&shell::join(&self.argv))
     }
+}
+
+/// By its name in a proc that the kernel mounted, if there is one: behind a pivot that is the host's,
+/// behind mountclean the fresh one.
+fn exec_by_number(tool: Tool, fd: &OwnedFd, argv: &[CString], envp: &[CString]) -> Result<Infallible> {
+    for proc in ["/proc/self/fd", "/../proc/self/fd"] {
+        if statfs(proc).is_ok_and(|fs| fs.filesystem_type() == PROC_SUPER_MAGIC) {
+            let path = string(OsStr::new(&format!("{proc}/{}", fd.as_raw_fd())))?;
+            let Err(errno) = execve(&path, argv, envp);
+            return Err(failed(Path::new(tool.name()), errno));
+        }
+    }
+    let message = format!("{}: this kernel does not execute it by its descriptor", tool.name());
+    Err(WithStatus { status: NOT_EXECUTABLE, message }).context(Hint(
+        "TOMOYO wants a path: boot with lsm= and no tomoyo in it, or let mountclean follow pivot directly".into(),
+    ))
 }
 
 /// execve, and for a file that is no binary and has no #! the shell, as execvp(3) does it.

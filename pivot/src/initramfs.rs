@@ -2,17 +2,37 @@
 //! The root's mount is moved over it instead, as switch_root(8) does.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place, READ_ONLY};
 use chain::mounts::{self, Mount};
-use chain::patient::open;
+use chain::patient::{fstatfs, open};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
+use nix::sys::statfs::FsType;
 use nix::unistd::{chdir, chroot};
 use rustix::fs::CWD;
+
+use crate::place::{self, Kind};
+
+const PROC_SUPER_MAGIC: FsType = FsType(0x9fa0);
+
+/// The host's proc, on the root's: in a user namespace mountclean may mount a fresh one only where
+/// one is mounted already.
+pub fn lend_proc(tree: &OwnedFd) -> Result<()> {
+    let Ok(proc) = open("/proc", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()) else {
+        return Ok(());
+    };
+    if fstatfs(&proc)?.filesystem_type() != PROC_SUPER_MAGIC {
+        return Ok(());
+    }
+    let path = Path::new("proc");
+    place::ensure(tree, path, Kind::Directory)?;
+    attach::bind(&proc, Place { root: tree.as_fd(), path }, 0).map(drop).context("/proc")
+}
 
 /// The first filesystem stays below, out of reach of any path. What is mounted on it goes first: a
 /// host's proc or sys down there would be one umount away.

@@ -1,5 +1,6 @@
 //! pivot: make a directory the root of a mount namespace of its own, and run a command in it.
 
+mod advice;
 mod args;
 mod cause;
 mod descriptors;

@@ -15,7 +15,7 @@ use nix::unistd::fchdir;
 
 use crate::args::Volume;
 use crate::files::{self, Copied};
-use crate::{descriptors, lock, overlay, place, root, switch, volume};
+use crate::{advice, descriptors, lock, overlay, place, root, switch, volume};
 
 pub enum Step<'a> {
     CheckDescriptors {
@@ -226,6 +226,7 @@ impl chain::Step for Step<'_> {
                 let start = chdir.map(|dir| switch::find_start(tree, dir, *make)).transpose()?;
                 let put_old = put_old.map(|dir| switch::find_put_old(tree, dir)).transpose()?;
                 switch::enter(tree)?;
+                advice::give(tree);
                 (state.start, state.put_old) = (start, put_old);
             }
             Step::LendProc => {}

@@ -37,8 +37,12 @@ pub fn pivot(tree: &OwnedFd, wanted: HostTree) -> Result<HostTree> {
                     .hint("leave out --keep-host and --put-old");
             }
             warn(Tool::Pivot, "/ is an initramfs, which cannot be pivoted: the root's mount is moved over it instead");
+            if wanted == HostTree::Stacked {
+                initramfs::lend_proc(tree)?;
+            }
             initramfs::move_over(tree)?;
-            Ok(HostTree::Gone)
+            // What was lent is for mountclean to find and to take off.
+            Ok(if wanted == HostTree::Stacked { HostTree::Kept } else { HostTree::Gone })
         }
         Err(errno) => Err(cause::of_pivot_root(errno, tree)),
     }

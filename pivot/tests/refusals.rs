@@ -86,3 +86,36 @@ fn arguments_reach_the_command_as_they_were_typed() {
         work.sh(&format!("{way} pivot root -- -x")).expect(127, "");
     }
 }
+
+/// pivot_root's errors come from strace here; in an initramfs they are real (scripts/test-initramfs).
+#[test]
+fn what_the_kernel_says_of_the_pivot_is_explained() {
+    if !chainroot_tests::have("strace") {
+        chainroot_tests::skip!("needs strace");
+    }
+    let way = if chainroot_tests::is_root() { "" } else { ways()[0] };
+    let work = scene();
+    for (errno, words) in [
+        ("EINVAL", &["Invalid argument", "none of its documented causes holds", "hint: "]),
+        ("EBUSY", &["Device or resource busy", "in use by the pivot", "hint: "]),
+        ("EPERM", &["Operation not permitted", "no CAP_SYS_ADMIN", "hint: "]),
+    ] {
+        let strace = format!("strace -o /dev/null -e trace=pivot_root -e inject=pivot_root:error={errno}");
+        work.sh(&format!("{way} {strace} pivot root -- echo started")).expect_refusal(words);
+    }
+}
+
+#[test]
+fn at_a_terminal_a_root_without_a_null_device_gets_a_hint() {
+    for way in ways() {
+        let work = scene();
+        let run =
+            |options: &str| work.sh(&format!("script -qec '{way} pivot {options} root -- true' /dev/null </dev/null"));
+        if !chainroot_tests::have("script") {
+            chainroot_tests::skip!("needs script");
+        }
+        assert!(run("").stdout.contains("pivot: hint: the root has no device /dev/null"));
+        assert_eq!(run("--dev").stdout, "");
+        assert_eq!(work.sh(&format!("{way} pivot root -- true")).stderr, "");
+    }
+}

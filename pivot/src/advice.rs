@@ -1,0 +1,24 @@
+//! What a person at a terminal would want to know about the root, and a script would not.
+
+use std::io::IsTerminal;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use chain::{Tool, open_inside, warn};
+use nix::sys::stat::{SFlag, fstat};
+use rustix::fs::OFlags;
+
+/// Images often come without devices, and unpack makes none for an ordinary user.
+pub fn give(tree: &OwnedFd) {
+    if std::io::stderr().is_terminal() && !has_null(tree) {
+        warn(
+            Tool::Pivot,
+            "hint: the root has no device /dev/null, and >/dev/null makes a file there: --dev gives it a /dev",
+        );
+    }
+}
+
+fn has_null(tree: &OwnedFd) -> bool {
+    let null = open_inside(tree, Path::new("dev/null"), OFlags::PATH).and_then(|null| Ok(fstat(null)?));
+    null.is_ok_and(|null| SFlag::from_bits_truncate(null.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR)
+}
