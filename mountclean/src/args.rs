@@ -13,8 +13,9 @@ EXAMPLES
     isolate --pid --uts -- pivot ./root -- mountclean -- mount
   As an ordinary user:
     isolate --user --map-root --pid -- pivot ./root -- mountclean -- sh
-  After a pivot_root(8) by hand:
-    unshare --mount --pid --fork sh -c 'mount --rbind r r; cd r; pivot_root . .; exec mountclean sh'
+  After a pivot_root(8) by hand, where the host's tree is still above:
+    unshare --mount --pid --fork sh -c 'm=$(command -v mountclean); mount --rbind r r; cd r
+        pivot_root . .; exec \"/..$m\" sh'
   As container runtimes leave /proc and /sys:
     isolate --pid --net -- pivot ./root -- mountclean --sys --mask -- sh
   Keep a volume that was mounted by hand:

@@ -227,3 +227,16 @@ fn where_processes_of_the_host_can_be_seen_it_says_so() {
     assert!(outcome.stderr.contains("/root leads to the host's tree"), "{}", outcome.stderr);
     assert_eq!(work.sh("isolate --pid -- pivot root -- mountclean -- true").stderr, "");
 }
+
+/// The example of the manual.
+#[test]
+fn it_can_be_started_from_the_tree_that_it_takes_off() {
+    for way in ways() {
+        let work = scene();
+        let way = way.replace("--pid", "--pid --mount");
+        work.sh(&format!(
+            "{way} sh -c 'm=$(command -v mountclean); mount --rbind root root; cd root; pivot_root . .; exec \"/..$m\" -- sh -c \"mount | wc -l; cat /etc/image\"'"
+        ))
+        .expect(0, "2\nbusybox\n");
+    }
+}

@@ -1,8 +1,10 @@
 //! The command line: one definition for parsing, help, manual and completions.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, FromArgMatches, Parser};
 
@@ -134,12 +136,12 @@ pub struct BindOptions {
 struct VolumeOptions {
     /// Mount a file or directory of the host's at DST (SRC where it is left out); OPTIONS are ro, rw, nosuid, nodev,
     /// noexec, comma-separated (can be given again)
-    #[arg(long, value_name = "SRC[:DST[:OPTIONS]]", value_parser = bind)]
+    #[arg(long, value_name = "SRC[:DST[:OPTIONS]]", value_parser = OsStringValueParser::new().try_map(bind))]
     bind: Vec<Volume>,
 
     /// Mount an empty filesystem in memory at DST; OPTIONS are size=BYTES (k, m, g, %), mode=OCTAL, nr_inodes=N,
     /// comma-separated (can be given again)
-    #[arg(long, value_name = "DST[:OPTIONS]", value_parser = tmpfs)]
+    #[arg(long, value_name = "DST[:OPTIONS]", value_parser = OsStringValueParser::new().try_map(tmpfs))]
     tmpfs: Vec<Volume>,
 
     /// Make a minimal /dev: null, zero, full, random, urandom, tty, a devpts of its own, shm, and mqueue in an own ipc
@@ -183,16 +185,16 @@ impl clap::Args for Volumes {
     }
 }
 
-fn bind(text: &str) -> Result<Volume, String> {
-    let fields = fields(text);
+fn bind(text: OsString) -> Result<Volume, String> {
+    let fields = fields(&text);
     let (source, target, words) = match fields.as_slice() {
-        [source] => (source, source, ""),
-        [source, target] => (source, target, ""),
-        [source, target, words] => (source, target, words.as_str()),
-        _ => return Err("too many colons; one that belongs to a name is written \\:".into()),
+        [source] => (source, source, OsStr::new("")),
+        [source, target] => (source, target, OsStr::new("")),
+        [source, target, words] => (source, target, words.as_os_str()),
+        _ => return Err(TOO_MANY.into()),
     };
     let mut options = BindOptions::default();
-    for word in words.split(',').filter(|word| !word.is_empty()) {
+    for word in words.to_string_lossy().split(',').filter(|word| !word.is_empty()) {
         match word {
             "ro" => options.read_only = true,
             "rw" => options.read_only = false,
@@ -205,15 +207,15 @@ fn bind(text: &str) -> Result<Volume, String> {
     Ok(Volume::Bind { source: named("SRC", source)?, target: inner(target)?, options })
 }
 
-fn tmpfs(text: &str) -> Result<Volume, String> {
-    let fields = fields(text);
+fn tmpfs(text: OsString) -> Result<Volume, String> {
+    let fields = fields(&text);
     let (target, words) = match fields.as_slice() {
-        [target] => (target, ""),
-        [target, words] => (target, words.as_str()),
-        _ => return Err("too many colons; one that belongs to a name is written \\:".into()),
+        [target] => (target, OsStr::new("")),
+        [target, words] => (target, words.as_os_str()),
+        _ => return Err(TOO_MANY.into()),
     };
     let mut options = Vec::new();
-    for word in words.split(',').filter(|word| !word.is_empty()) {
+    for word in words.to_string_lossy().split(',').filter(|word| !word.is_empty()) {
         match word.split_once('=') {
             Some((key @ ("size" | "mode" | "nr_inodes"), value)) if !value.is_empty() => {
                 options.push((key.into(), value.into()));
@@ -224,32 +226,34 @@ fn tmpfs(text: &str) -> Result<Volume, String> {
     Ok(Volume::Tmpfs { target: inner(target)?, options })
 }
 
-/// Splits at colons; a backslash takes the next character as it is.
-fn fields(text: &str) -> Vec<String> {
-    let mut fields = vec![String::new()];
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        match (character, fields.last_mut()) {
-            (':', _) => fields.push(String::new()),
-            ('\\', Some(field)) => field.extend(characters.next().or(Some('\\'))),
-            (character, Some(field)) => field.push(character),
+const TOO_MANY: &str = "too many colons; one that belongs to a name is written \\:";
+
+/// Splits at colons; a backslash takes the next byte as it is. Names need not be text.
+fn fields(text: &OsStr) -> Vec<OsString> {
+    let mut fields = vec![Vec::new()];
+    let mut bytes = text.as_bytes().iter().copied();
+    while let Some(byte) = bytes.next() {
+        match (byte, fields.last_mut()) {
+            (b':', _) => fields.push(Vec::new()),
+            (b'\\', Some(field)) => field.push(bytes.next().unwrap_or(b'\\')),
+            (byte, Some(field)) => field.push(byte),
             (_, None) => {}
         }
     }
-    fields
+    fields.into_iter().map(OsString::from_vec).collect()
 }
 
-fn named(what: &str, path: &str) -> Result<PathBuf, String> {
+fn named(what: &str, path: &OsStr) -> Result<PathBuf, String> {
     if path.is_empty() { Err(format!("{what} is empty")) } else { Ok(path.into()) }
 }
 
 /// A path in the root, which the root itself is not.
-fn inner(path: &str) -> Result<PathBuf, String> {
+fn inner(path: &OsStr) -> Result<PathBuf, String> {
     let target = named("DST", path)?;
     if target.components().any(|part| matches!(part, std::path::Component::Normal(_))) {
         Ok(target)
     } else {
-        Err(format!("{path}: DST must be below the root"))
+        Err(format!("{}: DST must be below the root", path.display()))
     }
 }
 
@@ -287,7 +291,8 @@ mod tests {
 
     #[test]
     fn a_backslash_keeps_a_colon_in_a_name() {
-        assert_eq!(fields(r"a\:b:c\\:d"), ["a:b", r"c\", "d"]);
+        assert_eq!(fields(OsStr::new(r"a\:b:c\\:d")), ["a:b", r"c\", "d"]);
+        assert_eq!(fields(OsStr::from_bytes(b"\xff:\\")), [OsStr::from_bytes(b"\xff"), OsStr::new(r"\")]);
     }
 
     #[test]
