@@ -321,6 +321,11 @@ fn many_entries_are_a_budget() {
     assert!(message.contains("--max-bytes"), "{message}");
 }
 
+/// A setuid file of whoever extracts it: another's would lose the bit with its owner.
+fn setuid() -> Block {
+    Block::file("su", b"#!").mode(0o4755).uid(rustix::process::geteuid().as_raw().into())
+}
+
 /// A setuid file is in a directory that only its owner enters until all is done.
 #[test]
 fn nobody_else_reaches_setuid_files_meanwhile() {
@@ -328,7 +333,7 @@ fn nobody_else_reaches_setuid_files_meanwhile() {
     let scene = Scene::new();
     let mut child = scene.spawn_piped(&["-", "root"]);
     let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(&Block::file("su", b"#!").mode(0o4755).bytes()).unwrap();
+    stdin.write_all(&setuid().bytes()).unwrap();
     // More than every buffer between us holds, so the first entry is made when this is written.
     let filler = vec![7; 64 << 20];
     stdin.write_all(&Block::file("filler", &filler).bytes()).unwrap();
@@ -353,7 +358,7 @@ fn setuid_files_that_others_can_run_are_told_of() {
     let scene = Scene::below(base);
     let open = |mode| fs::set_permissions(scene.path(""), fs::Permissions::from_mode(mode)).unwrap();
     open(0o755);
-    let bytes = archive(&[Block::file("su", b"#!").mode(0o4755)]);
+    let bytes = archive(&[setuid()]);
     scene.write("img.tar", &bytes);
     let output = scene.unpack(&["img.tar", "root"]);
     let stderr = text(&output.stderr);
