@@ -41,7 +41,9 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
     match link.carry.host_tree.filter(|_| ours) {
         Some(HostTree::Stacked) => steps.push(Step::DetachHost),
         Some(HostTree::Gone) => {}
-        Some(HostTree::Kept) | None => steps.push(Step::UnmountAll { keep: &keep }),
+        Some(HostTree::Kept) | None => {
+            steps.push(Step::UnmountAll { keep: &keep, options: &args.proc_opts, sys: args.sys.is_some() })
+        }
     }
     if args.mask {
         steps.push(Step::Mask);

@@ -17,7 +17,7 @@ pub enum Step<'a> {
     Sys { how: Sys },
     Mask,
     DetachHost,
-    UnmountAll { keep: &'a [PathBuf] },
+    UnmountAll { keep: &'a [PathBuf], options: &'a [String], sys: bool },
     Prove { keep: &'a [PathBuf], keep_fd: &'a [i32] },
 }
 
@@ -61,11 +61,14 @@ impl fmt::Display for Step<'_> {
             }
             Step::Sys { how } => {
                 let ro = if *how == Sys::Ro { ",ro" } else { "" };
-                write!(f, "mkdir -p /sys\nmount -t sysfs -o nosuid,nodev,noexec{ro} sysfs /sys")
+                write!(
+                    f,
+                    "mkdir -p /sys\n! mountpoint -q /sys || umount -l /sys\nmount -t sysfs -o nosuid,nodev,noexec{ro} sysfs /sys"
+                )
             }
             Step::Mask => mask::shell(f),
             Step::DetachHost => f.write_str("umount -l /"),
-            Step::UnmountAll { keep } => f.write_str(&unmount::shell(keep)),
+            Step::UnmountAll { keep, options, sys } => f.write_str(&unmount::shell(keep, options, *sys)),
             Step::Prove { .. } => f.write_str("# prove that no mount, directory or descriptor of the host's is left"),
         }
     }
@@ -85,7 +88,7 @@ impl chain::Step for Step<'_> {
             Step::Sys { how } => sysfs::mount_fresh(*how, state),
             Step::Mask => mask::mask(state),
             Step::DetachHost => unmount::stacked(),
-            Step::UnmountAll { keep } => unmount::all_but(keep, state),
+            Step::UnmountAll { keep, .. } => unmount::all_but(keep, state),
             Step::Prove { keep, keep_fd } => proof::prove(keep, keep_fd, state),
         }
     }

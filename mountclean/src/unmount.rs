@@ -98,8 +98,12 @@ fn swap_by_path(fresh: Fresh, old: &Mount, state: &mut State) -> Result<()> {
     Ok(())
 }
 
-pub fn shell(keep: &[PathBuf]) -> String {
-    let patterns: String = keep.iter().map(|dst| format!("{0}|{0}/*|", quote(dst))).collect();
+/// The same in shell: `options` are those of the fresh /proc, `sys` says that there is a fresh /sys too.
+pub fn shell(keep: &[PathBuf], options: &[String], sys: bool) -> String {
+    let kept = keep.iter().map(|dst| format!("{0}|{0}/*|", quote(dst)));
+    let patterns: String = kept.chain(sys.then(|| "/sys|/sys/*|".to_owned())).collect();
+    let options: String = options.iter().map(|option| format!(",{option}")).collect();
+    let mount_proc = format!("mount -t proc -o {} proc /proc", quote(format!("nosuid,nodev,noexec{options}")));
     format!(
         "# the host's tree, if it is stacked on /\n\
          [ \"$(cut -d ' ' -f 5 /proc/self/mountinfo | grep -cx /)\" = 1 ] || umount -l /\n\
@@ -108,6 +112,6 @@ pub fn shell(keep: &[PathBuf]) -> String {
          *) umount -l \"$(printf %b \"$point\")\" 2>/dev/null || : ;; esac; done\n\
          # a proc below the fresh one\n\
          [ \"$(cut -d ' ' -f 5 /proc/self/mountinfo | grep -cx /proc)\" = 1 ] || \
-         {{ umount -l /proc; umount -l /proc; mount -t proc proc /proc; }}"
+         {{ umount -l /proc; umount -l /proc; {mount_proc}; }}"
     )
 }

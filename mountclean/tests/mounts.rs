@@ -183,3 +183,20 @@ fn arguments_reach_the_command_as_they_were_typed() {
             .expect(3, "shell\n");
     }
 }
+
+#[test]
+fn the_explained_script_unmounts_the_same() {
+    needs_root!();
+    let table = "cut -d\" \" -f5 /proc/self/mountinfo | sort | xargs";
+    for shell in ["dash", "bash"] {
+        for options in ["", "--sys=ro --mask", "--keep-mount /dev --proc-opts hidepid=2"] {
+            let work = scene();
+            let real = work.sh(&format!("isolate --pid -- mountclean {options} -- sh -c '{table}'"));
+            assert_eq!(real.status, 0, "{options}: {}", real.stderr);
+            let explained = work.sh(&format!("mountclean --explain {options} -- sh -c '{table}'")).stdout;
+            std::fs::write(work.join("script"), &explained).unwrap();
+            let script = work.sh(&format!("unshare --pid --fork --kill-child {shell} script"));
+            assert_eq!((script.status, &script.stdout), (0, &real.stdout), "{shell}: {}\n{explained}", script.stderr);
+        }
+    }
+}
