@@ -78,14 +78,14 @@ pub fn shell(f: &mut fmt::Formatter) -> fmt::Result {
     let read_only: Vec<String> = READ_ONLY_PATHS.iter().map(|path| format!("/proc/{path}")).collect();
     writeln!(
         f,
-        "for path in {} {HIDDEN_IN_SYS}; do if [ -d $path ]; then mount -t tmpfs -o ro tmpfs $path; \
+        "mask() {{\nfor path in {} {HIDDEN_IN_SYS}; do if [ -d $path ]; then mount -t tmpfs -o ro tmpfs $path; \
          elif [ -e $path ]; then mount --bind /dev/null $path; fi; done",
         hidden.join(" ")
     )?;
     write!(
         f,
         "for path in {}; do if [ -e $path ]; then mount --bind $path $path; \
-         mount -o remount,bind,ro,nosuid,nodev,noexec $path; fi; done",
+         mount -o remount,bind,ro,nosuid,nodev,noexec $path; fi; done\n}}\nmask",
         read_only.join(" ")
     )
 }

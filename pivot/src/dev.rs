@@ -111,29 +111,32 @@ fn console(dev: BorrowedFd) -> Result<()> {
     }
 }
 
+/// `root` is quoted already.
 pub fn shell(root: &str, f: &mut fmt::Formatter) -> fmt::Result {
-    writeln!(f, "mount -t tmpfs -o nosuid,noexec,mode=755,size=64k tmpfs {root}/dev")?;
+    writeln!(f, "minimal_dev() {{")?;
+    writeln!(f, "mount -t tmpfs -o nosuid,noexec,mode=755,size=64k tmpfs \"$1\"/dev")?;
     for (name, major, minor) in NODES {
         writeln!(
             f,
-            "mknod -m 666 {root}/dev/{name} c {major} {minor} 2>/dev/null || \
-             {{ : >{root}/dev/{name}; mount --bind /dev/{name} {root}/dev/{name}; }}"
+            "mknod -m 666 \"$1\"/dev/{name} c {major} {minor} 2>/dev/null || \
+             {{ : >\"$1\"/dev/{name}; mount --bind /dev/{name} \"$1\"/dev/{name}; }}"
         )?;
     }
     for (name, target) in LINKS {
-        writeln!(f, "ln -s {target} {root}/dev/{name}")?;
+        writeln!(f, "ln -s {target} \"$1\"/dev/{name}")?;
     }
-    writeln!(f, "mkdir {root}/dev/pts {root}/dev/shm {root}/dev/mqueue")?;
+    writeln!(f, "mkdir \"$1\"/dev/pts \"$1\"/dev/shm \"$1\"/dev/mqueue")?;
     writeln!(
         f,
-        "mount -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5 devpts {root}/dev/pts 2>/dev/null || \
-         mount -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620 devpts {root}/dev/pts"
+        "mount -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5 devpts \"$1\"/dev/pts 2>/dev/null || \
+         mount -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620 devpts \"$1\"/dev/pts"
     )?;
-    writeln!(f, "mount -t tmpfs -o nosuid,nodev,noexec,mode=1777 tmpfs {root}/dev/shm")?;
+    writeln!(f, "mount -t tmpfs -o nosuid,nodev,noexec,mode=1777 tmpfs \"$1\"/dev/shm")?;
     writeln!(
         f,
         "[ \"$(stat -L -c %i /proc/self/ns/ipc)\" = {FIRST_IPC_NAMESPACE} ] || \
-         mount -t mqueue -o nosuid,nodev,noexec mqueue {root}/dev/mqueue || :"
+         mount -t mqueue -o nosuid,nodev,noexec mqueue \"$1\"/dev/mqueue || :"
     )?;
-    write!(f, "! tty -s || {{ : >{root}/dev/console; mount --bind \"$(tty)\" {root}/dev/console; }}")
+    writeln!(f, "! tty -s || {{ : >\"$1\"/dev/console; mount --bind \"$(tty)\" \"$1\"/dev/console; }}")?;
+    write!(f, "}}\nminimal_dev {root}")
 }

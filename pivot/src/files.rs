@@ -63,21 +63,23 @@ impl Copied {
 
 /// `root` is quoted already.
 pub fn shell(files: &[Copied], root: &str, f: &mut fmt::Formatter) -> fmt::Result {
-    writeln!(f, "mkdir -p {root}/proc && mount -t tmpfs -o mode=755,size=1m tmpfs {root}/proc")?;
+    writeln!(f, "copy_files() {{")?;
+    writeln!(f, "mkdir -p \"$1\"/proc && mount -t tmpfs -o mode=755,size=1m tmpfs \"$1\"/proc")?;
     for file in files {
         let (name, path) = (file.name(), file.path());
         let content = match file {
             Copied::Hostname => "hostname".into(),
             Copied::Resolv | Copied::Hosts => format!("cat {path}"),
         };
-        writeln!(f, "[ -e {root}{path} ] || install -D -m 644 /dev/null {root}{path}")?;
+        writeln!(f, "[ -e \"$1\"{path} ] || install -D -m 644 /dev/null \"$1\"{path}")?;
         writeln!(
             f,
-            "{content} >{root}/proc/{name} && mount --bind {root}/proc/{name} {root}{path} && \
-             mount -o remount,bind,ro,nosuid,nodev,noexec {root}{path}"
+            "{content} >\"$1\"/proc/{name} && mount --bind \"$1\"/proc/{name} \"$1\"{path} && \
+             mount -o remount,bind,ro,nosuid,nodev,noexec \"$1\"{path}"
         )?;
     }
-    write!(f, "umount -l {root}/proc")
+    writeln!(f, "umount -l \"$1\"/proc")?;
+    write!(f, "}}\ncopy_files {root}")
 }
 
 /// Mounts the copies below `tree`; says the mounts' ids. They live in a filesystem in memory that

@@ -138,9 +138,11 @@ pub fn shell(dir: Option<&Path>, root: &str, f: &mut fmt::Formatter) -> fmt::Res
         }
         None => write!(
             f,
-            "(cd -P {root}; mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs \"$PWD\"; mkdir \"$PWD/upper\" \"$PWD/work\"; \
-             chmod --reference=. \"$PWD/upper\"; mount -t overlay -o \
-             \"lowerdir=.,upperdir=$PWD/upper,workdir=$PWD/work$userxattr\" overlay \"$PWD\")"
+            "overlay_in_memory() (\n\
+             cd -P \"$1\"; mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs \"$PWD\"\n\
+             mkdir \"$PWD/upper\" \"$PWD/work\"; chmod --reference=. \"$PWD/upper\"\n\
+             mount -t overlay -o \"lowerdir=.,upperdir=$PWD/upper,workdir=$PWD/work$userxattr\" overlay \"$PWD\"\n\
+             )\noverlay_in_memory {root}"
         ),
     }
 }

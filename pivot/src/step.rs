@@ -15,6 +15,7 @@ use nix::unistd::fchdir;
 
 use crate::args::Volume;
 use crate::files::{self, Copied};
+use crate::volume::REMOUNT_BELOW;
 use crate::{advice, descriptors, lock, overlay, place, root, switch, volume};
 
 pub enum Step<'a> {
@@ -135,12 +136,7 @@ impl fmt::Display for Step<'_> {
             Step::Overlay { dir, root } => overlay::shell(*dir, &word(root), f),
             Step::Bind { root } => write!(f, "mount --rbind {0} {0}", word(root)),
             Step::MakePlaces { volumes, files, root } => place::shell(&word(root), volumes, files, f),
-            Step::ReadOnly { root } => write!(
-                f,
-                "findmnt --raw --noheadings --output TARGET --submounts {} | while read -r point; do \
-                 mount -o remount,bind,ro \"$(printf %b \"$point\")\"; done",
-                word(root)
-            ),
+            Step::ReadOnly { root } => write!(f, "{REMOUNT_BELOW}\nremount_below {} ro", word(root)),
             Step::Mount { volume, root } => volume::shell(volume, &word(root), f),
             Step::CopyFiles { files, root } => files::shell(files, &word(root), f),
             Step::Enter { root, chdir, make, .. } => {

@@ -80,16 +80,11 @@ pub fn shell(volume: &Volume, root: &str, f: &mut fmt::Formatter) -> fmt::Result
                 (options.noexec, "noexec"),
             ];
             let words: Vec<_> = words.into_iter().filter(|(on, _)| *on).map(|(_, word)| word).collect();
-            write!(f, "mount --rbind {source} {target}")?;
-            if !words.is_empty() {
-                write!(
-                    f,
-                    " && findmnt --raw --noheadings --output TARGET --submounts {target} | while read -r point; do \
-                     mount -o remount,bind,{} \"$(printf %b \"$point\")\"; done",
-                    words.join(",")
-                )?;
+            if words.is_empty() {
+                return write!(f, "mount --rbind {source} {target}");
             }
-            Ok(())
+            writeln!(f, "{REMOUNT_BELOW}")?;
+            write!(f, "mount --rbind {source} {target} && remount_below {target} {}", words.join(","))
         }
         Volume::Tmpfs { target, options } => {
             let target = inside(root, target);
@@ -99,3 +94,8 @@ pub fn shell(volume: &Volume, root: &str, f: &mut fmt::Formatter) -> fmt::Result
         Volume::Dev => dev::shell(root, f),
     }
 }
+
+/// A function of the script: attributes for a mount and those below it.
+pub const REMOUNT_BELOW: &str = "\
+remount_below() { findmnt --raw --noheadings --output TARGET --submounts \"$1\" | while read -r point; do \
+    mount -o \"remount,bind,$2\" \"$(printf %b \"$point\")\"; done; }";
