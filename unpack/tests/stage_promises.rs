@@ -15,7 +15,7 @@ use archive::{Block, END};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::fs::FlockOperation;
-use scene::{Scene, UNPACK, is_root, skip, text};
+use scene::{Scene, UNPACK, has, is_root, skip, text};
 
 /// Files whose content is all `mark`, so that a mixture would show.
 fn image(mark: u8, files: usize) -> Vec<u8> {
@@ -282,19 +282,28 @@ fn runs_at_once_for_the_same_root_all_hand_on_one() {
     }
 }
 
+/// Kills a run once it has staged so many files, or a little after it was done with them.
+fn kill_after(scene: &Scene, child: &mut std::process::Child, files: usize) {
+    let count = |dir: &Path| fs::read_dir(dir).map_or(0, |names| names.count());
+    while child.try_wait().unwrap().is_none() {
+        let roots = scene.staged().into_iter().map(|staged| staged.join("root"));
+        let staged: usize =
+            roots.flat_map(|root| (0..10).map(move |i| root.join(format!("d{i}")))).map(|d| count(&d)).sum();
+        if staged >= files {
+            break;
+        }
+    }
+    let _ = child.kill();
+    child.wait().unwrap();
+}
+
 #[test]
 fn sigkill_at_any_moment_leaves_no_root_or_a_whole_one() {
     let scene = Scene::new();
     scene.write("img.tar", &image(b'a', 300));
     for i in 0..times("UNPACK_TEST_KILLS", 25) {
         let mut child = scene.command(&["-q", "img.tar", "root"]).stdout(Stdio::null()).spawn().unwrap();
-        // Spread over the run by work and not by the clock.
-        for _ in 0..(i * 7) % 100 {
-            let _ = fs::read_dir(scene.path("")).unwrap().count();
-            std::thread::yield_now();
-        }
-        let _ = child.kill();
-        child.wait().unwrap();
+        kill_after(&scene, &mut child, (i as usize * 37) % 330);
         if scene.path("root").exists() {
             is_whole(&scene.path("root"), b'a', 300);
             ok(&scene.unpack(&["-q", "img.tar", "root"]));
@@ -317,12 +326,7 @@ fn sigkill_during_a_replacement_never_loses_the_root() {
         let next = char::from(marks[(i as usize + 1) % 2]);
         let mut child =
             scene.command(&["-q", "--replace", &format!("{next}.tar"), "root"]).stdout(Stdio::null()).spawn().unwrap();
-        for _ in 0..(i * 11) % 130 {
-            let _ = fs::read_dir(scene.path("")).unwrap().count();
-            std::thread::yield_now();
-        }
-        let _ = child.kill();
-        child.wait().unwrap();
+        kill_after(&scene, &mut child, (i as usize * 13) % 110);
         let found = fs::read(scene.path("root/d0/f0")).unwrap()[0];
         is_whole(&scene.path("root"), found, 100);
         // If a receipt vouches for it, it is that image's.
@@ -474,4 +478,63 @@ fn a_parent_with_setgid_and_default_acls_passes_nothing_on() {
     assert_eq!((mode("parent/root"), mode("parent/root/d"), mode("parent/root/d/f")), (0o755, 0o755, 0o640));
     let root = fs::File::open(scene.path("parent/root/d")).unwrap();
     assert!(rustix::fs::fgetxattr_query(root.as_fd(), "system.posix_acl_default").is_err());
+}
+
+/// strace kills before each of the calls by which a root is put in place, one after the other.
+#[test]
+fn sigkill_between_any_two_steps_of_publishing_leaves_no_receipt_that_lies() {
+    if !has("strace") {
+        return skip("no strace");
+    }
+    let scene = Scene::new();
+    let marks = [b'a', b'b'];
+    for mark in marks {
+        scene.write(&format!("{}.tar", char::from(mark)), &image(mark, 5));
+    }
+    let calls = ["renameat2", "renameat", "flock", "unlinkat", "rmdir,unlink"];
+    let traced = |call: &str, number: u32, args: &[&str]| {
+        let inject = format!("inject={call}:signal=KILL:when={number}");
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject, UNPACK, "-q"]);
+        command.args(args).current_dir(scene.path("")).stdin(Stdio::null()).output().unwrap()
+    };
+    let mut kills = 0;
+    for replace in [false, true] {
+        for call in calls {
+            for number in 1..40 {
+                let _ = fs::remove_dir_all(scene.path("root"));
+                let _ = fs::remove_file(scene.path("root.image.json"));
+                if replace {
+                    ok(&scene.unpack(&["-q", "a.tar", "root"]));
+                }
+                let args: &[&str] = if replace { &["--replace", "b.tar", "root"] } else { &["b.tar", "root"] };
+                let output = traced(call, number, args);
+                if text(&output.stderr).contains("strace") {
+                    return skip("strace may not trace here");
+                }
+                if output.status.success() {
+                    break;
+                }
+                kills += 1;
+                let root = scene.path("root");
+                assert!(root.exists() || !replace, "{call} {number}: the old root is lost");
+                if !root.exists() {
+                    continue;
+                }
+                let found = fs::read(root.join("d0/f0")).unwrap()[0];
+                is_whole(&root, found, 5);
+                for mark in marks {
+                    let output = scene.unpack(&[&format!("{}.tar", char::from(mark)), "root"]);
+                    assert!(
+                        !output.status.success() || mark == found,
+                        "{call} {number}: a receipt vouches for another tree"
+                    );
+                }
+            }
+        }
+    }
+    assert!(kills > 10, "{kills}");
+    let _ = fs::remove_dir_all(scene.path("root"));
+    ok(&scene.unpack(&["-q", "a.tar", "root"]));
+    scene.nothing_staged();
 }
