@@ -2,15 +2,16 @@
 //! the kernel inside it, every last name is made exclusively and never followed.
 
 mod acl;
+mod dir;
 mod dirs;
+mod link;
 mod meta;
+mod new_file;
 mod owner;
 mod path;
 pub mod remove;
+mod whiteout;
 
-use std::collections::HashSet;
-use std::fs::File;
-use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,20 +19,20 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, bail};
 use chain::WithHint;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::above::OutOfOrder;
 use crate::ledger::Change;
-use dirs::{Dir, Dirs};
+use dir::Dir;
+use dirs::Dirs;
 use meta::Final;
 pub use meta::{Meta, Policy};
+pub use new_file::NewFile;
 pub use owner::{Owners, capable};
+use path::split;
 pub use path::{Member, shown};
-use path::{join, split};
-
-/// More bytes of names than this are not kept for hard links whose target has not come yet.
-const FORWARD: usize = 64 << 20;
+use whiteout::Made;
 
 pub struct Tree {
     policy: Arc<Policy>,
@@ -43,45 +44,6 @@ pub struct Tree {
     made: Option<Made>,
     /// Layers come from the newest down.
     newest_first: bool,
-}
-
-/// Whiteouts hide only what lower layers made.
-#[derive(Default)]
-struct Made {
-    hasher: RandomState,
-    names: HashSet<u64>,
-    /// Directories that something was made in, and those above them.
-    dirs: HashSet<u64>,
-}
-
-impl Made {
-    fn key(&self, dir: &Dir, name: &[u8]) -> u64 {
-        self.hasher.hash_one((dir.inode(), name))
-    }
-}
-
-/// A regular file that is there already, empty; its content and everything else follow.
-pub struct NewFile {
-    file: File,
-    last: Final,
-    mode: u32,
-    path: Vec<u8>,
-    policy: Arc<Policy>,
-}
-
-impl NewFile {
-    pub fn file(&self) -> &File {
-        &self.file
-    }
-
-    pub fn path(&self) -> &[u8] {
-        &self.path
-    }
-
-    /// The content is whole.
-    pub fn finish(self) -> Result<()> {
-        self.policy.set_by_fd(self.file.as_fd(), &self.last, Some(self.mode), &self.path)
-    }
 }
 
 /// Entries that are neither directory nor regular file.
@@ -240,104 +202,6 @@ impl Tree {
         Ok(())
     }
 
-    /// A hard link; one whose target has not come yet waits for the end of the layer.
-    pub fn hard_link(&mut self, path: &[u8], target: &[u8]) -> Result<()> {
-        if !self.link_now(path, target)? {
-            self.forward_bytes += path.len() + target.len();
-            if self.forward_bytes > FORWARD {
-                bail!("{}: too many hard links to files that come later", shown(path));
-            }
-            self.forward.push((path.to_owned(), target.to_owned()));
-        }
-        Ok(())
-    }
-
-    /// A hard link, if its target is there.
-    pub fn link_now(&mut self, path: &[u8], target: &[u8]) -> Result<bool> {
-        let (Some((parent, name)), Some((target_parent, target_name))) = (split(path), split(target)) else {
-            bail!("{}: hard link to {}", shown(path), shown(target));
-        };
-        loop {
-            let Some(source) = self.dirs.find(target_parent, &self.policy)? else { return Ok(false) };
-            let kind = match dirs::kind(&source, target_name) {
-                Ok(kind) => kind,
-                Err(Errno::NOENT) => return Ok(false),
-                Err(error) => return Err(error).with_context(|| shown(target)),
-            };
-            if kind == FileType::Directory {
-                bail!("{}: hard link to the directory {}", shown(path), shown(target));
-            }
-            let dir = self.make(parent)?;
-            self.mark(&dir, name);
-            if (dir.inode(), name) == (source.inode(), target_name) {
-                return Ok(true);
-            }
-            match rustix::fs::linkat(source.fd(), target_name, dir.fd(), name, AtFlags::empty()) {
-                Ok(()) => {
-                    dir.touch();
-                    return Ok(true);
-                }
-                Err(Errno::EXIST) => self.make_way(path)?,
-                Err(error) => {
-                    return Err(error).with_context(|| format!("{}: hard link to {}", shown(path), shown(target)));
-                }
-            }
-        }
-    }
-
-    /// `.wh.NAME`: lower layers' `path` is not there.
-    pub fn whiteout(&mut self, path: &[u8]) -> Result<()> {
-        let Some((parent, name)) = split(path) else { bail!("a whiteout of the root directory") };
-        let Some(dir) = self.dirs.find(parent, &self.policy)? else { return Ok(()) };
-        let made = self.made.as_ref().is_none_or(|made| made.names.contains(&made.key(&dir, name)));
-        match dirs::kind(&dir, name) {
-            Ok(FileType::Directory) => {
-                let Some(below) = self.dirs.open_at(&dir, name, path)? else { return Ok(()) };
-                let live = self.made.as_ref().is_none_or(|made| made.dirs.contains(&below.inode()));
-                if made || live {
-                    if !made {
-                        below.becomes(implied(&self.policy, self.epoch)?);
-                    }
-                    drop((dir, below));
-                    self.opaque(path)
-                } else {
-                    self.make_way(path)
-                }
-            }
-            Ok(_) if !made => self.make_way(path),
-            _ => Ok(()),
-        }
-    }
-
-    /// `.wh..wh..opq`: nothing of lower layers is in `path`.
-    pub fn opaque(&mut self, path: &[u8]) -> Result<()> {
-        let mut below = vec![path.to_owned()];
-        while let Some(path) = below.pop() {
-            let Some(dir) = self.dirs.find(&path, &self.policy)? else { continue };
-            for name in remove::names(dir.fd()).with_context(|| shown(&path))? {
-                let Some(made) = &self.made else { return Ok(()) };
-                let child = join(&path, &name);
-                let kind = dirs::kind(&dir, &name).with_context(|| shown(&child))?;
-                let known = made.names.contains(&made.key(&dir, &name));
-                let live = kind == FileType::Directory
-                    && rustix::fs::statat(dir.fd(), &name[..], AtFlags::SYMLINK_NOFOLLOW)
-                        .is_ok_and(|stat| made.dirs.contains(&stat.st_ino));
-                if kind == FileType::Directory && (known || live) {
-                    // Hidden, and there again for what this layer has in it.
-                    if !known && let Some(again) = self.dirs.open_at(&dir, &name, &child)? {
-                        again.becomes(implied(&self.policy, self.epoch)?);
-                    }
-                    below.push(child);
-                } else if !known {
-                    dir.touch();
-                    remove::remove(dir.fd(), &name).with_context(|| format!("{}: remove it", shown(&child)))?;
-                }
-            }
-        }
-        // Cached directories may be among those removed.
-        self.dirs.close(&self.policy)
-    }
-
     /// Removes what is where an entry has to go.
     fn make_way(&mut self, path: &[u8]) -> Result<()> {
         let Some((parent, name)) = split(path) else { return Err(root_is_no_directory()) };
@@ -408,13 +272,6 @@ impl Tree {
             at = parent;
         }
         Ok(false)
-    }
-
-    fn mark(&mut self, dir: &Dir, name: &[u8]) {
-        if let Some(made) = &mut self.made {
-            let key = made.key(dir, name);
-            made.names.insert(key);
-        }
     }
 }
 

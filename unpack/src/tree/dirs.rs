@@ -3,17 +3,17 @@
 //! it is closed. So a tree of any size needs the memory of this many directories, and times are right
 //! although content arrives in any order.
 
-use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use chain::WithHint;
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::meta::{ACL_DEFAULT, Final, Policy, clear_xattrs};
+use super::dir::Dir;
+use super::meta::{Final, Policy};
 use super::path::{join, shown, split};
 
 /// More open directories than this are closed at once, the few still needed opened again.
@@ -29,68 +29,6 @@ const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
 const INSIDE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
 const ONE_NAME: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
-
-pub struct Dir {
-    fd: OwnedFd,
-    inode: u64,
-    path: Vec<u8>,
-    last: RefCell<Last>,
-    /// Something was made or removed in it, so its times are wrong.
-    touched: Cell<bool>,
-}
-
-/// What a directory is made into when it is closed.
-enum Last {
-    /// As it was found: times, mode and default ACL, the latter two where they had to be changed meanwhile.
-    AsFound { times: Timestamps, mode: Option<u32>, acl: Option<Vec<u8>> },
-    /// As an entry has it.
-    Entry { last: Final, fresh: bool },
-}
-
-impl Dir {
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-
-    pub fn inode(&self) -> u64 {
-        self.inode
-    }
-
-    pub fn touch(&self) {
-        self.touched.set(true);
-    }
-
-    /// An entry for a directory that is open already stands for all that it was.
-    pub fn becomes(&self, last: Final) {
-        let fresh = matches!(*self.last.borrow(), Last::Entry { fresh: true, .. });
-        *self.last.borrow_mut() = Last::Entry { last, fresh };
-    }
-
-    fn close(&self, policy: &Policy) -> Result<()> {
-        match &*self.last.borrow() {
-            Last::AsFound { times, mode, acl } => {
-                let what = || format!("{}: put its times and mode back", shown(&self.path));
-                if let Some(mode) = mode {
-                    rustix::fs::fchmod(self.fd(), Mode::from_raw_mode(*mode)).with_context(what)?;
-                }
-                if let Some(acl) = acl {
-                    rustix::fs::fsetxattr(self.fd(), ACL_DEFAULT, acl, rustix::fs::XattrFlags::empty())
-                        .with_context(what)?;
-                }
-                if self.touched.get() {
-                    rustix::fs::futimens(self.fd(), times).with_context(what)?;
-                }
-                Ok(())
-            }
-            Last::Entry { last, fresh } => {
-                if !fresh {
-                    clear_xattrs(self.fd()).with_context(|| shown(&self.path))?;
-                }
-                policy.set_by_fd(self.fd(), last, fresh.then_some(0o700), &self.path)
-            }
-        }
-    }
-}
 
 pub struct Dirs {
     root: OwnedFd,
@@ -269,14 +207,8 @@ impl Dirs {
         let stat = rustix::fs::fstat(&fd).with_context(|| shown(path))?;
         let dir = match (self.by_inode.get(&stat.st_ino), new) {
             (Some(dir), _) => dir.clone(),
-            (None, Some(last)) => {
-                let last = RefCell::new(Last::Entry { last, fresh: true });
-                Rc::new(Dir { fd, inode: stat.st_ino, path: path.to_owned(), last, touched: Cell::new(false) })
-            }
-            (None, None) => {
-                let last = RefCell::new(found(&fd, &stat).with_context(|| shown(path))?);
-                Rc::new(Dir { fd, inode: stat.st_ino, path: path.to_owned(), last, touched: Cell::new(false) })
-            }
+            (None, Some(last)) => Rc::new(Dir::made(fd, &stat, path, last)),
+            (None, None) => Rc::new(Dir::found(fd, &stat, path).with_context(|| shown(path))?),
         };
         self.by_inode.insert(stat.st_ino, dir.clone());
         self.paths += path.len();
@@ -291,31 +223,6 @@ impl Dirs {
     fn make_room(&mut self, policy: &Policy) -> Result<()> {
         if self.full() { self.close(policy) } else { Ok(()) }
     }
-}
-
-/// Looks at a directory that an earlier entry or layer finished, and opens it for writing.
-fn found(fd: &OwnedFd, stat: &rustix::fs::Stat) -> rustix::io::Result<Last> {
-    let time = |seconds, nanoseconds: u64| Timespec { tv_sec: seconds, tv_nsec: nanoseconds as _ };
-    let times = Timestamps {
-        last_access: time(stat.st_atime, stat.st_atime_nsec),
-        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
-    };
-    let acl = match rustix::fs::fgetxattr_query(fd, ACL_DEFAULT) {
-        Ok(length) => {
-            let mut value = vec![0; length];
-            rustix::fs::fgetxattr(fd, ACL_DEFAULT, &mut value[..])?;
-            rustix::fs::fremovexattr(fd, ACL_DEFAULT)?;
-            Some(value)
-        }
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => None,
-        Err(error) => return Err(error),
-    };
-    let mut mode = None;
-    if stat.st_mode & 0o2000 != 0 {
-        mode = Some(stat.st_mode & 0o7777);
-        rustix::fs::fchmod(fd, Mode::RWXU)?;
-    }
-    Ok(Last::AsFound { times, mode, acl })
 }
 
 /// One name, not through a link.

@@ -1,0 +1,113 @@
+//! One directory that is open for writing, and what it is made into when it is closed.
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use anyhow::{Context, Result};
+use rustix::fs::{Mode, Stat, Timespec, Timestamps};
+use rustix::io::Errno;
+
+use super::meta::{ACL_DEFAULT, Final, Policy, clear_xattrs};
+use super::path::shown;
+
+pub struct Dir {
+    fd: OwnedFd,
+    inode: u64,
+    path: Vec<u8>,
+    last: RefCell<Last>,
+    /// Something was made or removed in it, so its times are wrong.
+    touched: Cell<bool>,
+}
+
+/// What a directory is made into when it is closed.
+enum Last {
+    /// As it was found: times, mode and default ACL, the latter two where they had to be changed meanwhile.
+    AsFound { times: Timestamps, mode: Option<u32>, acl: Option<Vec<u8>> },
+    /// As an entry has it.
+    Entry { last: Final, fresh: bool },
+}
+
+impl Dir {
+    /// One that was just made, and is going to be what `last` says.
+    pub fn made(fd: OwnedFd, stat: &Stat, path: &[u8], last: Final) -> Dir {
+        Dir::new(fd, stat, path, Last::Entry { last, fresh: true })
+    }
+
+    /// One that an earlier entry or layer finished.
+    pub fn found(fd: OwnedFd, stat: &Stat, path: &[u8]) -> rustix::io::Result<Dir> {
+        let last = as_found(&fd, stat)?;
+        Ok(Dir::new(fd, stat, path, last))
+    }
+
+    fn new(fd: OwnedFd, stat: &Stat, path: &[u8], last: Last) -> Dir {
+        Dir { fd, inode: stat.st_ino, path: path.to_owned(), last: RefCell::new(last), touched: Cell::new(false) }
+    }
+
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    pub fn inode(&self) -> u64 {
+        self.inode
+    }
+
+    pub fn touch(&self) {
+        self.touched.set(true);
+    }
+
+    /// An entry for a directory that is open already stands for all that it was.
+    pub fn becomes(&self, last: Final) {
+        let fresh = matches!(*self.last.borrow(), Last::Entry { fresh: true, .. });
+        *self.last.borrow_mut() = Last::Entry { last, fresh };
+    }
+
+    pub fn close(&self, policy: &Policy) -> Result<()> {
+        match &*self.last.borrow() {
+            Last::AsFound { times, mode, acl } => {
+                let what = || format!("{}: put its times and mode back", shown(&self.path));
+                if let Some(mode) = mode {
+                    rustix::fs::fchmod(self.fd(), Mode::from_raw_mode(*mode)).with_context(what)?;
+                }
+                if let Some(acl) = acl {
+                    rustix::fs::fsetxattr(self.fd(), ACL_DEFAULT, acl, rustix::fs::XattrFlags::empty())
+                        .with_context(what)?;
+                }
+                if self.touched.get() {
+                    rustix::fs::futimens(self.fd(), times).with_context(what)?;
+                }
+                Ok(())
+            }
+            Last::Entry { last, fresh } => {
+                if !fresh {
+                    clear_xattrs(self.fd()).with_context(|| shown(&self.path))?;
+                }
+                policy.set_by_fd(self.fd(), last, fresh.then_some(0o700), &self.path)
+            }
+        }
+    }
+}
+
+/// Looks at a directory that an earlier entry or layer finished, and opens it for writing.
+fn as_found(fd: &OwnedFd, stat: &Stat) -> rustix::io::Result<Last> {
+    let time = |seconds, nanoseconds: u64| Timespec { tv_sec: seconds, tv_nsec: nanoseconds as _ };
+    let times = Timestamps {
+        last_access: time(stat.st_atime, stat.st_atime_nsec),
+        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
+    };
+    let acl = match rustix::fs::fgetxattr_query(fd, ACL_DEFAULT) {
+        Ok(length) => {
+            let mut value = vec![0; length];
+            rustix::fs::fgetxattr(fd, ACL_DEFAULT, &mut value[..])?;
+            rustix::fs::fremovexattr(fd, ACL_DEFAULT)?;
+            Some(value)
+        }
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => None,
+        Err(error) => return Err(error),
+    };
+    let mut mode = None;
+    if stat.st_mode & 0o2000 != 0 {
+        mode = Some(stat.st_mode & 0o7777);
+        rustix::fs::fchmod(fd, Mode::RWXU)?;
+    }
+    Ok(Last::AsFound { times, mode, acl })
+}
