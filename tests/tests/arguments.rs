@@ -62,3 +62,18 @@ fn sigpipe_and_the_mask_are_the_callers() {
         assert_eq!(through, plain, "{name}, with --pid");
     }
 }
+
+#[test]
+fn an_error_is_no_backtrace() {
+    let work = Work::new();
+    for line in [
+        "unpack no-such.tar 2>&1 >/dev/null",
+        "isolate --no-such-option 2>&1",
+        "pivot /no/such/root true 2>&1",
+        "mountclean --keep-mount 2>&1",
+    ] {
+        let outcome = work.sh(&format!("export RUST_BACKTRACE=full; {line}"));
+        assert_eq!(outcome.status, 125, "{}", outcome.stdout);
+        assert!(outcome.stdout.lines().count() <= 2, "{}", outcome.stdout);
+    }
+}

@@ -24,10 +24,11 @@ fn main() -> ExitCode {
     if let Some(role) = std::env::args().nth(1) {
         return processes::child(&role);
     }
-    let checks: [(&str, Check); 15] = [
+    let checks: [(&str, Check); 16] = [
         ("arguments and environment", processes::arguments),
         ("exit statuses", processes::statuses),
         ("panic", processes::panics),
+        ("backtraces", processes::backtraces),
         ("stack overflow", processes::overflows),
         ("threads", processes::threads),
         ("metadata", files::metadata),

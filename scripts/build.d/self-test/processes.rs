@@ -29,6 +29,11 @@ pub(crate) fn child(role: &str) -> ExitCode {
         }
         "seven" => std::process::exit(7),
         "panic" => panic!("on purpose"),
+        "backtrace" => {
+            let frames = std::backtrace::Backtrace::force_capture();
+            let captured = frames.status() == std::backtrace::BacktraceStatus::Captured;
+            ExitCode::from(if captured { 0 } else { 1 })
+        }
         "overflow" => ExitCode::from(deeper(1) as u8),
         "overflow in a thread" => {
             std::thread::spawn(|| deeper(1)).join().map_or(ExitCode::FAILURE, |n| (n as u8).into())
@@ -82,6 +87,12 @@ pub(crate) fn panics(_: &Path) -> Checked {
     let out = this_as("panic")?.env("RUST_BACKTRACE", "1").output()?;
     ensure!(out.status.signal() == Some(Signal::SIGABRT as i32));
     ensure!(String::from_utf8_lossy(&out.stderr).contains("on purpose"));
+    Ok(())
+}
+
+/// An error that is made where RUST_BACKTRACE is set walks the stack.
+pub(crate) fn backtraces(_: &Path) -> Checked {
+    ensure!(this_as("backtrace")?.status()?.success());
     Ok(())
 }
 
