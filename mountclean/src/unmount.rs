@@ -36,7 +36,7 @@ pub fn all_but(keep: &[PathBuf], state: &mut State) -> Result<()> {
             stacked()?;
             continue;
         }
-        let Some(mounted) = children().find(|mount| !state.own.contains(&mount.id) && !stays(mount, keep)) else {
+        let Some(mounted) = children().find(|mount| !asked_for(mount.id, state) && !stays(mount, keep)) else {
             return Ok(());
         };
         match state.fresh.iter().position(|fresh| mounted.is_at(fresh.point)) {
@@ -44,6 +44,11 @@ pub fn all_but(keep: &[PathBuf], state: &mut State) -> Result<()> {
             None => detach(mounted)?,
         }
     }
+}
+
+/// Mountclean's own, and what pivot was asked for.
+fn asked_for(id: u64, state: &State) -> bool {
+    state.own.contains(&id) || state.carry.mounts.contains(&id)
 }
 
 pub fn kept(point: &Path, keep: &[PathBuf]) -> bool {

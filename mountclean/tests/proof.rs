@@ -154,7 +154,7 @@ fn what_pivot_made_on_request_passes() {
         work.sh("mkdir -p data/sub; touch data/f");
         let mounted = way.replace("--pid", "--pid --mount");
         let volumes = "--bind data:/mnt --tmpfs /tmp --dev --resolv --hosts --hostname";
-        for option in ["", "--read-only", "--ephemeral", "--overlay changes"] {
+        for option in ["", "--read-only", "--ephemeral", "--overlay changes", "--keep-host", "--put-old /sbin"] {
             let script = format!(
                 "{mounted} sh -ec 'mount -t tmpfs tmpfs data/sub; exec pivot {option} {volumes} root -- mountclean -- sh -c \"ls /mnt; grep -c /mnt/sub /proc/self/mountinfo\"'"
             );
