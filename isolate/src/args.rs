@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::Parser;
 
@@ -64,21 +65,137 @@ pub struct Args {
     #[arg(long)]
     pub all: bool,
 
-    /// Stay and wait for COMMAND even where no namespace needs it
-    #[arg(short, long)]
-    pub fork: bool,
-
     /// Set the hostname (implies --uts)
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<OsString>,
 
+    /// How mounts and unmounts pass between the new mount namespace and the old: private, slave, shared or unchanged
+    #[arg(long, value_name = "TYPE", default_value = "private", hide_default_value = true)]
+    pub propagation: Propagation,
+
+    /// Mount a fresh proc on DIR, /proc if not given (implies --mount)
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "/proc")]
+    pub mount_proc: Option<PathBuf>,
+
+    /// Shift the boot-time clock by SECONDS (with --time)
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    pub boottime: Option<i64>,
+
+    /// Shift the monotonic clock by SECONDS (with --time)
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    pub monotonic: Option<i64>,
+
+    /// Enter namespaces that exist: all of process PID's, or those kept in files
+    #[arg(long, value_name = "PID|NS=FILE,…")]
+    pub join: Option<Join>,
+
     /// Be root in the new user namespace (implies --user)
-    #[arg(short = 'r', long, alias = "map-root-user", conflicts_with = "map_current")]
+    #[arg(short = 'r', long, alias = "map-root-user", help_heading = "Ids")]
     pub map_root: bool,
 
     /// Keep the own user and group in the new user namespace (implies --user)
-    #[arg(short = 'c', long, alias = "map-current-user")]
+    #[arg(short = 'c', long, alias = "map-current-user", conflicts_with_all = ["map_root", "map_user", "map_group"], help_heading = "Ids")]
     pub map_current: bool,
+
+    /// Map the own user to USER, a number or name (implies --user)
+    #[arg(long, value_name = "USER", conflicts_with = "map_root", help_heading = "Ids")]
+    pub map_user: Option<OsString>,
+
+    /// Map the own group to GROUP, a number or name (implies --user)
+    #[arg(long, value_name = "GROUP", conflicts_with = "map_root", help_heading = "Ids")]
+    pub map_group: Option<OsString>,
+
+    /// Map the first range of /etc/subuid and /etc/subgid as well; to be root if nothing says who (implies --user)
+    #[arg(long, help_heading = "Ids")]
+    pub map_auto: bool,
+
+    /// Map a range of users; also `auto`, `subids`, `all`, and the older OUTER,INNER,COUNT (implies --user)
+    #[arg(long, value_name = "INNER:OUTER:COUNT", help_heading = "Ids")]
+    pub map_users: Vec<Mapping>,
+
+    /// Map a range of groups, in the same forms (implies --user)
+    #[arg(long, value_name = "INNER:OUTER:COUNT", help_heading = "Ids")]
+    pub map_groups: Vec<Mapping>,
+
+    /// Whether setgroups(2) may be used in the new user namespace: allow or deny
+    #[arg(long, value_name = "allow|deny", value_parser = allow_or_deny, help_heading = "Ids")]
+    pub setgroups: Option<bool>,
+
+    /// Become this user, a number or name
+    #[arg(short = 'S', long, value_name = "USER", help_heading = "Ids")]
+    pub setuid: Option<OsString>,
+
+    /// Become this group, a number or name, and leave all others
+    #[arg(short = 'G', long, value_name = "GROUP", help_heading = "Ids")]
+    pub setgid: Option<OsString>,
+
+    /// Stay and wait for COMMAND even where no namespace needs it
+    #[arg(short, long, help_heading = "Process")]
+    pub fork: bool,
+
+    /// What COMMAND gets when isolate dies, by name or number; SIGKILL is the default (implies --fork)
+    #[arg(long, value_name = "SIGNAL", num_args = 0..=1, require_equals = true, default_missing_value = "KILL", help_heading = "Process")]
+    pub kill_child: Option<SignalName>,
+
+    /// Put a small reaper at PID 1 and COMMAND under it (implies --pid and --mount)
+    #[arg(long, help_heading = "Process")]
+    pub init: bool,
+
+    /// Change the root directory
+    #[arg(short = 'R', long, value_name = "DIR", help_heading = "Process")]
+    pub root: Option<PathBuf>,
+
+    /// Change the working directory, after --root
+    #[arg(short = 'w', long, value_name = "DIR", help_heading = "Process")]
+    pub wd: Option<PathBuf>,
+
+    /// Start with PATH, HOME and TERM alone in the environment
+    #[arg(long, help_heading = "Process")]
+    pub clean_env: bool,
+
+    /// Write JSON lines to descriptor N: started (pid, namespaces) and exited (code or signal, limit)
+    #[arg(long, value_name = "N", help_heading = "Process")]
+    pub status_fd: Option<i32>,
+
+    /// Memory, swap included: bytes, or with K, M, G, T of 1024
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    pub memory: Option<Size>,
+
+    /// Processors' time: 0.5 is half of one
+    #[arg(long, value_name = "NUMBER", help_heading = "Limits")]
+    pub cpus: Option<Cpus>,
+
+    /// Number of processes and threads
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    pub pids_max: Option<u64>,
+
+    /// A limit of setrlimit(2), such as nofile=64:128; a number, or `unlimited`, soft[:hard]
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_delimiter = ',', help_heading = "Limits")]
+    pub rlimit: Vec<Rlimit>,
+
+    /// Keep only these capabilities: names, ALL, or `default` for those of container runtimes
+    #[arg(long, value_name = "CAP,…", value_delimiter = ',', help_heading = "Privileges")]
+    pub cap_keep: Vec<CapabilityName>,
+
+    /// Drop these capabilities
+    #[arg(long, value_name = "CAP,…", value_delimiter = ',', help_heading = "Privileges")]
+    pub cap_drop: Vec<CapabilityName>,
+
+    /// Keep these though dropped; for a command that is not root, make them effective
+    #[arg(long, value_name = "CAP,…", value_delimiter = ',', help_heading = "Privileges")]
+    pub cap_add: Vec<CapabilityName>,
+
+    /// Keep the capabilities of the new user namespace for a command that is not root in it
+    #[arg(long, help_heading = "Privileges")]
+    pub keep_caps: bool,
+
+    /// Let no setuid or setgid file or file capability give privileges (no_new_privs)
+    #[arg(long, help_heading = "Privileges")]
+    pub no_new_privs: bool,
+
+    /// Filter system calls: `default`, or a JSON profile as container runtimes have them
+    #[arg(long, value_name = "default|FILE", help_heading = "Privileges")]
+    pub seccomp: Option<PathBuf>,
 
     #[command(flatten)]
     pub common: chain::Common,
@@ -86,4 +203,168 @@ pub struct Args {
     /// What to run, with its arguments; without it $SHELL or /bin/sh
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Propagation {
+    Private,
+    Slave,
+    Shared,
+    Unchanged,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Join {
+    Process(i32),
+    Files(Vec<(String, PathBuf)>),
+}
+
+impl FromStr for Join {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Join, String> {
+        if let Ok(pid) = text.parse() {
+            return Ok(Join::Process(pid));
+        }
+        let file = |part: &str| {
+            let (kind, file) = part.split_once('=').ok_or("neither a process id nor NS=FILE")?;
+            Ok((kind.to_owned(), PathBuf::from(file)))
+        };
+        text.split(',').map(file).collect::<Result<_, _>>().map(Join::Files)
+    }
+}
+
+/// A value of --map-users or --map-groups, as unshare(1) takes them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mapping {
+    Auto,
+    /// The own ranges, to themselves.
+    Subids,
+    /// Everything that is mapped here, to itself.
+    All,
+    Range {
+        inner: u32,
+        outer: u32,
+        count: u32,
+    },
+}
+
+impl FromStr for Mapping {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Mapping, String> {
+        let numbers = |separator| {
+            let numbers = text.split(separator).map(str::parse).collect::<Result<Vec<u32>, _>>().ok()?;
+            <[u32; 3]>::try_from(numbers).ok()
+        };
+        match text {
+            "auto" => Ok(Mapping::Auto),
+            "subids" => Ok(Mapping::Subids),
+            "all" => Ok(Mapping::All),
+            _ => {
+                let [inner, outer, count] = numbers(':')
+                    .or_else(|| numbers(',').map(|[outer, inner, count]| [inner, outer, count]))
+                    .ok_or("not INNER:OUTER:COUNT")?;
+                if count == 0 || inner.checked_add(count).is_none() || outer.checked_add(count).is_none() {
+                    return Err("ids go from 0 to 4294967294, and a range has at least one".into());
+                }
+                Ok(Mapping::Range { inner, outer, count })
+            }
+        }
+    }
+}
+
+fn allow_or_deny(text: &str) -> Result<bool, String> {
+    match text {
+        "allow" => Ok(true),
+        "deny" => Ok(false),
+        _ => Err("allow or deny".into()),
+    }
+}
+
+/// A signal by name, with or without SIG, or by number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignalName(pub String);
+
+impl FromStr for SignalName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<SignalName, String> {
+        let name = text.to_uppercase();
+        Ok(SignalName(name.strip_prefix("SIG").unwrap_or(&name).to_owned()))
+    }
+}
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Size, String> {
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let shift = match &text[digits.len()..].to_ascii_uppercase()[..] {
+            "" | "B" => 0,
+            "K" | "KIB" => 10,
+            "M" | "MIB" => 20,
+            "G" | "GIB" => 30,
+            "T" | "TIB" => 40,
+            _ => return Err("not a size: bytes, or with K, M, G or T".into()),
+        };
+        let number: u64 = digits.parse().map_err(|_| "not a size: bytes, or with K, M, G or T")?;
+        number.checked_mul(1 << shift).filter(|&bytes| bytes > 0).map(Size).ok_or("out of range".into())
+    }
+}
+
+/// Thousandths of a processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cpus(pub u64);
+
+impl FromStr for Cpus {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Cpus, String> {
+        let number: f64 = text.parse().map_err(|_| "not a number such as 0.5 or 2")?;
+        // The kernel takes no less than 1 ms of time in a period, which is 100 ms here.
+        if !(0.01..=100_000.0).contains(&number) {
+            return Err("out of range: 0.01 or more".into());
+        }
+        Ok(Cpus((number * 1000.0).round() as u64))
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rlimit {
+    pub name: String,
+    /// None is unlimited.
+    pub soft: Option<u64>,
+    pub hard: Option<u64>,
+}
+
+impl FromStr for Rlimit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Rlimit, String> {
+        let (name, value) = text.split_once('=').ok_or("not NAME=SOFT[:HARD]")?;
+        let number = |text: &str| match text {
+            "unlimited" | "infinity" | "-1" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| format!("{text:?} is neither a number nor `unlimited`")),
+        };
+        let (soft, hard) = value.split_once(':').unwrap_or((value, value));
+        Ok(Rlimit { name: name.to_lowercase(), soft: number(soft)?, hard: number(hard)? })
+    }
+}
+
+/// The name of a capability without CAP_, ALL or DEFAULT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CapabilityName(pub String);
+
+impl FromStr for CapabilityName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<CapabilityName, String> {
+        let name = text.to_uppercase();
+        Ok(CapabilityName(name.strip_prefix("CAP_").unwrap_or(&name).to_owned()))
+    }
 }

@@ -21,6 +21,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Pid, pipe2, setpgid, setsid};
 use rustix::process::{PidfdFlags, Signal as RustixSignal, pidfd_open, pidfd_send_signal};
 
+use crate::cgroup::Group;
 use crate::process::{clone_into, close_all_but, let_go_of};
 use crate::terminal::Terminal;
 use crate::waiting::{SI_KERNEL, read_signal};
@@ -38,6 +39,7 @@ pub struct Post<'a> {
     /// Whether the child leads a process group of its own.
     pub listens: bool,
     pub terminal: &'a Terminal,
+    pub group: Option<&'a Group>,
 }
 
 impl Guard {
@@ -85,14 +87,16 @@ fn watch(post: &Post, child: OwnedFd, mut ear: Option<File>) {
             return;
         }
         let [us_dead, child_dead, heard] = any.map(|fd| fd.any() == Some(true));
-        if child_dead {
-            return;
+        if child_dead && !us_dead {
+            // What is left to do is isolate's, which may still die over it.
+            return post.group.inspect(|group| outlive(post.us, group)).map_or((), drop);
         }
         if us_dead {
             let _ = pidfd_send_signal(&child, RustixSignal::KILL);
             let mut gone = [PollFd::new(child.as_fd(), PollFlags::POLLIN)];
             let _ = poll(&mut gone, PollTimeout::NONE);
             post.terminal.give_back(Some(post.child));
+            post.group.inspect(|group| group.remove());
             return;
         }
         while let (true, Ok(Some(info))) = (heard, read_signal(&signals)) {
@@ -102,4 +106,11 @@ fn watch(post: &Post, child: OwnedFd, mut ear: Option<File>) {
             }
         }
     }
+}
+
+/// Removes the group if isolate does not come to it.
+fn outlive(us: &OwnedFd, group: &Group) {
+    let mut dead = [PollFd::new(us.as_fd(), PollFlags::POLLIN)];
+    let _ = poll(&mut dead, PollTimeout::NONE);
+    group.remove();
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::{read_to_string, write};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use chain::WithHint;
 use nix::unistd::{Pid, getegid, geteuid};
 
@@ -117,18 +117,4 @@ pub fn is_unmapped() -> bool {
         })
     };
     absent("/proc/self/uid_map", geteuid().as_raw()) || absent("/proc/self/gid_map", getegid().as_raw())
-}
-
-/// One id of the namespace that is the caller's own outside.
-pub fn own(inner_user: Option<u32>, inner_group: Option<u32>) -> Result<Maps> {
-    if inner_user.is_none() && inner_group.is_none() {
-        bail!("no id to map");
-    }
-    let one = |inner: Option<u32>, outer| inner.map(|inner| Range { inner, outer, count: 1 }).into_iter().collect();
-    Ok(Maps {
-        users: one(inner_user, geteuid().as_raw()),
-        groups: one(inner_group, getegid().as_raw()),
-        // Without privilege outside, a group map may be written only once setgroups is denied.
-        setgroups: inner_group.map(|_| false),
-    })
 }

@@ -1,16 +1,34 @@
 //! isolate: run a command in new namespaces, with other ids, limits and privileges.
 
+mod account;
 mod args;
+mod capability;
+mod cgroup;
 mod disposition;
 mod ending;
+mod fork;
 mod guard;
+mod hierarchy;
 mod ids;
+mod init;
+mod join;
+mod limits;
 mod loopback;
+mod mapping;
 mod namespaces;
+mod pasta;
+mod persist;
 mod plan;
+mod privileges;
 mod process;
+mod profile;
 mod refusal;
+mod rlimit;
+mod seccomp;
+mod state;
+mod status;
 mod step;
+mod syscall;
 mod terminal;
 mod unshare;
 mod waiting;
@@ -20,12 +38,18 @@ use std::process::ExitCode;
 use anyhow::Result;
 use chain::{Command, Link, Tool};
 
+use crate::state::State;
+
 fn main() -> ExitCode {
     chain::main(Tool::Isolate, isolate)
 }
 
 fn isolate(args: args::Args) -> Result<ExitCode> {
-    let plan = plan::of(&args)?;
-    let command = Command::new(args.command, plan::shell);
-    Link::new(Tool::Isolate, &args.common).run(&plan, |carry| carry, &command)
+    let mut command = Command::new(args.command.clone(), plan::shell);
+    let plan = plan::of(&args, &mut command)?;
+    let mut link = Link::new(Tool::Isolate, &args.common);
+    if args.init {
+        link = init::sealed(link)?;
+    }
+    link.run(&plan, State::from, &command)
 }

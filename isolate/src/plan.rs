@@ -1,31 +1,88 @@
 //! From options to steps, in the order that the kernel needs.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
-use anyhow::Result;
-use nix::unistd::{getegid, geteuid};
+use anyhow::{Result, anyhow, bail};
+use chain::{Command, WithHint};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::signal::Signal;
 
-use crate::args::Args;
-use crate::ids::{self, Maps};
+use crate::args::{Args, Propagation, SignalName};
+use crate::join::Join;
+use crate::limits::{Limit, Limits};
 use crate::namespaces::{Kind, New};
+use crate::privileges::Privileges;
 use crate::step::Step;
-use crate::unshare::Unshare;
+use crate::unshare::{Unshare, Wait};
+use crate::{mapping, rlimit};
 
-pub fn of(args: &Args) -> Result<Vec<Step>> {
+pub fn of(args: &Args, command: &mut Command) -> Result<Vec<Step>> {
     let mut plan = Vec::new();
-    let new = namespaces(args);
+    let pasta = is_pasta(args);
+    let new = namespaces(args, pasta);
     let has = |kind| new.iter().any(|new: &New| new.kind == kind);
-    let (maps, maps_shown) = maps(args)?;
-    let (own_net, own_pid, own_uts) = (has(Kind::Net), has(Kind::Pid), args.hostname.clone());
-    let forks = args.fork || own_pid || !maps.is_empty() && !maps.can_write_own();
-    if !new.is_empty() || forks {
-        plan.push(Step::Unshare(Unshare { new, maps, maps_shown, forks }));
+    let (own_net, own_time) = (has(Kind::Net), has(Kind::Time));
+    if let (false, Some(_)) = (own_time, args.boottime.or(args.monotonic)) {
+        return Err(anyhow!("--boottime and --monotonic shift the clocks of a new time namespace")).hint("add --time");
     }
-    if let Some(name) = own_uts {
-        plan.push(Step::Hostname(name));
+    if !has(Kind::Mount) && args.propagation != Propagation::Private {
+        return Err(anyhow!("--propagation is for a new mount namespace")).hint("add --mount");
     }
+    let (maps, maps_shown) = mapping::of(args)?;
+    let limits = Limits::of(args);
+    let joins_pid = args.join.as_ref().is_some_and(Join::has_pid);
+    let waits = args.fork
+        || args.init
+        || pasta
+        || joins_pid
+        || args.kill_child.is_some()
+        || args.status_fd.is_some()
+        || !limits.is_empty()
+        || has(Kind::Pid)
+        || new.iter().any(|new| new.file.is_some())
+        || !maps.is_empty() && !maps.can_write_own();
+    let wait = match waits {
+        true => Some(Wait {
+            kill: args.kill_child.as_ref().map_or(Ok(Signal::SIGKILL), signal)?,
+            status: args.status_fd.map(open_descriptor).transpose()?,
+            pasta,
+            init: args.init,
+        }),
+        false => None,
+    };
+    if !limits.is_empty() {
+        plan.push(Step::Limit(Limit::plan(limits)?));
+    }
+    if let Some(from) = &args.join {
+        plan.push(Step::Join(Join { from: from.clone(), forks: waits }));
+    }
+    if !new.is_empty() || waits {
+        let clocks = [("monotonic", args.monotonic), ("boottime", args.boottime)];
+        let (propagation, keep_caps) = (args.propagation, args.keep_caps);
+        plan.push(Step::Unshare(Unshare { new, maps, maps_shown, propagation, clocks, keep_caps, wait }));
+    }
+    plan.extend(args.hostname.clone().map(Step::Hostname));
     if own_net {
         plan.push(Step::Loopback);
+    }
+    if args.init {
+        plan.push(Step::Init);
+    }
+    // As unshare(1): the root first, then the proc in it.
+    plan.extend(args.root.clone().map(Step::Root));
+    plan.extend(args.wd.clone().map(Step::Chdir));
+    plan.extend(args.mount_proc.clone().map(Step::MountProc));
+    for limit in &args.rlimit {
+        plan.push(Step::Rlimit(rlimit::Limit::plan(limit)?));
+    }
+    if args.clean_env {
+        command.env = clean(command);
+        plan.push(Step::CleanEnv(command.env.clone()));
+    }
+    plan.extend(Privileges::plan(args)?.map(Step::Privileges));
+    if args.keep_caps && args.user.is_none() && !mapping::is_wanted(args) {
+        return Err(anyhow!("--keep-caps keeps those of a new user namespace")).hint("add --user; or --cap-add");
     }
     Ok(plan)
 }
@@ -35,7 +92,11 @@ pub fn shell() -> OsString {
     std::env::var_os("SHELL").filter(|shell| !shell.is_empty()).unwrap_or_else(|| "/bin/sh".into())
 }
 
-fn namespaces(args: &Args) -> Vec<New> {
+fn is_pasta(args: &Args) -> bool {
+    args.net.as_ref().and_then(|file| file.as_ref()).is_some_and(|file| file.as_os_str() == "pasta")
+}
+
+fn namespaces(args: &Args, pasta: bool) -> Vec<New> {
     let asked = |kind| match kind {
         Kind::User => &args.user,
         Kind::Mount => &args.mount,
@@ -47,23 +108,47 @@ fn namespaces(args: &Args) -> Vec<New> {
         Kind::Time => &args.time,
     };
     let implied = |kind| match kind {
-        Kind::User => args.map_root || args.map_current,
+        Kind::User => mapping::is_wanted(args),
         Kind::Uts => args.hostname.is_some(),
+        Kind::Mount => args.mount_proc.is_some() || args.init,
+        Kind::Pid => args.init,
         _ => false,
     };
+    let file = |kind| asked(kind).clone().flatten().filter(|_: &PathBuf| !(pasta && kind == Kind::Net));
     Kind::ALL
         .into_iter()
         .filter(|&kind| args.all || asked(kind).is_some() || implied(kind))
-        .map(|kind| New { kind, file: asked(kind).clone().flatten() })
+        .map(|kind| New { kind, file: file(kind) })
         .collect()
 }
 
-fn maps(args: &Args) -> Result<(Maps, Vec<String>)> {
-    if args.map_root {
-        Ok((ids::own(Some(0), Some(0))?, vec!["--map-root-user".into()]))
-    } else if args.map_current {
-        Ok((ids::own(Some(geteuid().as_raw()), Some(getegid().as_raw()))?, vec!["--map-current-user".into()]))
-    } else {
-        Ok((Maps::default(), Vec::new()))
+fn signal(name: &SignalName) -> Result<Signal> {
+    let SignalName(name) = name;
+    let by_number = name.parse::<i32>().ok().and_then(|number| Signal::try_from(number).ok());
+    by_number
+        .or_else(|| format!("SIG{name}").parse().ok())
+        .ok_or_else(|| anyhow!("--kill-child={name}: no such signal"))
+        .hint("a name, with or without SIG, or a number: kill -l")
+}
+
+fn open_descriptor(fd: i32) -> Result<i32> {
+    use std::os::fd::BorrowedFd;
+    if fd < 0 {
+        bail!("--status-fd {fd}: not a descriptor");
     }
+    // SAFETY: fcntl only asks, and whether the number is open is the question.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    match fcntl(borrowed, FcntlArg::F_GETFD) {
+        Ok(_) => Ok(fd),
+        Err(_) => Err(anyhow!("--status-fd {fd}: it is not open"))
+            .hint(format!("in a shell: isolate --status-fd {fd} … {fd}>FILE")),
+    }
+}
+
+/// What login(1) would set, as far as it can be known here.
+fn clean(command: &Command) -> Vec<(OsString, OsString)> {
+    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into();
+    let home = command.var("HOME").map_or("/".into(), ToOwned::to_owned);
+    let term = command.var("TERM").map_or("linux".into(), ToOwned::to_owned);
+    vec![("PATH".into(), path), ("HOME".into(), home), ("TERM".into(), term)]
 }

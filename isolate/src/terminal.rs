@@ -41,14 +41,13 @@ impl Terminal {
         self.tty.as_ref().and_then(|tty| tcgetpgrp(tty).ok())
     }
 
-    /// Whether COMMAND is one that a person sits in front of. Not where its output goes into a pipe,
-    /// whose reader may want the terminal; not in the background of a script, which keeps its input
-    /// (POSIX has such a shell start it with SIGINT ignored).
+    /// Whether COMMAND shall lead a group of its own. Without a terminal, always: a signal to the own
+    /// group leaves a pid namespace. With one, where a person sits in front of COMMAND: not where its
+    /// output goes into a pipe, whose reader may want the terminal; not in the background of a
+    /// script, which keeps its input (POSIX has such a shell start it with SIGINT ignored).
     pub fn wants_own_group(&self) -> bool {
-        self.tty.is_some()
-            && isatty(std::io::stdout()) == Ok(true)
-            && !is_ignored(libc::SIGINT)
-            && (reads_terminal() || reads_pipe())
+        self.tty.is_none()
+            || isatty(std::io::stdout()) == Ok(true) && !is_ignored(libc::SIGINT) && (reads_terminal() || reads_pipe())
     }
 
     /// `group` is COMMAND's own. It gets the terminal at once if it reads it, and when it asks for it

@@ -1,7 +1,9 @@
 //! The process that stays behind: it passes signals on, acts where the kernel would not, stops and
 //! continues with the child, and learns how it ended.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use anyhow::{Context, Result};
 use chain::patient::{again, poll, waitpid};
@@ -16,19 +18,22 @@ use nix::unistd::{Pid, getpgid, getpgrp, getpid};
 use crate::disposition::{self, Default, Disposition};
 use crate::ending::{Ending, Whom, raise_default};
 use crate::guard::Guard;
+use crate::init;
 use crate::terminal::Terminal;
 
 /// si_code of a signal that the kernel itself sent, the terminal's among them (sigaction(2)).
 pub const SI_KERNEL: i32 = 0x80;
 
 pub struct Waiting {
-    pub child: Pid,
+    child: Pid,
     /// The child is PID 1 of its namespace: the kernel keeps from it what it leaves at the default.
     pub first: bool,
     /// An isolate waits for us as we do for the child: it stops us, as PID 1 cannot stop itself.
     pub nested: bool,
-    pub guard: Guard,
-    pub terminal: Terminal,
+    /// The child is a reaper of ours, and tells here what becomes of the command.
+    pub report: Option<File>,
+    guard: Guard,
+    terminal: Terminal,
     signals: SignalFd,
     child_group: Option<Pid>,
     /// The last signal that the terminal sent to the child's group and not to ours.
@@ -54,28 +59,43 @@ pub fn read_signal(signals: &SignalFd) -> Result<Option<siginfo>, Errno> {
 
 impl Waiting {
     /// Every signal must be blocked already.
-    pub fn new(child: Pid, first: bool, nested: bool, guard: Guard, terminal: Terminal) -> Result<Waiting> {
+    pub fn new(child: Pid, guard: Guard, terminal: Terminal) -> Result<Waiting> {
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&SigSet::all(), flags).context("signalfd")?;
-        Ok(Waiting { child, first, nested, guard, terminal, signals, child_group: None, from_terminal: 0 })
+        Ok(Waiting {
+            child,
+            first: false,
+            nested: false,
+            report: None,
+            guard,
+            terminal,
+            signals,
+            child_group: None,
+            from_terminal: 0,
+        })
     }
 
     /// The descriptors that it needs while it waits.
     pub fn descriptors(&self) -> Vec<i32> {
         let tty = self.terminal.file().map(|tty| tty.as_raw_fd());
         let heard = self.guard.heard.as_ref().map(|heard| heard.as_raw_fd());
-        [self.signals.as_fd().as_raw_fd()].into_iter().chain(tty).chain(heard).collect()
+        let report = self.report.as_ref().map(|report| report.as_raw_fd());
+        [self.signals.as_fd().as_raw_fd()].into_iter().chain(tty).chain(heard).chain(report).collect()
     }
 
     pub fn until_the_end(mut self) -> Result<(Ending, Whom)> {
         let ending = loop {
-            let mut any = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-            any.extend(self.guard.heard.as_ref().map(|heard| PollFd::new(heard.as_fd(), PollFlags::POLLIN)));
-            poll(&mut any, PollTimeout::NONE).context("poll")?;
-            let own = any[0].any() == Some(true);
-            let theirs = any.get(1).is_some_and(|fd| fd.any() == Some(true));
+            let fds = [
+                Some(self.signals.as_fd()),
+                self.guard.heard.as_ref().map(|heard| heard.as_fd()),
+                self.report.as_ref().map(|report| report.as_fd()),
+            ];
+            let [own, theirs, told] = ready(fds)?;
             // What the group heard comes first: it may be what the child has died of.
             if let Some(ending) = theirs.then(|| self.listen()).transpose()?.flatten() {
+                break ending;
+            }
+            if let Some(ending) = told.then(|| self.learn()).transpose()?.flatten() {
                 break ending;
             }
             if let Some(ending) = own.then(|| self.hear()).transpose()?.flatten() {
@@ -128,6 +148,35 @@ impl Waiting {
         Ok(None)
     }
 
+    /// What the reaper at PID 1 tells of the command.
+    fn learn(&mut self) -> Result<Option<Ending>> {
+        let mut record = [0; 5];
+        let Some(report) = &mut self.report else { return Ok(None) };
+        if report.read_exact(&mut record).is_err() {
+            // It died before the command did: what the kernel says of it is all there is.
+            self.report = None;
+            return Ok(None);
+        }
+        let number = i32::from_ne_bytes([record[1], record[2], record[3], record[4]]);
+        match record[0] {
+            // Both of these have been heard already, for us or in the child's group.
+            init::STOPPED if number == libc::SIGTTIN || number == libc::SIGTTOU => {}
+            init::STOPPED => self.stop(number, self.whom_for(number)),
+            letter => {
+                self.child_group = getpgid(Some(self.child)).ok();
+                waitpid(self.child, None).context("wait")?;
+                let exited = letter == init::EXITED;
+                return Ok(Some(if exited { Ending::Exit(number) } else { Ending::Signal(number) }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A stop that came from the terminal stops all of our group, as it would have done.
+    fn whom_for(&self, signal: i32) -> Whom {
+        if signal == self.from_terminal { Whom::Group } else { Whom::Us }
+    }
+
     fn act(&mut self, signal: i32, source: Source) -> Result<Option<Ending>> {
         let default = disposition::default(signal);
         match source {
@@ -161,6 +210,10 @@ impl Waiting {
     /// Whether the child, as PID 1, will never see this signal nor die of it (pid_namespaces(7)).
     fn kernel_drops(&self, signal: i32, source: Source) -> bool {
         let disposition = || disposition::of(self.child, signal);
+        if self.report.is_some() {
+            // The command under a reaper is no PID 1. Only what waits for its turn is stopped from here.
+            return matches!(signal, libc::SIGTTIN | libc::SIGTTOU);
+        }
         self.first
             && match signal {
                 // A link of ours that waits for its turn at the terminal blocks these, sends them to
@@ -202,7 +255,7 @@ impl Waiting {
     fn go_on(&mut self) {
         self.terminal.hand_over();
         // A shell continues the whole group: a child that is running has had its SIGCONT.
-        if disposition::is_stopped(self.child) != Some(false) {
+        if self.report.is_some() || disposition::is_stopped(self.child) != Some(false) {
             self.send(libc::SIGCONT);
         }
     }
@@ -219,4 +272,12 @@ impl Waiting {
         // nix's kill knows no real-time signals.
         unsafe { libc::kill(self.child.as_raw(), signal) };
     }
+}
+
+/// Waits until one of these can be read.
+fn ready<const N: usize>(fds: [Option<BorrowedFd>; N]) -> Result<[bool; N]> {
+    let mut open: Vec<_> = fds.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+    poll(&mut open, PollTimeout::NONE).context("poll")?;
+    let mut open = open.iter();
+    Ok(fds.map(|fd| fd.is_some() && open.next().and_then(PollFd::any) == Some(true)))
 }

@@ -1,0 +1,99 @@
+//! Users and groups by name, and the ranges that they were granted. They are looked up in files: a
+//! static program has no name service switch, and the image may not have the host's.
+
+use std::ffi::OsStr;
+use std::fs::read_to_string;
+
+use anyhow::{Context, Result, anyhow};
+use chain::WithHint;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    User,
+    Group,
+}
+
+impl Sort {
+    fn file(self) -> &'static str {
+        match self {
+            Sort::User => "/etc/passwd",
+            Sort::Group => "/etc/group",
+        }
+    }
+
+    fn sub_file(self) -> &'static str {
+        match self {
+            Sort::User => "/etc/subuid",
+            Sort::Group => "/etc/subgid",
+        }
+    }
+
+    fn noun(self) -> &'static str {
+        match self {
+            Sort::User => "user",
+            Sort::Group => "group",
+        }
+    }
+}
+
+/// A number, or a name in /etc/passwd or /etc/group.
+pub fn id(sort: Sort, text: &OsStr) -> Result<u32> {
+    let name = text.to_str().with_context(|| format!("{}: not a {}", text.display(), sort.noun()))?;
+    if let Ok(id) = name.parse::<u32>() {
+        // The kernel keeps the last one for "no change" (setresuid(2)).
+        return (id != u32::MAX).then_some(id).with_context(|| format!("{id}: out of range"));
+    }
+    let file = sort.file();
+    let table = read_to_string(file).context(file)?;
+    table
+        .lines()
+        .find_map(|line| {
+            let mut fields = line.split(':');
+            (fields.next()? == name).then(|| fields.nth(1)?.parse().ok()).flatten()
+        })
+        .ok_or_else(|| anyhow!("{name}: no such {} in {file}", sort.noun()))
+        .hint(format!("names are looked up in {file} alone; give the number: id {name}"))
+}
+
+/// The name of a user, if /etc/passwd has one.
+fn name_of(user: u32) -> Option<String> {
+    let table = read_to_string(Sort::User.file()).ok()?;
+    table.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(user)).then(|| name.to_owned())
+    })
+}
+
+/// The subordinate ranges of a user, by name or number (subuid(5)): first id and count. The ranges
+/// of groups belong to users as well.
+pub fn subordinate(sort: Sort, user: u32) -> Result<Vec<(u32, u32)>> {
+    let file = sort.sub_file();
+    let name = name_of(user);
+    let table = read_to_string(file).context(file).hint(missing(file, name.as_deref(), user))?;
+    let number = user.to_string();
+    let ranges: Vec<_> = table
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.trim().split(':');
+            let owner = fields.next()?;
+            let own = owner == number || Some(owner) == name.as_deref();
+            let range: (u32, u32) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+            (own && range.1 > 0 && range.0.checked_add(range.1).is_some()).then_some(range)
+        })
+        .collect();
+    if ranges.is_empty() {
+        return Err(anyhow!("{file}: no range for {}", name.as_deref().unwrap_or(&number))).hint(missing(
+            file,
+            name.as_deref(),
+            user,
+        ));
+    }
+    Ok(ranges)
+}
+
+fn missing(file: &str, name: Option<&str>, user: u32) -> String {
+    let owner = name.map_or(user.to_string(), str::to_owned);
+    let option = if file == Sort::User.sub_file() { "--add-subuids" } else { "--add-subgids" };
+    format!("root can grant one: usermod {option} 100000-165535 {owner}, or the line {owner}:100000:65536 in {file}")
+}

@@ -1,0 +1,120 @@
+//! A small PID 1: it reaps whatever is left to it, passes signals on, and tells isolate outside what
+//! became of the command, for as PID 1 it can neither stop nor die of a signal itself.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd};
+
+use anyhow::{Context, Result, bail};
+use chain::{Command, Link, Tool};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::libc;
+use nix::sys::signal::SigSet;
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::statvfs::{FsFlags, fstatvfs};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, chdir, getpgid, getpgrp};
+
+use crate::ending::Ending;
+use crate::fork::PLAIN;
+use crate::process::{SignalState, clone_into, close_all_but, let_go_of};
+use crate::state::State;
+use crate::step::Step;
+use crate::waiting::SI_KERNEL;
+
+/// What PID 1 tells: a letter and a number.
+pub const STOPPED: u8 = b's';
+pub const EXITED: u8 = b'e';
+pub const SIGNALLED: u8 = b'k';
+
+/// Starts this program again from a read-only clone of itself, unless it runs from one: root in the
+/// container could otherwise change the host's file through /proc/1/exe.
+pub fn sealed(mut link: Link) -> Result<Link> {
+    if link.explains() || is_sealed().context("/proc/self/exe")? {
+        return Ok(link);
+    }
+    let words = std::iter::once(Tool::Isolate.name().into()).chain(std::env::args_os().skip(1)).collect();
+    let again = Command::new(words, || Tool::Isolate.name().into());
+    link.carry.hold_tools()?;
+    link.run::<Step>(&[], State::from, &again)?;
+    bail!("it was to start again from a read-only clone of itself")
+}
+
+fn is_sealed() -> Result<bool> {
+    let exe = File::open("/proc/self/exe")?;
+    if fstatvfs(&exe)?.flags().contains(FsFlags::ST_RDONLY) {
+        return Ok(true);
+    }
+    Ok(fcntl(&exe, FcntlArg::F_GET_SEALS)
+        .is_ok_and(|seals| SealFlag::from_bits_retain(seals).contains(SealFlag::F_SEAL_WRITE)))
+}
+
+/// Returns in the command's process; PID 1 stays in here.
+pub fn perform(state: &mut State) -> Result<()> {
+    let report = state.report.take().context("no isolate waits for this one")?;
+    let signals = SignalState::put_aside()?;
+    match clone_into(PLAIN).context("fork")? {
+        None => {
+            signals.put_back()?;
+            // It dies with its PID 1, and that with isolate.
+            state.carry.parent = None;
+            Ok(())
+        }
+        Some(command) => reap(command, report),
+    }
+}
+
+fn reap(command: Pid, mut report: File) -> Result<()> {
+    let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC).context("signalfd")?;
+    close_all_but(&[signals.as_fd().as_raw_fd(), report.as_raw_fd()]);
+    let_go_of(&[0, 1, 2]);
+    // pivot_root moves the working directories that are the old root itself, and no others.
+    let _ = chdir("/");
+    loop {
+        let info = match signals.read_signal() {
+            Ok(Some(info)) => info,
+            Ok(None) | Err(Errno::EINTR) => continue,
+            Err(error) => return Err(error).context("signalfd"),
+        };
+        let signal = info.ssi_signo as i32;
+        if signal == libc::SIGCHLD {
+            bury(command, &mut report);
+        } else if signal == libc::SIGCONT || info.ssi_code != SI_KERNEL || getpgid(Some(command)) != Ok(getpgrp()) {
+            // SAFETY: kill(2) takes any number; the command is not reaped yet.
+            unsafe { libc::kill(command.as_raw(), signal) };
+        }
+    }
+}
+
+/// Reaps all that can be reaped; ends with the command.
+fn bury(command: Pid, report: &mut File) {
+    let mut tell = |letter: u8, number: i32| {
+        let mut record = [letter; 5];
+        record[1..].copy_from_slice(&number.to_ne_bytes());
+        let _ = report.write_all(&record);
+    };
+    loop {
+        let status = match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
+            Ok(WaitStatus::StillAlive) | Err(_) => return,
+            Ok(status) => status,
+        };
+        if status.pid() != Some(command) {
+            continue;
+        }
+        if let WaitStatus::Stopped(_, signal) = status {
+            tell(STOPPED, signal as i32);
+        }
+        match Ending::of(status) {
+            Some(Ending::Exit(code)) => {
+                tell(EXITED, code);
+                std::process::exit(code);
+            }
+            Some(Ending::Signal(signal)) => {
+                tell(SIGNALLED, signal);
+                std::process::exit(128 + signal);
+            }
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Into namespaces that exist: a process's, or those kept in files.
+
+use std::fmt;
+use std::fs::{File, metadata, read_to_string};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use chain::WithHint;
+use chain::patient::waitpid;
+use chain::shell::quote;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sched::{CloneFlags, setns};
+use nix::unistd::{Gid, Pid, Uid, pipe2, setgroups, setresgid, setresuid};
+use rustix::process::{PidfdFlags, pidfd_open};
+
+use crate::args;
+use crate::fork::{PLAIN, end_as};
+use crate::namespaces::Kind;
+use crate::process;
+use crate::state::State;
+
+#[derive(Clone, Debug)]
+pub struct Join {
+    pub from: args::Join,
+    /// A child enters them; otherwise this process does.
+    pub forks: bool,
+}
+
+/// Descriptors to enter by, in the order to enter them.
+pub struct Opened(Vec<(OwnedFd, CloneFlags)>);
+
+impl Join {
+    /// Whether a pid namespace is among them: only a child can be in it.
+    pub fn has_pid(from: &args::Join) -> bool {
+        match from {
+            args::Join::Process(_) => true,
+            args::Join::Files(files) => files.iter().any(|(kind, _)| kind == "pid"),
+        }
+    }
+
+    pub fn perform(&self, state: &mut State) -> Result<()> {
+        let opened = match &self.from {
+            args::Join::Process(pid) => of_process(*pid)?,
+            args::Join::Files(files) => of_files(files)?,
+        };
+        if self.forks {
+            state.join = Some(opened);
+            return Ok(());
+        }
+        opened.enter()
+    }
+}
+
+impl Opened {
+    fn enter(&self) -> Result<()> {
+        for (fd, flags) in &self.0 {
+            setns(fd, *flags).context("setns").hint(
+                "this needs root in the user namespace that owns them; for a chain of the own user that has one, \
+                 it must be entered as well",
+            )?;
+        }
+        if self.0.iter().any(|(_, flags)| flags.contains(Kind::User.flag())) {
+            // Whoever we were outside need not have a name in there; root has (as nsenter(1) does it).
+            let _ = setgroups(&[]);
+            let _ = setresgid(Gid::from_raw(0), Gid::from_raw(0), Gid::from_raw(0));
+            let _ = setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0));
+        }
+        Ok(())
+    }
+}
+
+/// The namespaces of a process that are not ours already, by its pidfd in one call (Linux 5.8).
+fn of_process(pid: i32) -> Result<Opened> {
+    let (pid, flags) = match others(pid)? {
+        flags if !flags.is_empty() => (pid, flags),
+        // An isolate that waits is outside of what it made: its child is meant.
+        _ => {
+            let children = read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+            let child = children.split_whitespace().next().and_then(|child| child.parse().ok());
+            match child.map(|child| Ok::<_, anyhow::Error>((child, others(child)?))).transpose()? {
+                Some((child, flags)) if !flags.is_empty() => (child, flags),
+                _ => bail!("process {pid} is in no namespace that this one is not in"),
+            }
+        }
+    };
+    let process = rustix::process::Pid::from_raw(pid).with_context(|| format!("{pid}: not a process id"))?;
+    let fd = pidfd_open(process, PidfdFlags::empty()).with_context(|| format!("process {pid}"))?;
+    Ok(Opened(vec![(fd, flags)]))
+}
+
+fn others(pid: i32) -> Result<CloneFlags> {
+    let mut flags = CloneFlags::empty();
+    for kind in Kind::ALL {
+        let theirs = format!("/proc/{pid}/ns/{}", kind.file());
+        match (metadata(&theirs), metadata(format!("/proc/self/ns/{}", kind.file()))) {
+            (Ok(theirs), Ok(ours)) if theirs.ino() != ours.ino() => flags |= kind.flag(),
+            (Err(error), Ok(_)) if !Path::new(&format!("/proc/{pid}")).exists() => {
+                return Err(error).with_context(|| format!("no process {pid}"));
+            }
+            (Err(error), Ok(_)) => {
+                return Err(error).context(theirs).hint("only its own user, or root, may enter a process's namespaces");
+            }
+            _ => {}
+        }
+    }
+    Ok(flags)
+}
+
+fn of_files(files: &[(String, PathBuf)]) -> Result<Opened> {
+    let mut opened = Vec::new();
+    // A user namespace first: it gives the privilege for the others. Mounts last: they hide the files.
+    let order = [Kind::User, Kind::Uts, Kind::Ipc, Kind::Net, Kind::Pid, Kind::Cgroup, Kind::Time, Kind::Mount];
+    let kind_of = |name: &str| Kind::ALL.into_iter().find(|kind| name == kind.option() || name == kind.file());
+    if let Some((name, _)) = files.iter().find(|(name, _)| kind_of(name).is_none()) {
+        return Err(anyhow!("{name}: no such kind of namespace"))
+            .hint("mount, uts, ipc, net, pid, user, cgroup or time");
+    }
+    for kind in order {
+        for (_, file) in files.iter().filter(|(name, _)| kind_of(name) == Some(kind)) {
+            let fd = File::open(file).with_context(|| file.display().to_string())?;
+            opened.push((OwnedFd::from(fd), kind.flag()));
+        }
+    }
+    Ok(Opened(opened))
+}
+
+/// Clones from inside of other namespaces, while this process stays out of them: a process between
+/// enters, makes a child that counts as ours (CLONE_PARENT), and ends.
+pub fn clone_into(opened: Opened, flags: CloneFlags) -> Result<Result<Option<Pid>, Errno>> {
+    let (read, write) = pipe2(OFlag::O_CLOEXEC).context("pipe")?;
+    match process::clone_into(PLAIN).context("fork")? {
+        None => {
+            opened.enter()?;
+            match process::clone_into(flags | CloneFlags::CLONE_PARENT) {
+                Ok(Some(child)) => {
+                    let _ = File::from(write).write_all(&child.as_raw().to_ne_bytes());
+                    std::process::exit(0);
+                }
+                result => Ok(result),
+            }
+        }
+        Some(between) => {
+            drop((write, opened));
+            let mut pid = [0; 4];
+            if File::from(read).read_exact(&mut pid).is_err() {
+                end_as(between);
+            }
+            waitpid(between, None).context("wait")?;
+            Ok(Ok(Some(Pid::from_raw(i32::from_ne_bytes(pid)))))
+        }
+    }
+}
+
+impl fmt::Display for Join {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match &self.from {
+            args::Join::Process(pid) => write!(f, "nsenter --target {pid} --all"),
+            args::Join::Files(files) => {
+                f.write_str("nsenter")?;
+                for (kind, file) in files {
+                    let kind = if kind == "mnt" { "mount" } else { kind };
+                    write!(f, " --{kind}={}", quote(file))?;
+                }
+                Ok(())
+            }
+        }
+    }
+}

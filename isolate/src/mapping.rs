@@ -1,0 +1,178 @@
+//! From options to the maps of a new user namespace.
+
+use std::fs::read_to_string;
+
+use anyhow::{Context, Result, anyhow};
+use chain::WithHint;
+use nix::unistd::{getegid, geteuid};
+
+use crate::account::{Sort, id, subordinate};
+use crate::args::{Args, Mapping};
+use crate::ids::{Maps, Range};
+
+pub fn is_wanted(args: &Args) -> bool {
+    args.map_root
+        || args.map_current
+        || args.map_auto
+        || args.map_user.is_some()
+        || args.map_group.is_some()
+        || !args.map_users.is_empty()
+        || !args.map_groups.is_empty()
+}
+
+/// The maps, and the options of unshare(1) that stand for them.
+pub fn of(args: &Args) -> Result<(Maps, Vec<String>)> {
+    let own = (geteuid().as_raw(), getegid().as_raw());
+    let auto_alone = args.map_auto
+        && args.map_user.is_none()
+        && args.map_group.is_none()
+        && !args.map_current
+        && args.map_users.is_empty()
+        && args.map_groups.is_empty();
+    let single = |sort, asked: &Option<std::ffi::OsString>, own| {
+        Ok::<_, anyhow::Error>(match asked {
+            Some(name) => Some(id(sort, name)?),
+            None if args.map_root || auto_alone => Some(0),
+            None if args.map_current => Some(own),
+            None => None,
+        })
+    };
+    let user = single(Sort::User, &args.map_user, own.0)?;
+    let group = single(Sort::Group, &args.map_group, own.1)?;
+    let users = map(Sort::User, args.map_auto, &args.map_users, user.map(|inner| (inner, own.0)))?;
+    let groups = map(Sort::Group, args.map_auto, &args.map_groups, group.map(|inner| (inner, own.1)))?;
+    let only_own = matches!(groups[..], [Range { count: 1, outer, .. }] if outer == own.1);
+    if only_own && args.setgroups == Some(true) {
+        return Err(anyhow!("--setgroups allow: the kernel allows it only with groups mapped from outside"))
+            .hint("add --map-auto or --map-groups");
+    }
+    // Without privilege outside, a group map may be written only once setgroups is denied.
+    let setgroups = if only_own { Some(false) } else { args.setgroups };
+    let shown = shown(args, auto_alone, user, group);
+    Ok((Maps { users, groups, setgroups }, shown))
+}
+
+fn map(sort: Sort, auto: bool, asked: &[Mapping], single: Option<(u32, u32)>) -> Result<Vec<Range>> {
+    let mut ranges = Vec::new();
+    let user = geteuid().as_raw();
+    let auto_asked = if auto { Some(&Mapping::Auto) } else { None };
+    for mapping in auto_asked.into_iter().chain(asked) {
+        match *mapping {
+            Mapping::Range { inner, outer, count } => ranges.push(Range { inner, outer, count }),
+            Mapping::Auto => {
+                let (outer, count) = subordinate(sort, user)?[0];
+                ranges.push(Range { inner: 0, outer, count });
+            }
+            Mapping::Subids => {
+                ranges.extend(subordinate(sort, user)?.into_iter().map(|(id, count)| Range {
+                    inner: id,
+                    outer: id,
+                    count,
+                }));
+            }
+            Mapping::All => ranges.extend(mapped_here(sort)?),
+        }
+    }
+    Ok(match single {
+        Some((inner, outer)) => with_single(&ranges, inner, outer),
+        None => ranges,
+    })
+}
+
+/// Makes room for one id in ranges that have it: what follows a hole moves up, and the last is lost
+/// (as unshare(1) does it).
+fn with_single(ranges: &[Range], inner: u32, outer: u32) -> Vec<Range> {
+    let mut all = vec![Range { inner, outer, count: 1 }];
+    for range in ranges {
+        let mut insides = around(range.inner, range.count, inner).into_iter();
+        let mut outsides = around(range.outer, range.count, outer).into_iter();
+        let (mut inside, mut outside) = (insides.next(), outsides.next());
+        while let (Some((from, have)), Some((to, want))) = (inside, outside) {
+            let count = have.min(want);
+            if count > 0 {
+                all.push(Range { inner: from, outer: to, count });
+            }
+            inside = if have > count { Some((from + count, have - count)) } else { insides.next() };
+            outside = if want > count { Some((to + count, want - count)) } else { outsides.next() };
+        }
+    }
+    all
+}
+
+/// A range without one of its ids: first id and count of each part.
+fn around(first: u32, count: u32, hole: u32) -> Vec<(u32, u32)> {
+    match hole.checked_sub(first) {
+        Some(before) if before < count => {
+            let after = count - before - 1;
+            [(first, before), (hole.saturating_add(1), after)].into_iter().filter(|part| part.1 > 0).collect()
+        }
+        _ => vec![(first, count)],
+    }
+}
+
+/// Every id that has a name in the user namespace that we run in, to itself.
+fn mapped_here(sort: Sort) -> Result<Vec<Range>> {
+    let path = if sort == Sort::User { "/proc/self/uid_map" } else { "/proc/self/gid_map" };
+    let table = read_to_string(path).context(path)?;
+    let line = |line: &str| {
+        let mut numbers = line.split_whitespace().map_while(|number| number.parse().ok());
+        let (inner, count) = (numbers.next()?, numbers.nth(1)?);
+        Some(Range { inner, outer: inner, count })
+    };
+    Ok(table.lines().filter_map(line).collect())
+}
+
+fn shown(args: &Args, auto_alone: bool, user: Option<u32>, group: Option<u32>) -> Vec<String> {
+    let mut shown = Vec::new();
+    if args.map_root || auto_alone {
+        shown.push("--map-root-user".into());
+    } else if args.map_current {
+        shown.push("--map-current-user".into());
+    } else {
+        shown.extend(user.map(|user| format!("--map-user={user}")));
+        shown.extend(group.map(|group| format!("--map-group={group}")));
+    }
+    if args.map_auto {
+        shown.push("--map-auto".into());
+    }
+    for (option, asked) in [("--map-users", &args.map_users), ("--map-groups", &args.map_groups)] {
+        for mapping in asked {
+            shown.push(match mapping {
+                Mapping::Auto => format!("{option}=auto"),
+                Mapping::Subids => format!("{option}=subids"),
+                Mapping::All => format!("{option}=all"),
+                // The form that every unshare(1) with this option takes.
+                Mapping::Range { inner, outer, count } => format!("{option}={outer},{inner},{count}"),
+            });
+        }
+    }
+    if let Some(allow) = args.setgroups {
+        shown.push(format!("--setgroups={}", if allow { "allow" } else { "deny" }));
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_id_in_a_range_moves_what_follows_it() {
+        let range = [Range { inner: 0, outer: 100_000, count: 65536 }];
+        let map = |inner| {
+            let map = with_single(&range, inner, 1000);
+            map.iter().map(Range::to_string).collect::<Vec<_>>().join("; ")
+        };
+        // What unshare(1) of util-linux 2.38 makes of --map-auto with --map-user=0, 5 and 70000.
+        assert_eq!(map(0), "0 1000 1; 1 100000 65535");
+        assert_eq!(map(5), "5 1000 1; 0 100000 5; 6 100005 65530");
+        assert_eq!(map(70000), "70000 1000 1; 0 100000 65536");
+    }
+
+    #[test]
+    fn an_id_that_is_in_the_range_outside_as_well_is_mapped_once() {
+        let map = with_single(&[Range { inner: 0, outer: 0, count: 10 }], 0, 4);
+        assert_eq!(map.iter().map(|r| r.count).sum::<u32>(), 10);
+        assert!(map[1..].iter().all(|r| !(r.outer..r.outer + r.count).contains(&4)));
+    }
+}

@@ -1,0 +1,36 @@
+//! Namespaces that stay when their last process is gone: bound to a file.
+
+use std::path::Path;
+
+use anyhow::{Context, Error, Result};
+use chain::Hint;
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::unistd::Pid;
+
+use crate::namespaces::{Kind, New};
+
+/// Binds the namespaces of `child` that have a file to it, in the mount namespace of this process.
+pub fn keep(new: &[New], child: Pid) -> Result<()> {
+    for New { kind, file } in new {
+        let Some(file) = file else { continue };
+        let source = format!("/proc/{child}/ns/{}", kind.file());
+        let result = mount(Some(source.as_str()), file, None::<&str>, MsFlags::MS_BIND, None::<&str>);
+        result.map_err(|errno| why(errno, *kind, file)).with_context(|| format!("keep the new {kind} namespace"))?;
+    }
+    Ok(())
+}
+
+fn why(errno: Errno, kind: Kind, file: &Path) -> Error {
+    let shown = file.display();
+    let hint = match errno {
+        Errno::ENOENT => format!("the file must be there: touch {shown}"),
+        Errno::EPERM | Errno::EACCES => "only root can bind a namespace to a file".into(),
+        Errno::EINVAL if kind == Kind::Mount => format!(
+            "a mount namespace can be bound only to a file on a private mount: mount --bind DIR DIR; \
+             mount --make-private DIR, for the DIR that {shown} is in"
+        ),
+        _ => return Error::new(errno).context(shown.to_string()),
+    };
+    Error::new(errno).context(shown.to_string()).context(Hint(hint))
+}

@@ -1,0 +1,235 @@
+//! What the command may do: its ids, capabilities and system calls, changed in the order in which
+//! the kernel still allows the next change.
+
+use std::fmt;
+
+use anyhow::{Context, Result, anyhow};
+use chain::{Tool, WithHint, warn};
+use nix::errno::Errno;
+use nix::sys::prctl::{set_keepcaps, set_no_new_privs};
+use nix::unistd::{AccessFlags, Gid, Uid, access, geteuid, setgroups, setresgid, setresuid};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set, clear_ambient_capability_set,
+    configure_capability_in_ambient_set, remove_capability_from_bounding_set, set_capabilities,
+};
+
+use crate::account::{Sort, id};
+use crate::args::Args;
+use crate::capability;
+use crate::seccomp::Seccomp;
+use crate::state::State;
+
+pub struct Privileges {
+    user: Option<u32>,
+    group: Option<u32>,
+    keep: Option<CapabilitySet>,
+    drop: CapabilitySet,
+    add: CapabilitySet,
+    keep_caps: bool,
+    no_new_privs: bool,
+    seccomp: Option<(String, Seccomp)>,
+}
+
+impl Privileges {
+    pub fn plan(args: &Args) -> Result<Option<Privileges>> {
+        let seccomp = args
+            .seccomp
+            .as_ref()
+            .map(|file| Ok::<_, anyhow::Error>((file.display().to_string(), Seccomp::read(file)?)));
+        let privileges = Privileges {
+            user: args.setuid.as_ref().map(|name| id(Sort::User, name)).transpose().context("--setuid")?,
+            group: args.setgid.as_ref().map(|name| id(Sort::Group, name)).transpose().context("--setgid")?,
+            keep: match args.cap_keep.is_empty() {
+                true => None,
+                false => Some(capability::set(&args.cap_keep).context("--cap-keep")?),
+            },
+            drop: capability::set(&args.cap_drop).context("--cap-drop")?,
+            add: capability::set(&args.cap_add).context("--cap-add")?,
+            keep_caps: args.keep_caps,
+            no_new_privs: args.no_new_privs,
+            seccomp: seccomp.transpose()?,
+        };
+        Ok(privileges.is_any().then_some(privileges))
+    }
+
+    fn is_any(&self) -> bool {
+        self.changes_ids()
+            || self.changes_capabilities()
+            || self.keep_caps
+            || self.no_new_privs
+            || self.seccomp.is_some()
+    }
+
+    fn changes_ids(&self) -> bool {
+        self.user.is_some() || self.group.is_some()
+    }
+
+    fn changes_capabilities(&self) -> bool {
+        self.keep.is_some() || !self.drop.is_empty() || !self.add.is_empty()
+    }
+
+    /// All that the command may ever have.
+    fn bound(&self) -> CapabilitySet {
+        let all = CapabilitySet::from_bits_retain(u64::MAX);
+        (self.keep.unwrap_or(all) & !self.drop) | self.add
+    }
+
+    pub fn perform(&self, state: &mut State) -> Result<()> {
+        let had = capabilities(None).context("capabilities")?;
+        let bound = self.bound();
+        self.limit_bounding_set(bound)?;
+        self.become_other(had)?;
+        let (permitted, ambient) = self.target(had, bound)?;
+        if let Some(parent) = state.carry.parent.as_ref().filter(|_| self.changes_ids()) {
+            chain::die_with_parent(parent, nix::sys::signal::Signal::SIGKILL)?;
+        }
+        if let (Some((_, seccomp)), false) = (&self.seccomp, self.no_new_privs) {
+            // Without no_new_privs a filter takes CAP_SYS_ADMIN, so it goes before the capabilities.
+            seccomp.load(bound)?;
+        }
+        if self.changes_capabilities() || self.changes_ids() || self.keep_caps {
+            let inheritable = if self.changes_capabilities() { ambient } else { had.inheritable | ambient };
+            let sets = CapabilitySets { effective: permitted, permitted, inheritable };
+            set_capabilities(None, sets).context("capset")?;
+            clear_ambient_capability_set().context("ambient capabilities")?;
+            for one in capability::each(ambient) {
+                configure_capability_in_ambient_set(one, true).context("ambient capabilities")?;
+            }
+        }
+        if self.no_new_privs {
+            set_no_new_privs().context("no_new_privs")?;
+            if let Some((_, seccomp)) = &self.seccomp {
+                seccomp.load(bound)?;
+            }
+        }
+        if self.changes_capabilities() && is_root_of_the_host() && may_write_sysctls() {
+            warn(
+                Tool::Isolate,
+                "root of the host needs no capability to write /proc/sys: this is no sandbox without mountclean --mask",
+            );
+        }
+        Ok(())
+    }
+
+    fn limit_bounding_set(&self, bound: CapabilitySet) -> Result<()> {
+        if !self.changes_capabilities() {
+            return Ok(());
+        }
+        for one in capability::each(!bound) {
+            // EINVAL: the kernel does not know this one.
+            if capability_is_in_bounding_set(one) == Ok(true) {
+                remove_capability_from_bounding_set(one).context("bounding set").hint(
+                    "dropping capabilities for good takes CAP_SETPCAP: root, or a user namespace (--user --map-root)",
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    fn become_other(&self, had: CapabilitySets) -> Result<()> {
+        if let Some(group) = self.group {
+            match setgroups(&[]) {
+                Err(Errno::EPERM) if setgroups_is_denied() => {}
+                result => result.context("leave the supplementary groups").hint(privilege("CAP_SETGID"))?,
+            }
+            let group = Gid::from_raw(group);
+            setresgid(group, group, group).map_err(|errno| unmapped(errno, "group", group.as_raw()))?;
+        }
+        if let Some(user) = self.user {
+            // What is to be kept is decided below, not by the kernel.
+            set_keepcaps(true).context("PR_SET_KEEPCAPS")?;
+            let user = Uid::from_raw(user);
+            setresuid(user, user, user).map_err(|errno| unmapped(errno, "user", user.as_raw()))?;
+            let sets = CapabilitySets { effective: had.permitted, ..had };
+            set_capabilities(None, sets).context("capset")?;
+        }
+        Ok(())
+    }
+
+    /// The permitted set, which is to be effective, and of it what outlives an exec by a user that is not root.
+    fn target(&self, had: CapabilitySets, bound: CapabilitySet) -> Result<(CapabilitySet, CapabilitySet)> {
+        let here = had.permitted & bound;
+        let lacking = self.add & !had.permitted;
+        // Of ALL, what there is.
+        if self.add.bits() != u64::MAX && !lacking.is_empty() {
+            return Err(anyhow!("--cap-add {}: it is not there to be kept", capability::names(lacking).join(",")))
+                .hint("isolate can leave a capability, not give one: it takes root, or a user namespace");
+        }
+        if geteuid().is_root() {
+            return Ok((here, CapabilitySet::empty()));
+        }
+        let kept = if self.keep_caps { here } else { self.add & had.permitted };
+        let ambient = kept & known();
+        Ok((if self.user.is_some() { ambient } else { here }, ambient))
+    }
+}
+
+/// The capabilities that the kernel knows.
+fn known() -> CapabilitySet {
+    let all = CapabilitySet::from_bits_retain(u64::MAX);
+    capability::each(all)
+        .filter(|&one| capability_is_in_bounding_set(one).is_ok())
+        .fold(CapabilitySet::empty(), |a, b| a | b)
+}
+
+fn privilege(name: &str) -> String {
+    format!("this takes {name}: root, or a user namespace (--user --map-root)")
+}
+
+fn unmapped(errno: Errno, noun: &str, id: u32) -> anyhow::Error {
+    let hint = match errno {
+        Errno::EINVAL => format!("{id} is not mapped in this user namespace: --map-auto, --map-users, --map-groups"),
+        Errno::EPERM => privilege(if noun == "user" { "CAP_SETUID" } else { "CAP_SETGID" }),
+        Errno::EAGAIN => format!("{noun} {id} has as many processes as RLIMIT_NPROC allows"),
+        _ => return anyhow::Error::new(errno).context(format!("become {noun} {id}")),
+    };
+    anyhow::Error::new(errno).context(format!("become {noun} {id}")).context(chain::Hint(hint))
+}
+
+fn setgroups_is_denied() -> bool {
+    std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny")
+}
+
+fn is_root_of_the_host() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    geteuid().is_root() && map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+fn may_write_sysctls() -> bool {
+    access("/proc/sys/kernel/core_pattern", AccessFlags::W_OK).is_ok()
+}
+
+impl fmt::Display for Privileges {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        if let Some((name, _)) = &self.seccomp {
+            writeln!(f, "# and the seccomp filter {name}, which no program of util-linux compiles")?;
+        }
+        f.write_str("setpriv")?;
+        if let Some(user) = self.user {
+            write!(f, " --reuid={user}")?;
+        }
+        if let Some(group) = self.group {
+            write!(f, " --regid={group} --clear-groups")?;
+        }
+        if self.changes_capabilities() {
+            let bound = self.bound();
+            let list = |sign: &str, set| {
+                capability::names(set).iter().map(|name| format!(",{sign}{name}")).collect::<String>()
+            };
+            let bounding = match capability::names(bound).len() > 20 {
+                true => list("-", !bound),
+                false => format!(",-all{}", list("+", bound)),
+            };
+            write!(f, " --bounding-set={}", bounding.trim_start_matches(','))?;
+            let ambient = if self.add.bits() == u64::MAX { ",+all".into() } else { list("+", self.add) };
+            write!(f, " --inh-caps=-all{ambient}")?;
+            if self.user.is_some_and(|user| user != 0) && !self.add.is_empty() {
+                write!(f, " --ambient-caps=-all{ambient}")?;
+            }
+        }
+        if self.no_new_privs {
+            f.write_str(" --no-new-privs")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,31 @@
+//! What the steps of a plan hand to each other.
+
+use std::fs::File;
+
+use chain::{Carry, HasCarry};
+
+use crate::cgroup::Group;
+use crate::join::Opened;
+
+#[derive(Default)]
+pub struct State {
+    pub carry: Carry,
+    /// Where the child is to be limited.
+    pub group: Option<Group>,
+    /// The namespaces that the child enters before it makes its own.
+    pub join: Option<Opened>,
+    /// Where a reaper at PID 1 tells what became of the command.
+    pub report: Option<File>,
+}
+
+impl HasCarry for State {
+    fn carry(&mut self) -> &mut Carry {
+        &mut self.carry
+    }
+}
+
+impl From<Carry> for State {
+    fn from(carry: Carry) -> State {
+        State { carry, ..State::default() }
+    }
+}

@@ -1,0 +1,55 @@
+//! What became of the child, as JSON lines for a program.
+
+use std::io::Write;
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::MetadataExt;
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use serde_json::{Map, Value, json};
+
+use crate::cgroup::Exceeded;
+use crate::ending::Ending;
+use crate::namespaces::Kind;
+
+/// The command has no part in it.
+pub fn leave(fd: Option<i32>) {
+    if let Some(fd) = fd {
+        // SAFETY: as in `write`.
+        let _ = fcntl(unsafe { BorrowedFd::borrow_raw(fd) }, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
+    }
+}
+
+pub fn started(fd: i32, child: Pid) {
+    let mut namespaces = Map::new();
+    for kind in Kind::ALL {
+        if let Ok(file) = std::fs::metadata(format!("/proc/{child}/ns/{}", kind.file())) {
+            namespaces.insert(kind.file().into(), file.ino().into());
+        }
+    }
+    write(fd, &json!({"event": "started", "pid": child.as_raw(), "namespaces": namespaces}));
+}
+
+pub fn exited(fd: i32, ending: Ending, exceeded: Option<&Exceeded>) {
+    let mut line = match ending {
+        Ending::Exit(code) => json!({"event": "exited", "code": code}),
+        Ending::Signal(number) => {
+            let name = Signal::try_from(number).map_or_else(|_| number.to_string(), |signal| signal.to_string());
+            json!({"event": "exited", "signal": name})
+        }
+    };
+    if let Some(exceeded) = exceeded {
+        line["limit"] = exceeded.limit.into();
+    }
+    write(fd, &line);
+}
+
+/// A reader that is gone does not matter: the child does.
+fn write(fd: i32, line: &Value) {
+    // SAFETY: the descriptor was checked when the options were read, and stays open.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    if let Ok(fd) = fd.try_clone_to_owned() {
+        let _ = std::fs::File::from(fd).write_all(format!("{line}\n").as_bytes());
+    }
+}
