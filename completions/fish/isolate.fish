@@ -7,10 +7,42 @@ complete -c isolate -s U -l user -d 'Own user and group ids, and capabilities ov
 complete -c isolate -s C -l cgroup -d 'Own view of the cgroup hierarchy'
 complete -c isolate -s T -l time -d 'Own boot-time and monotonic clocks'
 complete -c isolate -l hostname -d 'Set the hostname (implies --uts)' -r
+complete -c isolate -l propagation -d 'How mounts and unmounts pass between the new mount namespace and the old: private, slave, shared or unchanged' -r -f -a "private\t''
+slave\t''
+shared\t''
+unchanged\t''"
+complete -c isolate -l mount-proc -d 'Mount a fresh proc on DIR, /proc if not given (implies --mount)'
+complete -c isolate -l boottime -d 'Shift the boot-time clock by SECONDS (with --time)' -r
+complete -c isolate -l monotonic -d 'Shift the monotonic clock by SECONDS (with --time)' -r
+complete -c isolate -l join -d 'Enter namespaces that exist: all of process PID\'s, or those kept in files' -r
+complete -c isolate -l map-user -d 'Map the own user to USER, a number or name (implies --user)' -r
+complete -c isolate -l map-group -d 'Map the own group to GROUP, a number or name (implies --user)' -r
+complete -c isolate -l map-users -d 'Map a range of users; also `auto`, `subids`, `all`, and the older OUTER,INNER,COUNT (implies --user)' -r
+complete -c isolate -l map-groups -d 'Map a range of groups, in the same forms (implies --user)' -r
+complete -c isolate -l setgroups -d 'Whether setgroups(2) may be used in the new user namespace: allow or deny' -r
+complete -c isolate -s S -l setuid -d 'Become this user, a number or name' -r
+complete -c isolate -s G -l setgid -d 'Become this group, a number or name, and leave all others' -r
+complete -c isolate -l kill-child -d 'What COMMAND gets when isolate dies, by name or number; SIGKILL is the default (implies --fork)'
+complete -c isolate -s R -l root -d 'Change the root directory' -r -F
+complete -c isolate -s w -l wd -d 'Change the working directory, after --root' -r -F
+complete -c isolate -l status-fd -d 'Write JSON lines to descriptor N: started (pid, namespaces) and exited (code or signal, limit)' -r
+complete -c isolate -l memory -d 'Memory, swap included: bytes, or with K, M, G, T of 1024' -r
+complete -c isolate -l cpus -d 'Processors\' time: 0.5 is half of one' -r
+complete -c isolate -l pids-max -d 'Number of processes and threads' -r
+complete -c isolate -l rlimit -d 'A limit of setrlimit(2), such as nofile=64:128; a number, or `unlimited`, soft[:hard]' -r
+complete -c isolate -l cap-keep -d 'Keep only these capabilities: names, ALL, or `default` for those of container runtimes' -r
+complete -c isolate -l cap-drop -d 'Drop these capabilities' -r
+complete -c isolate -l cap-add -d 'Keep these though dropped; for a command that is not root, make them effective' -r
+complete -c isolate -l seccomp -d 'Filter system calls: `default`, or a JSON profile as container runtimes have them' -r -F
 complete -c isolate -l all -d 'All eight namespaces'
-complete -c isolate -s f -l fork -d 'Stay and wait for COMMAND even where no namespace needs it'
 complete -c isolate -s r -l map-root -d 'Be root in the new user namespace (implies --user)'
 complete -c isolate -s c -l map-current -d 'Keep the own user and group in the new user namespace (implies --user)'
+complete -c isolate -l map-auto -d 'Map the first range of /etc/subuid and /etc/subgid as well; to be root if nothing says who (implies --user)'
+complete -c isolate -s f -l fork -d 'Stay and wait for COMMAND even where no namespace needs it'
+complete -c isolate -l init -d 'Put a small reaper at PID 1 and COMMAND under it (implies --pid and --mount)'
+complete -c isolate -l clean-env -d 'Start with PATH, HOME and TERM alone in the environment'
+complete -c isolate -l keep-caps -d 'Keep the capabilities of the new user namespace for a command that is not root in it'
+complete -c isolate -l no-new-privs -d 'Let no setuid or setgid file or file capability give privileges (no_new_privs)'
 complete -c isolate -l explain -d 'Print what the chain would do as a shell script over util-linux; change nothing'
 complete -c isolate -s v -l verbose -d 'Print each step on stderr as it happens'
 complete -c isolate -s h -l help -d 'Print help (see more with \'--help\')'

@@ -1,7 +1,16 @@
+complete -c pivot -l overlay -d 'Let changes go to this directory and be there the next time; ROOT itself is never changed' -r -F
+complete -c pivot -l bind -d 'Mount a file or directory of the host\'s at DST (SRC where it is left out); OPTIONS are ro, rw, nosuid, nodev, noexec, comma-separated (can be given again)' -r
+complete -c pivot -l tmpfs -d 'Mount an empty filesystem in memory at DST; OPTIONS are size=BYTES (k, m, g, %), mode=OCTAL, nr_inodes=N, comma-separated (can be given again)' -r
 complete -c pivot -l chdir -d 'Start COMMAND in this directory of the root instead of /' -r -F
 complete -c pivot -l put-old -d 'Keep the host\'s tree, under this directory of the root' -r -F
 complete -c pivot -l keep-fd -d 'Pass an inherited descriptor on to COMMAND (can be given again); others from 3 up are closed' -r
-complete -c pivot -l read-only -d 'Make the root read-only, and every mount that it brings along'
+complete -c pivot -l read-only -d 'Make the root read-only, and every mount that it brings along; volumes stay as they were given'
+complete -c pivot -l ephemeral -d 'Let changes go to memory and vanish at the end; ROOT itself is never changed'
+complete -c pivot -l dev -d 'Make a minimal /dev: null, zero, full, random, urandom, tty, a devpts of its own, shm, and mqueue in an own ipc namespace'
+complete -c pivot -l resolv -d 'Put a read-only copy of the host\'s /etc/resolv.conf in place'
+complete -c pivot -l hosts -d 'Put a read-only copy of the host\'s /etc/hosts in place'
+complete -c pivot -l hostname -d 'Put a read-only /etc/hostname with the name of the uts namespace in place'
+complete -c pivot -l as-image -d 'Run what the image says: its Env, WorkingDir, User, Entrypoint and Cmd; COMMAND replaces Cmd'
 complete -c pivot -l keep-host -d 'Keep the host\'s tree stacked on /, where /.. leads to it'
 complete -c pivot -l no-handoff -d 'Leave standard input alone: do not look for unpack\'s line in it'
 complete -c pivot -l explain -d 'Print what the chain would do as a shell script over util-linux; change nothing'
