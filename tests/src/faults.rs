@@ -105,10 +105,13 @@ pub fn fail_every_call(work: &Work, case: &Case) {
             .and_then(|()| host_is_as_it_was(&host, &traced));
         if let Err(why) = verdict {
             let Traced { outcome, .. } = &traced;
-            broken.push(format!(
+            let line = format!(
                 "{fault:?}: {why}: status {} stdout {:?} stderr {:?}",
                 outcome.status, outcome.stdout, outcome.stderr
-            ));
+            );
+            // At once: a whole run takes minutes.
+            eprintln!("{}: {line}", case.line);
+            broken.push(line);
         }
         if state() != host {
             break;

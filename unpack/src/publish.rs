@@ -29,7 +29,11 @@ pub fn publish(stage: &Stage, root: &Path, receipt: &[u8], replace: bool, sync: 
     }
     let lock = Publishing::lock(stage.parent.as_fd(), &stage.name)?;
     let beside = receipt_name(&stage.name);
-    let there = rustix::fs::statat(&stage.parent, &stage.name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    let there = match rustix::fs::statat(&stage.parent, &stage.name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => false,
+        // Not knowing is no reason to put a receipt where that of a root may lie.
+        result => result.map(|_| true).with_context(|| root.display().to_string())?,
+    };
     let published = match (there, replace) {
         (true, false) => Published::Lost,
         (true, true) => exchange(stage, root, &beside)?,
