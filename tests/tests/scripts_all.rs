@@ -2,7 +2,18 @@
 
 use chainroot_tests::{Work, have, script, skip};
 
-const SCRIPTS: [&str; 5] = ["debian", "docker-image", "initramfs", "on-slurm", "test-slurm"];
+const SCRIPTS: [&str; 10] = [
+    "bridge-net",
+    "ci-sandbox",
+    "container",
+    "debian",
+    "docker-image",
+    "enter",
+    "initramfs",
+    "on-slurm",
+    "service",
+    "test-slurm",
+];
 
 #[test]
 fn help_is_the_comment_at_the_top() {
@@ -24,7 +35,7 @@ fn a_wrong_line_is_answered_with_the_usage() {
         outcome.expect(125, "");
         assert!(outcome.stderr.contains(name), "{name}: {}", outcome.stderr);
     }
-    for name in ["debian", "docker-image", "on-slurm"] {
+    for name in ["container", "debian", "docker-image", "on-slurm"] {
         work.sh(&format!("{} -Z", script(name))).expect(125, "");
     }
 }

@@ -1,0 +1,51 @@
+//! scripts/ci-sandbox: a build step that can change its directory and nothing else.
+
+use chainroot_tests::{Work, busybox_image, is_root, script};
+
+/// A directory `src` to build in, and the line that runs a command there.
+fn line(work: &Work, command: &str) -> String {
+    let make = format!("cp '{}' image.tar; mkdir src; echo all: >src/Makefile", busybox_image().display());
+    assert_eq!(work.sh(&make).status, 0);
+    format!("{} image.tar src {command}", script("ci-sandbox"))
+}
+
+#[test]
+fn a_build_step_writes_its_directory_and_nothing_else() {
+    let work = Work::new();
+    let step = r#"sh -c 'pwd; cat Makefile; echo built >result; echo x >/tmp/x && cat /tmp/x
+        for place in / /etc /bin /proc/sys/kernel/hostname; do
+            case $place in */hostname) file=$place ;; *) file=$place/new ;; esac
+            (echo x >$file) 2>/dev/null && echo wrote $file
+        done; exit 5'"#;
+    work.sh(&line(&work, step)).expect(5, "/work\nall:\nx\n");
+    assert_eq!(std::fs::read_to_string(work.join("src/result")).expect("result"), "built\n");
+    // What was mounted on is the layer above: the root is as it was unpacked.
+    work.sh("ls image.tar.root/work image.tar.root/tmp/x 2>/dev/null").expect(2, "");
+}
+
+#[test]
+fn there_is_no_network_and_nothing_of_the_callers_environment() {
+    let work = Work::new();
+    let step = "sh -c 'ip -o link | cut -d \" \" -f 2; echo ${TOKEN-none} $CI; wget -q -O - http://10.0.0.1/ 2>/dev/null || echo unreachable'";
+    work.sh(&format!("export TOKEN=secret; {}", line(&work, step))).expect(0, "lo:\nnone true\nunreachable\n");
+}
+
+#[test]
+fn what_it_makes_belongs_to_the_owner_of_the_directory() {
+    let work = Work::new();
+    let run = line(&work, "sh -c 'echo x >made'");
+    let (setup, owner) = if is_root() { ("chown 1234:2345 src;", "1234:2345\n") } else { ("", "own") };
+    let outcome = work.sh(&format!("{setup} {run} && stat -c %u:%g src/made"));
+    let own = format!("{}:{}\n", nix::unistd::geteuid(), nix::unistd::getegid());
+    outcome.expect(0, if owner == "own" { &own } else { owner });
+}
+
+#[test]
+fn it_has_no_privileges() {
+    let work = Work::new();
+    let step = "sh -c 'grep -E \"^(Cap(Eff|Prm|Bnd|Amb)|NoNewPrivs|Seccomp):\" /proc/self/status | tr -d \" \\t\"; unshare -U true 2>/dev/null || echo no namespace'";
+    work.sh(&line(&work, step)).expect(
+        0,
+        "CapPrm:0000000000000000\nCapEff:0000000000000000\nCapBnd:0000000000000000\nCapAmb:0000000000000000\nNoNewPrivs:1\nSeccomp:2\nno namespace\n",
+    );
+}
