@@ -131,6 +131,17 @@ fn a_cancelled_job_ends_its_containers_and_removes_their_roots() {
 }
 
 #[test]
+fn a_task_over_the_chains_memory_limit_is_killed() {
+    needs_slurm!();
+    let work = Work::new();
+    let task = r#"sh -c 'echo task $SLURM_PROCID starts; [ $SLURM_PROCID = 0 ] || dd if=/dev/zero of=/dev/null bs=128M count=1 2>/dev/null; echo task $SLURM_PROCID: $?'"#;
+    let outcome = job(&work, "--nodes=2 --ntasks=2", &format!("-m 32M ../image.tar {task}"), "");
+    assert_eq!(outcome.status, 0, "{outcome:?}");
+    assert!(outcome.stdout.contains("task 0: 0\n"), "{outcome:?}");
+    assert!(outcome.stdout.contains("task 1: 137\n"), "{outcome:?}");
+}
+
+#[test]
 fn a_job_over_the_schedulers_memory_limit_is_killed() {
     needs_slurm!();
     let work = Work::new();
