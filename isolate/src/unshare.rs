@@ -61,6 +61,10 @@ impl Unshare {
 
     /// In the new namespaces, ids mapped.
     pub fn arrive(&self, state: &mut State) -> Result<()> {
+        if self.has(Kind::User) || self.has(Kind::Mount) {
+            // A mount namespace that the chain made before is left, or now another user namespace's.
+            state.carry.mount_namespace = None;
+        }
         if self.has(Kind::Mount) {
             let flags = match self.propagation {
                 Propagation::Private => Some(MsFlags::MS_PRIVATE),

@@ -72,7 +72,7 @@ fn a_fatal_signal_to_isolate_ends_the_container_and_isolate_of_that_signal() {
 #[test]
 fn a_signal_that_the_command_handles_is_the_commands() {
     let work = with_root();
-    let command = "sh -c 'trap \"echo caught; exit 3\" TERM; echo ready; sleep 1000 & wait'";
+    let command = "sh -c 'trap \"echo caught; exit 3\" TERM; echo ready; while :; do sleep 0.01; done'";
     let child = started(&work, &format!("isolate {} --pid -- pivot ./root -- mountclean -- {command}", work.user()));
     signal(&child, Signal::SIGTERM);
     let output = child.wait_with_output().expect("wait");
