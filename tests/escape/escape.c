@@ -230,6 +230,14 @@ static int each(const char *what, int (*attempt)(const char *))
 	closedir(proc);
 	return worst == ENOTDIR ? ENOENT : worst;
 }
+/* What lies below a layer would be changed for every other container of the image. */
+static int create_in(const char *directory)
+{
+	char path[8192];
+	snprintf(path, sizeof path, "%s/escape-mark", directory);
+	return opened(open(path, O_WRONLY | O_CREAT, 0600));
+}
+static int layers_by_descriptors(void) { return each("fd", create_in); }
 static int by_descriptors(void) { return each("fd", above); }
 static int by_working_directories(void) { return each("cwd", above); }
 static int by_roots(void) { return each("root", above); }
@@ -268,7 +276,7 @@ static const struct { const char *name; int (*attempt)(void); } attempts[] = {
 #endif
 	A(trace_init), A(trace_parent), A(read_init), A(terminal_input), A(terminal_paste), A(terminal_input_64),
 	A(volume_by_handle), A(root_by_handle), A(by_dots), A(by_cwd), A(by_volume), A(by_chroot),
-	A(by_descriptors), A(by_working_directories), A(by_roots), A(programs),
+	A(by_descriptors), A(layers_by_descriptors), A(by_working_directories), A(by_roots), A(programs),
 };
 
 int main(int argc, char **argv)
