@@ -54,6 +54,9 @@ pub fn of(args: &Args, command: &mut Command) -> Result<Vec<Step>> {
     if !limits.is_empty() {
         plan.push(Step::Limit(Limit::plan(limits)?));
     }
+    if command.tool().is_some() && (args.join.is_some() || args.root.is_some()) {
+        plan.push(Step::HoldTools);
+    }
     if let Some(from) = &args.join {
         plan.push(Step::Join(Join { from: from.clone(), forks: waits }));
     }

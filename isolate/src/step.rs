@@ -20,6 +20,7 @@ use crate::{init, loopback, rlimit};
 
 pub enum Step {
     Limit(Limit),
+    HoldTools,
     Join(Join),
     Unshare(Unshare),
     Hostname(OsString),
@@ -40,6 +41,7 @@ impl chain::Step for Step {
     fn perform(&self, state: &mut State) -> Result<()> {
         match self {
             Step::Limit(limit) => limit.perform(state),
+            Step::HoldTools => state.carry.hold_tools(),
             Step::Join(join) => join.perform(state),
             Step::Unshare(unshare) => unshare.perform(state),
             Step::Hostname(name) => set_hostname(name),
@@ -88,6 +90,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Step::Limit(limit) => limit.fmt(f),
+            Step::HoldTools => f.write_str("# open the links that follow, which the other root does not hold"),
             Step::Join(join) => join.fmt(f),
             Step::Unshare(unshare) => unshare.fmt(f),
             Step::Hostname(name) => write!(f, "hostname {}", quote(name)),

@@ -95,3 +95,21 @@ fn carried_descriptors_do_not_reach_the_command() {
     let found = attacked(&work, &format!("isolate {} --pid -- pivot ./root -- mountclean --", work.user()));
     assert_eq!(found, "");
 }
+
+#[test]
+fn a_link_of_ours_follows_isolate_into_another_root() {
+    let work = Work::new();
+    hostile(&work);
+    let user = work.user();
+    let script = format!(
+        "unpack --quiet hostile.tar >&2 && isolate {user} --mount --root ./root -- isolate --uts -- cat /etc/image"
+    );
+    work.sh(&script).expect(0, "busybox\n");
+    // Joined by its pid: a container that says its own and waits.
+    let script = format!(
+        "mkfifo up down; isolate {user} --pid -- pivot --no-handoff ./root -- mountclean -- sh -c 'echo up; read x' <down >up & \
+         exec 3>down; read x <up; for child in $(cat /proc/$!/task/$!/children); do \
+         [ \"$(cat /proc/$child/comm)\" != sh ] || isolate --join $child -- isolate --uts -- cat /etc/image; done; echo >&3; wait"
+    );
+    work.sh(&script).expect(0, "busybox\n");
+}
