@@ -75,7 +75,9 @@ fn reap(command: Pid, mut report: File) -> Result<()> {
         let info = match signals.read_signal() {
             Ok(Some(info)) => info,
             Ok(None) | Err(Errno::EINTR) => continue,
-            Err(error) => return Err(error).context("signalfd"),
+            // Nobody hears a message from here, and what this process had open is closed beneath its
+            // owners: it ends, and the command with it, rather than wait for what it cannot hear.
+            Err(_) => std::process::exit(chain::FAILED.into()),
         };
         let signal = info.ssi_signo as i32;
         if signal == libc::SIGCHLD {
@@ -96,7 +98,9 @@ fn bury(command: Pid, report: &mut File) {
     };
     loop {
         let status = match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
-            Ok(WaitStatus::StillAlive) | Err(_) => return,
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
+            Err(Errno::EINTR) => continue,
+            Err(_) => std::process::exit(chain::FAILED.into()),
             Ok(status) => status,
         };
         if status.pid() != Some(command) {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
@@ -58,6 +59,7 @@ pub fn can_fail(call: c_long, errno: Errno) -> bool {
         | libc::SYS_rt_sigaction
         | libc::SYS_rt_sigprocmask
         | libc::SYS_capget
+        | libc::SYS_kill
         | libc::SYS_set_robust_list
         | libc::SYS_set_tid_address
         | libc::SYS_rseq
@@ -315,7 +317,12 @@ impl Tracer<'_> {
                         libc::SYS_futex => [libc::FUTEX_WAIT, libc::FUTEX_WAIT_BITSET].contains(&(operation & 0x7f)),
                         _ => true,
                     };
-                    let possible = |fault: &Fault| fault.errno != Errno::EINTR || waits;
+                    // Nothing is written back when a directory is closed, and Rust's library counts on that.
+                    let is_directory = || Path::new(&format!("/proc/{pid}/fd/{}", registers.rdi)).is_dir();
+                    let possible = |fault: &Fault| match fault.errno {
+                        Errno::EINTR => waits,
+                        _ => call != libc::SYS_close || !is_directory(),
+                    };
                     if let Some(fault) = self.fault.filter(|fault| now(fault) && possible(fault)) {
                         let written = matches!(call, libc::SYS_write | libc::SYS_writev).then_some(registers.rdi);
                         self.hit = Some(written);

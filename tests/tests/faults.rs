@@ -41,6 +41,15 @@ fn whatever_fails_in_isolate_with_a_user_namespace_the_contract_holds() {
 }
 
 #[test]
+fn whatever_fails_in_an_isolate_with_limits_other_ids_or_fewer_privileges_the_contract_holds() {
+    needs_root!();
+    let work = with_root();
+    check(&work, "isolate", "isolate --setgid 1000 --setuid 1000 -- echo done", "done\n");
+    check(&work, "isolate", "isolate --cap-drop ALL --no-new-privs --seccomp default -- echo done", "done\n");
+    check(&work, "isolate", "isolate --memory 64M --pids-max 16 --rlimit nofile=64:128 -- echo done", "done\n");
+}
+
+#[test]
 fn whatever_fails_in_pivot_the_contract_holds() {
     needs_root!();
     let work = with_root();
