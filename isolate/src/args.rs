@@ -86,7 +86,7 @@ pub struct Args {
     pub monotonic: Option<i64>,
 
     /// Enter namespaces that exist: all of process PID's, or those kept in files
-    #[arg(long, value_name = "PID|NS=FILE,…")]
+    #[arg(long, value_name = "PID|NS=FILE,...")]
     pub join: Option<Join>,
 
     /// Be root in the new user namespace (implies --user)
@@ -174,15 +174,15 @@ pub struct Args {
     pub rlimit: Vec<Rlimit>,
 
     /// Keep only these capabilities: names, ALL, or `default` for those of container runtimes
-    #[arg(long, value_name = "CAP,…", value_delimiter = ',', help_heading = "Privileges")]
+    #[arg(long, value_name = "CAP,...", value_delimiter = ',', help_heading = "Privileges")]
     pub cap_keep: Vec<CapabilityName>,
 
     /// Drop these capabilities
-    #[arg(long, value_name = "CAP,…", value_delimiter = ',', help_heading = "Privileges")]
+    #[arg(long, value_name = "CAP,...", value_delimiter = ',', help_heading = "Privileges")]
     pub cap_drop: Vec<CapabilityName>,
 
     /// Keep these though dropped; for a command that is not root, make them effective
-    #[arg(long, value_name = "CAP,…", value_delimiter = ',', help_heading = "Privileges")]
+    #[arg(long, value_name = "CAP,...", value_delimiter = ',', help_heading = "Privileges")]
     pub cap_add: Vec<CapabilityName>,
 
     /// Keep the capabilities of the new user namespace for a command that is not root in it
