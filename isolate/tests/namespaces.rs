@@ -1,0 +1,141 @@
+//! New namespaces and those that exist, option by option.
+
+mod bench;
+
+use std::os::unix::fs::MetadataExt;
+
+use bench::{as_nobody, as_root, have, isolate, sh};
+
+const KINDS: [(&str, &str); 8] = [
+    ("--mount", "mnt"),
+    ("--uts", "uts"),
+    ("--ipc", "ipc"),
+    ("--net", "net"),
+    ("--pid", "pid"),
+    ("--user", "user"),
+    ("--cgroup", "cgroup"),
+    ("--time", "time"),
+];
+
+fn own(file: &str) -> String {
+    let inode = std::fs::metadata(format!("/proc/self/ns/{file}")).expect("ns").ino();
+    format!("{file}:[{inode}]")
+}
+
+#[test]
+fn each_option_makes_its_own_namespace_and_no_other() {
+    for (option, file) in KINDS {
+        let script = KINDS.map(|(_, file)| format!("readlink /proc/self/ns/{file}")).join(";");
+        let seen = as_root([option, "--", "sh", "-c", &script]).good();
+        for ((_, other), seen) in KINDS.iter().zip(seen.lines()) {
+            let changed = seen != own(other);
+            let implied = *other == "user" && !bench::is_root();
+            assert_eq!(changed, *other == file || implied, "{option}: {other} is {seen}");
+        }
+    }
+}
+
+#[test]
+fn the_short_spellings_are_those_of_unshare_and_can_be_joined() {
+    let script = KINDS.map(|(_, file)| format!("readlink /proc/self/ns/{file}")).join(";");
+    let seen = isolate(["-muinpUCT", "-r", "sh", "-c", &script]).good();
+    for ((_, file), seen) in KINDS.iter().zip(seen.lines()) {
+        assert_ne!(seen, own(file));
+    }
+}
+
+#[test]
+fn command_is_pid_1() {
+    assert_eq!(as_root(["--pid", "sh", "-c", "echo $$"]).good(), "1");
+}
+
+#[test]
+fn a_hostname_is_set_inside_only() {
+    let before = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("hostname");
+    assert_eq!(as_root(["--hostname", "inside", "hostname"]).good(), "inside");
+    assert_eq!(std::fs::read_to_string("/proc/sys/kernel/hostname").expect("hostname"), before);
+}
+
+#[test]
+fn the_loopback_of_a_new_network_is_up() {
+    assert_eq!(as_root(["--net", "cat", "/sys/class/net/lo/flags"]).status, 0);
+    if !have("ip") {
+        skip!("no ip");
+    }
+    assert!(as_root(["--net", "ip", "link", "show", "lo"]).good().contains("LOOPBACK,UP"));
+}
+
+#[test]
+fn mounts_are_private_unless_told_otherwise() {
+    let propagation = |options: &[&str]| {
+        let words = [options, &["--mount", "sh", "-c", "head -n1 /proc/self/mountinfo | cut -d' ' -f7"]].concat();
+        as_root(words).good()
+    };
+    assert_eq!(propagation(&[]), "-");
+    assert_eq!(propagation(&["--propagation", "private"]), "-");
+    assert!(propagation(&["--propagation", "shared"]).starts_with("shared:"));
+}
+
+#[test]
+fn mount_proc_shows_own_processes_only() {
+    assert_eq!(as_root(["--pid", "--mount-proc", "sh", "-c", "echo /proc/[0-9]*"]).good(), "/proc/1");
+    as_root(["--pid", "--mount-proc=/no/such/dir", "true"]).refused("/no/such/dir");
+}
+
+#[test]
+fn clocks_are_shifted_in_a_new_time_namespace_only() {
+    let up = as_root(["--time", "--boottime", "100000000", "cut", "-d.", "-f1", "/proc/uptime"]).good();
+    assert!(up.parse::<u64>().expect("a number") >= 100_000_000);
+    as_root(["--boottime", "1", "true"]).refused("add --time");
+}
+
+#[test]
+fn root_and_wd_are_changed_before_the_command() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    std::fs::create_dir(dir.path().join("below")).expect("mkdir");
+    let path = dir.path().to_str().expect("text");
+    assert_eq!(as_root(["--wd", path, "pwd"]).good(), path);
+    let outcome = as_root(["--root", path, "--wd", "/below", "no-such-command"]);
+    assert_eq!(outcome.status, 127, "{outcome:?}");
+    as_root(["--root", path, "--wd", "/no", "true"]).refused("working directory /no");
+}
+
+#[test]
+fn a_namespace_that_is_kept_can_be_joined() {
+    needs_root!();
+    let outcome = sh("dir=$(mktemp -d); touch $dir/uts $dir/net; trap 'umount $dir/uts $dir/net; rm -r $dir' EXIT
+        $ISOLATE --uts=$dir/uts --net=$dir/net --hostname kept true || exit
+        $ISOLATE --join uts=$dir/uts,net=$dir/net -- sh -c 'hostname; cat /proc/net/dev | grep -c :'");
+    assert_eq!(outcome.good(), "kept\n1");
+    isolate(["--uts=/no/such/file", "true"]).refused("touch /no/such/file");
+}
+
+#[test]
+fn a_running_chain_is_joined_by_the_id_of_its_isolate() {
+    let outcome = sh("dir=$(mktemp -d); mkfifo $dir/up $dir/down
+        $ISOLATE $U --pid --uts --hostname inner -- sh -c \"echo >$dir/up; read x <$dir/down\" &
+        read x <$dir/up
+        $ISOLATE --join $! -- sh -c 'hostname; readlink /proc/self/ns/pid'
+        nsenter -t $(cat /proc/$!/task/$!/children | cut -d' ' -f1) -U -p --preserve-credentials true 2>/dev/null
+        readlink /proc/$(cut -d' ' -f1 /proc/$!/task/$!/children)/ns/pid
+        echo >$dir/down; wait $!; rm -r $dir");
+    let seen = outcome.good();
+    let mut lines = seen.lines();
+    assert_eq!(lines.next(), Some("inner"));
+    assert_eq!(lines.next(), lines.next(), "{seen}");
+    isolate(["--join", "1000000000", "true"]).refused("no process 1000000000");
+}
+
+#[test]
+fn without_root_or_a_user_namespace_the_error_says_to_add_it() {
+    as_nobody(["--uts", "true"]).refused("add --user --map-root");
+    assert_eq!(as_nobody(["--uts", "--map-root", "--hostname", "x", "hostname"]).good(), "x");
+}
+
+#[test]
+fn a_limit_on_namespaces_is_named() {
+    // In a user namespace of its own a limit may be set without harm to anyone outside.
+    let script = "echo 0 >/proc/sys/user/max_uts_namespaces && exec \"$0\" --uts true";
+    isolate(["--map-root", "--pid", "--mount-proc", "sh", "-c", script, bench::ISOLATE])
+        .refused("user.max_uts_namespaces is 0");
+}
