@@ -24,7 +24,8 @@ fn root_maps_ranges_in_both_of_unshares_forms() {
     };
     assert_eq!(map("0:100000:10"), "0 100000 10");
     assert_eq!(map("100000,0,10"), "0 100000 10");
-    let ids = isolate(["--map-users=0:7:10", "--map-groups=0:7:10", "--setuid=3", "--setgid=4", "sh", "-c", "id -u; id -g"]);
+    let ids =
+        isolate(["--map-users=0:7:10", "--map-groups=0:7:10", "--setuid=3", "--setgid=4", "sh", "-c", "id -u; id -g"]);
     assert_eq!(ids.good(), "3\n4");
 }
 

@@ -1,0 +1,130 @@
+//! The process that waits: signals, ends, what it holds.
+
+mod bench;
+
+use bench::{as_root, have, isolate, sh};
+
+#[test]
+fn exit_statuses_and_signals_are_the_commands_own() {
+    for options in [&["--fork"][..], &["--pid"], &["--init"]] {
+        let run = |script: &str| as_root([options, &["--", "sh", "-c", script]].concat()).status;
+        assert_eq!(run("exit 7"), 7, "{options:?}");
+        assert_eq!(as_root([options, &["no-such-command"]].concat()).status, 127);
+        assert_eq!(as_root([options, &["/etc/passwd"]].concat()).status, 126);
+        // PID 1 does not die of its own signals; a child of it does.
+        let by_signal = if options == ["--pid"] { "sh -c 'kill -SEGV $$'; exit $?" } else { "kill -SEGV $$" };
+        assert_eq!(run(by_signal), 128 + 11, "{options:?}");
+    }
+}
+
+#[test]
+fn options_after_the_command_are_the_commands() {
+    assert_eq!(as_root(["--uts", "echo", "--pid", "-x", "--"]).good(), "--pid -x --");
+    assert_eq!(as_root(["--uts", "--", "echo", "--explain"]).good(), "--explain");
+}
+
+#[test]
+fn the_callers_pipes_end_when_the_command_does() {
+    assert_eq!(sh("set -e; yes | $ISOLATE $U --pid -- true; yes | $ISOLATE $U --init -- true").good(), "");
+    // A descriptor that was inherited is not held open by whoever waits.
+    let script = "{ $ISOLATE $U --pid -- sh -c 'exec 9>&- >&-; read x <&8' 9>&1 & } 8<&0 | cat; echo read";
+    let outcome = bench::Outcome::of(
+        std::process::Command::new("sh")
+            .args(["-c", script])
+            .env("ISOLATE", bench::ISOLATE)
+            .env("U", if bench::is_root() { "" } else { "--map-root" })
+            .stdin(std::process::Stdio::null())
+            .output()
+            .expect("sh"),
+    );
+    assert_eq!(outcome.stdout, "read\n", "{outcome:?}");
+}
+
+#[test]
+fn sigchld_may_be_ignored_by_the_caller() {
+    if !have("bash") {
+        skip!("no bash");
+    }
+    let script = "trap '' CHLD; exec \"$ISOLATE\" $U --pid -- sh -c 'exit 5'";
+    let outcome = sh(&format!("bash -c '{}'; echo $?", script.replace('\'', r"'\''")));
+    assert_eq!(outcome.stdout, "5\n", "{outcome:?}");
+}
+
+#[test]
+fn init_reaps_what_is_left_to_it() {
+    let count = std::env::var("ISOLATE_ZOMBIES").unwrap_or_else(|_| "1000".into());
+    let script = format!(
+        "i=0; while [ $i -lt {count} ]; do (: &); i=$((i + 1)); done
+        while ps -eo stat= | grep -q ^Z; do :; done; ps -o comm= -p 1"
+    );
+    let outcome = as_root(["--init", "--mount-proc", "sh", "-c", &script]);
+    assert_eq!(outcome.good(), "isolate");
+}
+
+#[test]
+fn init_passes_signals_on_and_the_command_has_them_at_their_default() {
+    let script = "dir=$(mktemp -d); mkfifo $dir/up
+        for signal in TERM HUP USR1; do
+            $ISOLATE $U --init -- sh -c \"echo >$dir/up; exec sleep 1000\" & pid=$!
+            read x <$dir/up; kill -$signal $pid; wait $pid; echo $(($? - 128))
+        done
+        $ISOLATE $U --init -- sh -c \"trap 'exit 9' TERM; echo >$dir/up; while :; do sleep 0.01; done\" & pid=$!
+        read x <$dir/up; kill -TERM $pid; wait $pid; echo $?
+        rm -r $dir";
+    assert_eq!(sh(script).stdout, "15\n1\n10\n9\n");
+}
+
+/// Kills isolate with SIGKILL once its command has changed its user, and waits for the command's end.
+fn dies_with_isolate(command: &str) {
+    let outcome = sh(&format!(
+        "dir=$(mktemp -d); chmod 755 $dir; mkfifo -m 666 $dir/up $dir/held
+        {} & pid=$!
+        read x <$dir/up; exec 5<$dir/held
+        kill -9 $pid; wait $pid 2>/dev/null
+        cat <&5; echo gone; rm -r $dir",
+        command
+    ));
+    assert_eq!(outcome.stdout, "gone\n", "{outcome:?}");
+}
+
+/// Keeps a fifo open for writing: whoever reads it has its end when the last such process is gone.
+const HOLD: &str = "sh -c \"exec 7<>$dir/held; echo >$dir/up; exec sleep 1000\"";
+
+#[test]
+fn kill_9_of_isolate_ends_the_command() {
+    dies_with_isolate(&format!("$ISOLATE $U --pid -- {HOLD}"));
+    dies_with_isolate(&format!("$ISOLATE $U --fork -- {HOLD}"));
+    dies_with_isolate(&format!("$ISOLATE $U --init -- {HOLD}"));
+}
+
+#[test]
+fn a_command_that_changes_its_user_does_not_outlive_isolate() {
+    needs_root!();
+    dies_with_isolate(&format!("$ISOLATE --pid --setuid 65534 --setgid 65534 -- {HOLD}"));
+    // A foreign program: the kernel forgets its parent-death signal, the guard does not.
+    dies_with_isolate(&format!("$ISOLATE --pid -- setpriv --reuid=65534 --clear-groups --regid=65534 {HOLD}"));
+}
+
+#[test]
+fn status_is_told_as_json_lines() {
+    let outcome = sh("$ISOLATE $U --pid --status-fd 3 -- sh -c 'exit 3' 3>&1");
+    let lines: Vec<serde_json::Value> =
+        outcome.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines.len(), 2, "{outcome:?}");
+    assert_eq!(lines[0]["event"], "started");
+    assert!(lines[0]["pid"].as_i64().is_some_and(|pid| pid > 1));
+    assert_eq!(lines[0]["namespaces"].as_object().map(|all| all.len()), Some(8));
+    assert_eq!(lines[1], serde_json::json!({"event": "exited", "code": 3}));
+    let outcome = sh("$ISOLATE $U --fork --status-fd 3 -- sh -c 'kill -9 $$' 3>&1 2>/dev/null");
+    assert!(outcome.stdout.contains("\"signal\":\"SIGKILL\""), "{outcome:?}");
+    // The command has no part in it.
+    assert_eq!(sh("$ISOLATE $U --fork --status-fd 3 -- sh -c 'echo x >&3' 3>/dev/null 2>/dev/null").status, 2);
+    isolate(["--status-fd", "99", "true"]).refused("it is not open");
+}
+
+#[test]
+fn a_signal_to_the_own_group_stays_inside() {
+    // The script and isolate are in one group outside; a PID 1 that signals its group is not.
+    let outcome = sh("$ISOLATE $U --pid -- sh -c 'kill -TERM 0; kill -KILL 0; exit 6'; echo $?");
+    assert_eq!(outcome.stdout, "6\n", "{outcome:?}");
+}
