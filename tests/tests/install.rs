@@ -1,0 +1,111 @@
+//! What a person installs is what was built, and it works where it is put.
+
+use std::fs;
+use std::path::Path;
+
+use chainroot_tests::{Work, busybox_image, debian_image, have, needs_root, skip};
+
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts");
+
+/// The binaries under test, for scripts that would build others; without what is for debuggers, or
+/// most of the time would go into compressing it.
+const BIN: &str = "mkdir -p bin && for tool in unpack isolate pivot mountclean; do
+    strip -o bin/$tool $(command -v $tool); done; export CHAINROOT_BIN=$PWD/bin";
+
+#[test]
+fn install_puts_tools_manuals_completions_and_examples_below_the_prefix() {
+    let work = Work::new();
+    let outcome = work.sh(&format!("{BIN}; '{SCRIPTS}/install' \"$PWD/usr\""));
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    for tool in ["unpack", "isolate", "pivot", "mountclean"] {
+        let version = work.sh(&format!("usr/bin/{tool} --version")).stdout;
+        assert_eq!(version, format!("{tool} {}\n", env!("CARGO_PKG_VERSION")));
+        for file in [
+            format!("share/man/man1/{tool}.1"),
+            format!("share/bash-completion/completions/{tool}"),
+            format!("share/zsh/site-functions/_{tool}"),
+            format!("share/fish/vendor_completions.d/{tool}.fish"),
+        ] {
+            assert!(work.join("usr").join(&file).is_file(), "{file}");
+        }
+    }
+    assert!(work.join("usr/share/doc/chainroot/examples/by-hand").is_file());
+    assert!(!work.join("usr/share/doc/chainroot/examples/test").exists());
+    // Once more over what is there, as an update does.
+    work.sh(&format!("{BIN}; '{SCRIPTS}/install' \"$PWD/usr\" && isolate --version >/dev/null")).expect(0, "");
+}
+
+#[test]
+fn install_refuses_a_prefix_that_would_depend_on_where_it_is_run() {
+    let work = Work::new();
+    let outcome = work.sh(&format!("{BIN}; '{SCRIPTS}/install' usr"));
+    assert_eq!(outcome.status, 1);
+    assert!(outcome.stderr.contains("usr: PREFIX is an absolute path"), "{}", outcome.stderr);
+    work.sh("ls -A").expect(0, "bin\n");
+}
+
+#[test]
+fn the_package_is_the_same_whoever_makes_it_and_whenever() {
+    if !have("dpkg-deb") {
+        skip!("dpkg-deb is not installed");
+    }
+    let work = Work::new();
+    let outcome = work.sh(&format!(
+        "{BIN}; '{SCRIPTS}/deb' a >/dev/null && umask 077 && '{SCRIPTS}/deb' b >/dev/null && cmp a/*.deb b/*.deb && dpkg-deb --contents a/*.deb"
+    ));
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    for line in outcome.stdout.lines() {
+        assert!(line.contains(" root/root "), "{line}");
+    }
+    for file in ["./usr/bin/pivot", "./usr/share/man/man1/isolate.1.gz", "./usr/share/doc/chainroot/copyright"] {
+        assert!(outcome.stdout.lines().any(|line| line.ends_with(file)), "no {file} in\n{}", outcome.stdout);
+    }
+}
+
+#[test]
+fn installed_in_a_clean_debian_by_our_own_chain_the_line_runs_there() {
+    needs_root!();
+    let Some(debian) = debian_image("") else { skip!("no Debian image can be made here") };
+    if !have("dpkg-deb") {
+        skip!("dpkg-deb is not installed");
+    }
+    let work = Work::new();
+    let prepared = work.sh(&format!(
+        "{BIN}; '{SCRIPTS}/deb' . >/dev/null && unpack --quiet '{}' debian >/dev/null && mv chainroot_*.deb debian/chainroot.deb && cp '{}' debian/img.tar",
+        debian.display(),
+        busybox_image().display()
+    ));
+    assert_eq!(prepared.status, 0, "{}", prepared.stderr);
+    let inside = "set -e
+        test ! -e /usr/bin/isolate
+        dpkg --install /chainroot.deb >/dev/null
+        dpkg --verify chainroot
+        command -v isolate
+        cd /root
+        unpack --quiet /img.tar | isolate --pid --uts -- pivot ./root -- mountclean -- sh -c 'cat /etc/image; echo $$; mount | cut -d \" \" -f 3'
+        unpack --quiet /img.tar | isolate --pid --uts -- pivot ./root -- sh -c 'ls /..' | head -n 1
+        dpkg --purge chainroot >/dev/null
+        ls /usr/bin/isolate /usr/share/doc/chainroot 2>/dev/null || echo removed";
+    fs::write(work.join("debian/inside"), inside).expect("the script");
+    work.sh("isolate --pid --uts --ipc -- pivot ./debian -- mountclean -- env PATH=/usr/sbin:/usr/bin:/sbin:/bin sh /inside")
+        .expect(0, "/usr/bin/isolate\nbusybox\n1\n/\n/proc\nbin\nremoved\n");
+}
+
+#[test]
+fn cargo_install_works_for_each_tool() {
+    let Some(cargo) = std::env::var_os("CARGO") else { skip!("not run by cargo") };
+    let work = Work::new();
+    // What the tests were built in, so that no dependency is compiled anew.
+    let exe = std::env::current_exe().expect("current_exe");
+    let target = exe.ancestors().find(|dir| dir.join("CACHEDIR.TAG").exists()).expect("target directory");
+    for tool in ["unpack", "isolate", "pivot", "mountclean"] {
+        let mut command = work.command(&cargo);
+        command.args(["install", "--debug", "--locked", "--quiet", "--path"]);
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(tool));
+        command.arg("--root").arg(work.join("cargo")).arg("--target-dir").arg(target);
+        let outcome = work.output(command, b"");
+        assert_eq!(outcome.status, 0, "{tool}: {}", outcome.stderr);
+    }
+    let line = format!("cargo/bin/isolate {} --uts -- isolate -- isolate --hostname inside -- hostname", work.user());
+    work.sh(&line).expect(0, "inside\n");
+}
