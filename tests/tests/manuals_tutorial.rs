@@ -1,0 +1,119 @@
+//! The tutorial's transcripts are what a person sees who types them at a terminal.
+
+use chainroot_tests::{Terminal, Work, busybox_image, is_root, needs_root};
+
+const TUTORIAL: &str = include_str!("../../docs/tutorial.md");
+
+/// What is typed at a prompt, and what is printed then.
+struct Exchange<'a> {
+    typed: &'a str,
+    printed: Vec<&'a str>,
+}
+
+/// The blocks fenced as ```console whose prompt is this one.
+fn transcripts<'a>(page: &'a str, prompt: &str) -> Vec<Vec<Exchange<'a>>> {
+    let mut blocks = Vec::new();
+    for block in page.split("```console\n").skip(1) {
+        let block = block.split("```").next().unwrap_or_default();
+        if !block.starts_with(prompt) {
+            continue;
+        }
+        let mut exchanges: Vec<Exchange> = Vec::new();
+        for line in block.lines() {
+            match (line.strip_prefix(prompt), exchanges.last_mut()) {
+                (Some(typed), _) => exchanges.push(Exchange { typed, printed: Vec::new() }),
+                (None, Some(last)) => last.printed.push(line),
+                (None, None) => unreachable!("the block starts with a prompt"),
+            }
+        }
+        blocks.push(exchanges);
+    }
+    blocks
+}
+
+/// Whether the text is the pattern's, where … stands for anything and, alone on a line, for any lines.
+fn like(pattern: &[&str], text: &[&str]) -> bool {
+    match (pattern, text) {
+        ([], []) => true,
+        (["…", rest @ ..], _) => (0..=text.len()).any(|skip| like(rest, &text[skip..])),
+        ([first, rest @ ..], [line, lines @ ..]) => line_like(first, line) && like(rest, lines),
+        _ => false,
+    }
+}
+
+fn line_like(pattern: &str, line: &str) -> bool {
+    let mut parts = pattern.split('…');
+    let Some(mut left) = line.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, middle)) = parts.split_last() else { return left.is_empty() };
+    for part in middle {
+        let Some(at) = left.find(part) else { return false };
+        left = &left[at + part.len()..];
+    }
+    left.ends_with(last)
+}
+
+/// A prompt that nothing else prints.
+const PROMPT: &str = "<?>";
+
+/// The image's shell introduces itself, and a job's end is reported before whichever prompt comes next.
+fn is_chatter(line: &str) -> bool {
+    line.is_empty() || ["[1] + ", "BusyBox v", "Enter 'help' for "].iter().any(|begin| line.starts_with(begin))
+}
+
+/// busybox's line editor asks the terminal where its cursor is.
+const CURSOR: &str = "\x1b[6n";
+
+fn follow(terminal: &mut Terminal, blocks: &[Vec<Exchange>]) {
+    // Spelled so that its echo is no prompt.
+    terminal.send("export PS1='<''?>'\n");
+    terminal.expect(PROMPT);
+    for exchange in blocks.iter().flatten() {
+        terminal.send(&format!("{}\n", exchange.typed));
+        let seen = terminal.expect(PROMPT).replace('\r', "").replace(CURSOR, "");
+        let printed = seen.strip_prefix(exchange.typed).unwrap_or(&seen).lines();
+        let printed: Vec<&str> = printed.filter(|line| !is_chatter(line)).collect();
+        assert!(
+            like(&exchange.printed, &printed),
+            "{}\n{}\nis not\n{}",
+            exchange.typed,
+            printed.join("\n"),
+            exchange.printed.join("\n")
+        );
+    }
+}
+
+#[test]
+fn the_tutorial_as_root_is_what_a_person_sees() {
+    needs_root!();
+    let work = Work::new();
+    work.sh(&format!("cp '{}' img.tar", busybox_image().display())).expect(0, "");
+    let blocks = transcripts(TUTORIAL, "# ");
+    assert!(blocks.len() > 8);
+    // Its mounts are for this test only: others look at the host's.
+    let mut terminal = work.terminal("unshare", &["--mount", "sh"]);
+    follow(&mut terminal, &blocks);
+    terminal.send("exit\n");
+    assert_eq!(terminal.end().1, 0);
+}
+
+#[test]
+fn the_tutorial_as_an_ordinary_user_is_what_a_person_sees() {
+    let work = Work::new();
+    work.sh(&format!("chmod 777 . && cp '{}' img.tar && chmod 644 img.tar", busybox_image().display())).expect(0, "");
+    let blocks = transcripts(TUTORIAL, "$ ");
+    assert!(!blocks.is_empty());
+    let as_user = ["--reuid=1234", "--regid=1234", "--clear-groups", "--bounding-set=-all", "sh"];
+    let mut terminal = if is_root() { work.terminal("setpriv", &as_user) } else { work.terminal("sh", &[]) };
+    follow(&mut terminal, &blocks);
+    terminal.send("exit\n");
+    assert_eq!(terminal.end().1, 0);
+}
+
+#[test]
+fn a_pattern_matches_its_text_and_nothing_else() {
+    let like =
+        |pattern: &str, text: &str| like(&pattern.lines().collect::<Vec<_>>(), &text.lines().collect::<Vec<_>>());
+    assert!(like("a\n…\nz", "a\nz") && like("a\n…\nz", "a\nb\nc\nz") && like("x … z", "x y z") && like("", ""));
+    assert!(!like("a\n…\nz", "a\nb") && !like("a", "") && !like("", "a") && !like("x…z", "xy") && !like("a…a", "a"));
+}
