@@ -115,6 +115,8 @@ impl Command {
                 // A name that exists and still gives ENOENT lacks its interpreter.
                 Errno::ENOENT if file.symlink_metadata().is_ok() => refused = refused.or(Some((file, Errno::ENOENT))),
                 Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE | Errno::ENODEV | Errno::ETIMEDOUT => {}
+                // A directory that may not be searched says nothing of what is in it.
+                Errno::EACCES if file.symlink_metadata().is_err() => {}
                 errno @ (Errno::EACCES | Errno::EPERM | Errno::ELOOP) => refused = refused.or(Some((file, errno))),
                 errno => return Err(failed(&file, errno)),
             }

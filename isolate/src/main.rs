@@ -48,6 +48,8 @@ fn isolate(args: args::Args) -> Result<ExitCode> {
     let mut command = Command::new(args.command.clone(), plan::shell);
     let plan = plan::of(&args, &mut command)?;
     let mut link = Link::new(Tool::Isolate, &args.common);
+    // A program that was started by a descriptor is to ps(1) what that is called.
+    let _ = rustix::thread::set_name(c"isolate");
     if args.init {
         link = init::sealed(link)?;
     }
