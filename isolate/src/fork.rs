@@ -15,6 +15,7 @@ use rustix::process::{PidfdFlags, pidfd_open};
 use crate::ending::{Ending, Whom};
 use crate::guard::{Guard, Post};
 use crate::namespaces::{Kind, flags};
+use crate::pasta::Pasta;
 use crate::process::{SignalState, clone_into, close_all_but, let_go_of};
 use crate::state::State;
 use crate::terminal::Terminal;
@@ -97,11 +98,13 @@ fn stay(step: &Unshare, wait: &Wait, state: &mut State, child: Child) -> Result<
     let Child { pid, leads, us, gate, report, mut terminal } = child;
     let done = from_outside(step, wait, state, pid);
     let group = state.group.take();
-    let guard = done.and_then(|()| {
-        Guard::start(&Post { us: &us, child: pid, listens: leads, terminal: &terminal, group: group.as_ref() })
+    let guard = done.and_then(|pasta| {
+        let (group, pasta_ref) = (group.as_ref(), pasta.as_ref());
+        let post = Post { us: &us, child: pid, listens: leads, terminal: &terminal, group, pasta: pasta_ref };
+        Ok((Guard::start(&post)?, pasta))
     });
-    let guard = match guard {
-        Ok(guard) => guard,
+    let (guard, pasta) = match guard {
+        Ok(both) => both,
         Err(error) => {
             // The child finds the gate gone, and leaves.
             drop(gate);
@@ -132,11 +135,13 @@ fn stay(step: &Unshare, wait: &Wait, state: &mut State, child: Child) -> Result<
     drop(gate);
     let mut keep = waiting.descriptors();
     keep.extend(wait.status);
+    keep.extend(pasta.as_ref().map(Pasta::descriptor));
     close_all_but(&keep);
     // Closed, whichever way this ends.
     let _ = us.into_raw_fd();
     let_go_of(&[0, 1]);
     let (ending, whom) = waiting.until_the_end()?;
+    pasta.inspect(Pasta::stop);
     let exceeded = group.and_then(|group| group.finish());
     if let Some(fd) = wait.status {
         status::exited(fd, ending, exceeded.as_ref());
@@ -147,15 +152,12 @@ fn stay(step: &Unshare, wait: &Wait, state: &mut State, child: Child) -> Result<
     ending.share(whom)
 }
 
-fn from_outside(step: &Unshare, wait: &Wait, state: &State, child: Pid) -> Result<()> {
+fn from_outside(step: &Unshare, wait: &Wait, state: &State, child: Pid) -> Result<Option<Pasta>> {
     step.maps.write(Some(child))?;
     if let Some(group) = &state.group {
         group.add(child)?;
     }
-    if wait.pasta {
-        pasta::start(child)?;
-    }
-    Ok(())
+    wait.pasta.then(|| pasta::start(child)).transpose()
 }
 
 /// One end of a gate.

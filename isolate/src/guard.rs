@@ -22,6 +22,7 @@ use nix::unistd::{Pid, pipe2, setpgid, setsid};
 use rustix::process::{PidfdFlags, Signal as RustixSignal, pidfd_open, pidfd_send_signal};
 
 use crate::cgroup::Group;
+use crate::pasta::Pasta;
 use crate::process::{clone_into, close_all_but, let_go_of};
 use crate::terminal::Terminal;
 use crate::waiting::{SI_KERNEL, read_signal};
@@ -40,6 +41,7 @@ pub struct Post<'a> {
     pub listens: bool,
     pub terminal: &'a Terminal,
     pub group: Option<&'a Group>,
+    pub pasta: Option<&'a Pasta>,
 }
 
 impl Guard {
@@ -79,7 +81,8 @@ fn watch(post: &Post, child: OwnedFd, mut ear: Option<File>) {
     };
     let fd = |file: &Option<File>| file.as_ref().map_or(-1, |file| file.as_raw_fd());
     let tty = post.terminal.file().map_or(-1, |tty| tty.as_raw_fd());
-    close_all_but(&[post.us.as_raw_fd(), child.as_raw_fd(), signals.as_fd().as_raw_fd(), fd(&ear), tty]);
+    let pasta = post.pasta.map_or(-1, Pasta::descriptor);
+    close_all_but(&[post.us.as_raw_fd(), child.as_raw_fd(), signals.as_fd().as_raw_fd(), fd(&ear), tty, pasta]);
     let_go_of(&[0, 1, 2]);
     loop {
         let mut any = [post.us.as_fd(), child.as_fd(), signals.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
@@ -96,6 +99,7 @@ fn watch(post: &Post, child: OwnedFd, mut ear: Option<File>) {
             let mut gone = [PollFd::new(child.as_fd(), PollFlags::POLLIN)];
             let _ = poll(&mut gone, PollTimeout::NONE);
             post.terminal.give_back(Some(post.child));
+            post.pasta.inspect(|pasta| pasta.stop());
             post.group.inspect(|group| group.remove());
             return;
         }

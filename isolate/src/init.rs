@@ -10,6 +10,7 @@ use chain::{Command, Link, Tool};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::libc;
+use nix::sys::prctl::set_name;
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
@@ -31,7 +32,12 @@ pub const SIGNALLED: u8 = b'k';
 /// Starts this program again from a read-only clone of itself, unless it runs from one: root in the
 /// container could otherwise change the host's file through /proc/1/exe.
 pub fn sealed(mut link: Link) -> Result<Link> {
-    if link.explains() || is_sealed().context("/proc/self/exe")? {
+    if link.explains() {
+        return Ok(link);
+    }
+    if is_sealed().context("/proc/self/exe")? {
+        // A process that is started from a descriptor is named for that in ps(1).
+        set_name(c"isolate").context("name of the process")?;
         return Ok(link);
     }
     let words = std::iter::once(Tool::Isolate.name().into()).chain(std::env::args_os().skip(1)).collect();

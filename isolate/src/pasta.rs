@@ -1,16 +1,36 @@
 //! A real network without root: the program pasta joins the child's network namespace to ours.
 
+use std::fs::OpenOptions;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow};
 use chain::WithHint;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
+use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-/// Starts it, and returns once the network is there. It goes into the background, and ends when
-/// the network namespace does.
-pub fn start(child: Pid) -> Result<()> {
+/// It goes into the background and stays: being in the network namespace it would keep that alive.
+pub struct Pasta(OwnedFd);
+
+impl Pasta {
+    pub fn descriptor(&self) -> i32 {
+        self.0.as_raw_fd()
+    }
+
+    pub fn stop(&self) {
+        // PID 1 of a namespace of its own, where it drops every other signal.
+        let _ = pidfd_send_signal(&self.0, Signal::KILL);
+    }
+}
+
+/// Starts it, and returns once the network is there.
+pub fn start(child: Pid) -> Result<Pasta> {
+    let pid_file = PidFile::create()?;
     let output = Command::new("pasta")
-        .args(["--config-net", "--quiet"])
+        .args(["--config-net", "--quiet", "--pid"])
+        .arg(&pid_file.0)
         .arg(child.to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -20,8 +40,36 @@ pub fn start(child: Pid) -> Result<()> {
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let said = said.lines().filter(|line| !line.contains("syslog")).collect::<Vec<_>>().join("; ");
+        let hint = if geteuid().is_root() {
+            "pasta gives up root's rights and cannot enter what root made: run isolate as an ordinary user, or \
+             join a network of ip netns: --join net=/run/netns/NAME"
+        } else if said.contains("tun") {
+            "pasta needs /dev/net/tun, which the own user must be able to open: chmod 666 /dev/net/tun"
+        } else {
+            "try it by hand: pasta --config-net -- ip address"
+        };
         return Err(anyhow!("pasta: {}", if said.is_empty() { "it failed and does not say why" } else { &said }))
-            .hint("try it by hand: pasta --config-net -- ip address");
+            .hint(hint);
     }
-    Ok(())
+    let pid = std::fs::read_to_string(&pid_file.0).context("pasta's process id")?;
+    let pid = rustix::process::Pid::from_raw(pid.trim().parse().context("pasta's process id")?);
+    Ok(Pasta(pidfd_open(pid.context("pasta's process id")?, PidfdFlags::empty()).context("pasta")?))
+}
+
+/// Where pasta says which process it became.
+struct PidFile(PathBuf);
+
+impl PidFile {
+    fn create() -> Result<PidFile> {
+        let file = std::env::temp_dir().join(format!("isolate-pasta-{}", std::process::id()));
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
+        made.with_context(|| file.display().to_string())?;
+        Ok(PidFile(file))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }

@@ -1,0 +1,93 @@
+//! Networks: an ordinary user's through pasta, and one made by ip netns.
+
+mod bench;
+
+use bench::{Outcome, have, isolate, sh};
+
+/// A server on the host's loopback, and a fetch from the gateway's address, which pasta makes it.
+const FETCH: &str = r#"
+import http.server, os, subprocess, sys, threading
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers(); self.wfile.write(b"from the host")
+    def log_message(self, *args): pass
+server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+gateway = subprocess.run("ip route | sed -n 's/^default via \\([^ ]*\\).*/\\1/p'", shell=True, capture_output=True, text=True)
+url = f"http://{gateway.stdout.strip()}:{server.server_port}/"
+get = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=20).read().decode(), flush=True)"
+code = subprocess.run(sys.argv[1:] + ["python3", "-c", get, url]).returncode
+# Its last word is the process that it was for.
+def left():
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            line = open(f"/proc/{pid}/cmdline").read().split("\0")
+            if "--config-net" in line and line[-2].isdigit() and not os.path.exists(f"/proc/{line[-2]}"):
+                return True
+        except OSError: pass
+while code == 0 and left(): pass
+print("no pasta is left")
+sys.exit(code)
+"#;
+
+#[test]
+fn an_ordinary_user_fetches_a_file_from_the_host_through_pasta() {
+    if !have("pasta") || !have("python3") || !have("ip") {
+        skip!("no pasta, python3 or ip");
+    }
+    if sh("ip route | grep -q ^default").status != 0 {
+        skip!("no default route");
+    }
+    // Hosts differ in who may open the tun device; in a mount namespace it is ours to say.
+    let script = format!(
+        "f=$(mktemp -u); [ -e /dev/net/tun ] && mknod -m 666 $f c 10 200 2>/dev/null && mount --bind $f /dev/net/tun; rm -f $f
+        cd /; exec setpriv --reuid={0} --regid={0} --clear-groups python3 -c \"$FETCH\" $ISOLATE --map-root --net=pasta --",
+        bench::NOBODY
+    );
+    let mut command = match bench::is_root() {
+        true => {
+            let mut command = std::process::Command::new("unshare");
+            command.args(["--mount", "sh", "-c", &script]);
+            command
+        }
+        false => {
+            let mut command = std::process::Command::new("python3");
+            command.args(["-c", FETCH, bench::ISOLATE, "--map-root", "--net=pasta", "--"]);
+            command
+        }
+    };
+    let output = command
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("FETCH", FETCH)
+        .env("ISOLATE", bench::ISOLATE)
+        .stdin(std::process::Stdio::null())
+        .output();
+    let outcome = Outcome::of(output.expect("it starts"));
+    if outcome.stderr.contains("tun") {
+        skip!("no tun device to be had");
+    }
+    assert_eq!(outcome.stdout, "from the host\nno pasta is left\n", "{outcome:?}");
+}
+
+#[test]
+fn without_pasta_the_error_names_its_package() {
+    let outcome = sh("PATH=/nowhere $ISOLATE --map-root --net=pasta true");
+    outcome.refused("package passt");
+}
+
+#[test]
+fn a_network_of_ip_netns_is_joined() {
+    needs_root!();
+    if !have("ip") {
+        skip!("no ip");
+    }
+    // In a mount namespace, so that nothing of it is seen outside.
+    let outcome = sh("unshare --mount sh -c '
+        mkdir -p /run/netns && mount -t tmpfs tmpfs /run/netns && ip netns add blue && ip netns exec blue ip link set lo up
+        readlink /proc/self/ns/net; ip netns exec blue readlink /proc/self/ns/net
+        $ISOLATE --join net=/run/netns/blue -- readlink /proc/self/ns/net'");
+    let seen = outcome.good();
+    let lines: Vec<&str> = seen.lines().collect();
+    assert!(lines[0] != lines[1] && lines[1] == lines[2], "{seen}");
+    isolate(["--join", "net=/no/such/netns", "true"]).refused("/no/such/netns");
+}
