@@ -118,6 +118,7 @@ fn stay(step: &Unshare, wait: &Wait, state: &mut State, child: Child) -> Result<
     let mut waiting = Waiting::new(pid, guard, terminal)?;
     waiting.first = step.has(Kind::Pid);
     waiting.nested = nested;
+    waiting.leads = leads;
     waiting.report = report;
     gate.tell()?;
     if waits_for_arrival(step, wait) && gate.hear()? {

@@ -10,7 +10,7 @@ use chain::patient::{again, poll, waitpid};
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use nix::sys::wait::{WaitPidFlag, WaitStatus};
 use nix::unistd::{Pid, getpgid, getpgrp, getpid};
@@ -30,6 +30,8 @@ pub struct Waiting {
     pub first: bool,
     /// An isolate waits for us as we do for the child: it stops us, as PID 1 cannot stop itself.
     pub nested: bool,
+    /// The child leads a process group of its own.
+    pub leads: bool,
     /// The child is a reaper of ours, and tells here what becomes of the command.
     pub report: Option<File>,
     guard: Guard,
@@ -66,6 +68,7 @@ impl Waiting {
             child,
             first: false,
             nested: false,
+            leads: false,
             report: None,
             guard,
             terminal,
@@ -194,7 +197,7 @@ impl Waiting {
             libc::SIGTTIN | libc::SIGTTOU
                 if whom == Whom::Group && (self.terminal.hand_over() || self.terminal.is_theirs()) =>
             {
-                self.send(libc::SIGCONT)
+                self.send_continue()
             }
             _ if self.kernel_drops(signal, source) => match default {
                 Default::Nothing => {}
@@ -256,6 +259,14 @@ impl Waiting {
         self.terminal.hand_over();
         // A shell continues the whole group: a child that is running has had its SIGCONT.
         if self.report.is_some() || disposition::is_stopped(self.child) != Some(false) {
+            self.send_continue();
+        }
+    }
+
+    /// As a shell does it, to the whole of the child's group: the kernel stops those members of it
+    /// that are not PID 1 by itself.
+    fn send_continue(&self) {
+        if !self.leads || killpg(self.child, Signal::SIGCONT).is_err() {
             self.send(libc::SIGCONT);
         }
     }
