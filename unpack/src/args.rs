@@ -15,8 +15,10 @@ EXAMPLES
     unpack img.tar -- isolate --pid --uts -- pivot ./root -- sh
   The path for a script:
     root=$(unpack img.tar) && cd \"$root\"
-  From a pipe, one image of several, another architecture:
-    skopeo copy docker://debian oci-archive:/dev/stdout | unpack --platform linux/arm64 - ./arm
+  Straight from a registry:
+    skopeo copy --quiet docker://debian docker-archive:/dev/stdout | unpack - ./debian
+  One image of several, another architecture:
+    skopeo copy --all docker://debian oci:debian && unpack --platform linux/arm64 ./debian ./arm
   A fresh copy in place of what is there:
     unpack --replace img.tar ./root
   A runtime bundle:
