@@ -2,6 +2,7 @@
 //! a finished root pass from one tool to the next. It knows nothing of images, namespaces or mounts
 //! beyond what every link needs.
 
+mod arena;
 pub mod attach;
 mod carry;
 mod cli;
@@ -21,6 +22,7 @@ mod signals;
 pub mod sys;
 mod umask;
 
+pub use arena::Arena;
 pub use carry::{Carry, HostTree};
 pub use cli::{Common, main, main_or};
 pub use command::Command;

@@ -40,6 +40,9 @@ use chain::{Command, Link, Tool};
 
 use crate::state::State;
 
+#[global_allocator]
+static ARENA: chain::Arena = chain::Arena::new();
+
 fn main() -> ExitCode {
     chain::main(Tool::Isolate, isolate)
 }

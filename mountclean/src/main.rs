@@ -17,6 +17,9 @@ use args::Args;
 use chain::{Command, HostTree, Link, Tool, WithHint};
 use step::{State, Step};
 
+#[global_allocator]
+static ARENA: chain::Arena = chain::Arena::new();
+
 fn main() -> ExitCode {
     chain::main(Tool::Mountclean, run)
 }

@@ -24,6 +24,9 @@ use chain::{Command, HostTree, Link, Tool};
 use files::Copied;
 use step::{State, Step};
 
+#[global_allocator]
+static ARENA: chain::Arena = chain::Arena::new();
+
 fn main() -> ExitCode {
     chain::main(Tool::Pivot, run)
 }
