@@ -12,6 +12,7 @@ use anyhow::{Context, Result, anyhow};
 use nix::fcntl::{FcntlArg, FdFlag, SealFlag, fcntl};
 use nix::libc::MOUNT_ATTR_RDONLY;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::mount::OpenTreeFlags;
 
 use crate::{Image, Tool, WithHint, sys};
@@ -127,12 +128,16 @@ impl Carry {
     /// gone, and the image's must not be taken for them.
     pub fn hold_tools(&mut self) -> Result<()> {
         let dir = beside_us()?;
+        // One copy of the mount for all of them: the kernel waits for all processors when one is dissolved.
+        let copy = read_only_copy(&dir);
         for tool in Tool::ALL {
             let held = &mut self.tools[tool as usize];
             let path = dir.join(tool.name());
             if held.is_none() && path.exists() {
-                *held =
-                    Some(hold(&path).with_context(|| format!("open {} for the links that follow", path.display()))?);
+                *held = Some(
+                    hold(&path, copy.as_ref())
+                        .with_context(|| format!("open {} for the links that follow", path.display()))?,
+                );
             }
         }
         // In a chroot the kernel may give a path that means nothing there. With nothing held, a successor would be
@@ -147,15 +152,31 @@ impl Carry {
 
 /// A descriptor to execute `path` from that is read-only to whoever finds it in /proc/PID/fd or as
 /// /proc/PID/exe: root inside could otherwise chmod or overwrite the host's file through it.
-fn hold(path: &Path) -> Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    if let Ok(tree) = rustix::mount::open_tree(rustix::fs::CWD, path, flags) {
-        // Linux 5.12; before it a detached mount cannot be made read-only.
-        if sys::mount_setattr(&tree, 0, MOUNT_ATTR_RDONLY, 0).is_ok() {
-            return Ok(tree);
+fn hold(path: &Path, copy: Option<&OwnedFd>) -> Result<OwnedFd> {
+    if let (Some(copy), Some(name)) = (copy, path.file_name()) {
+        // A link is followed inside the copy only, and a file that is a mount of its own is not in it.
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        if let Ok(file) = rustix::fs::openat2(copy, name, flags, Mode::empty(), ResolveFlags::BENEATH)
+            && rustix::fs::fstat(&file)
+                .ok()
+                .zip(rustix::fs::stat(path).ok())
+                .is_some_and(|(held, meant)| (held.st_dev, held.st_ino) == (meant.st_dev, meant.st_ino))
+        {
+            return Ok(file);
         }
     }
-    sealed_copy(path)
+    match read_only_copy(path) {
+        Some(tree) => Ok(tree),
+        None => sealed_copy(path),
+    }
+}
+
+/// The mount at `path`, detached and read-only.
+fn read_only_copy(path: &Path) -> Option<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = rustix::mount::open_tree(rustix::fs::CWD, path, flags).ok()?;
+    // Linux 5.12; before it a detached mount cannot be made read-only.
+    sys::mount_setattr(&tree, 0, MOUNT_ATTR_RDONLY, 0).ok().map(|()| tree)
 }
 
 /// The file's bytes in memory, for good: memfd_create(2), F_ADD_SEALS in fcntl(2).
