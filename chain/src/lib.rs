@@ -11,6 +11,7 @@ mod door;
 pub mod handoff;
 mod image;
 mod inside;
+mod layout;
 pub mod mounts;
 mod namespace;
 mod parent;

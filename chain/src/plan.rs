@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::{Carry, Command, Common, Tool, report};
+use crate::{Carry, Command, Common, Tool, layout, report};
 
 /// One step: its shell line and its deed, side by side.
 ///
@@ -91,6 +91,7 @@ impl Link {
     fn print<S: Step>(mut self, steps: &[S], command: &Command) -> Result<ExitCode> {
         let command = at_the_end(&mut self.carry, command);
         let mut script = String::new();
+        let depth = self.carry.explain.as_ref().map_or(0, Vec::len);
         let open = self.carry.explain.get_or_insert_with(|| {
             script.push_str("#!/bin/sh\nset -e\n");
             Vec::new()
@@ -123,6 +124,10 @@ impl Link {
             }
         }
         let mut stdout = std::io::stdout();
+        if let Ok(size) = rustix::termios::tcgetwinsize(&stdout) {
+            let width = if size.ws_col == 0 { 80 } else { usize::from(size.ws_col) };
+            script = layout::for_terminal(&script, depth, width);
+        }
         stdout.write_all(script.as_bytes()).and_then(|()| stdout.flush()).context("standard output")?;
         if follows {
             let never: Infallible = command.exec(self.carry)?;
