@@ -1,8 +1,9 @@
 //! The tutorial's transcripts are what a person sees who types them at a terminal.
 
-use chainroot_tests::{Terminal, Work, busybox_image, is_root, needs_root};
+use chainroot_tests::{Terminal, Work, busybox_image, have, is_root, needs_root, skip};
 
 const TUTORIAL: &str = include_str!("../../docs/tutorial.md");
+const COMPARED: &str = include_str!("../../docs/compared.md");
 
 /// What is typed at a prompt, and what is printed then.
 struct Exchange<'a> {
@@ -108,6 +109,34 @@ fn the_tutorial_as_an_ordinary_user_is_what_a_person_sees() {
     follow(&mut terminal, &blocks);
     terminal.send("exit\n");
     assert_eq!(terminal.end().1, 0);
+}
+
+#[test]
+fn every_comparison_is_what_the_programs_do() {
+    needs_root!();
+    if let Some(missing) = ["bwrap", "runc", "umoci"].into_iter().find(|program| !have(program)) {
+        skip!("{missing} is not installed");
+    }
+    let work = Work::new();
+    work.sh(&format!("chmod 755 . && cp '{}' img.tar", busybox_image().display())).expect(0, "");
+    let as_user = "setpriv --reuid=1234 --regid=1234 --clear-groups --bounding-set=-all";
+    for (prompt, before) in [("# ", "sh"), ("$ ", &*format!("{as_user} sh"))] {
+        for exchange in transcripts(COMPARED, prompt).iter().flatten() {
+            if exchange.typed.starts_with("systemd-nspawn") && !have("systemd-nspawn") {
+                continue;
+            }
+            let outcome = work.shell(before, exchange.typed);
+            let printed: Vec<&str> = outcome.stdout.lines().collect();
+            let expected = exchange.printed.join("\n");
+            assert!(
+                like(&exchange.printed, &printed),
+                "{}\n{}{}\nis not\n{expected}",
+                exchange.typed,
+                outcome.stdout,
+                outcome.stderr
+            );
+        }
+    }
 }
 
 #[test]
