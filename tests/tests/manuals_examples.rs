@@ -85,8 +85,9 @@ fn every_example_in_every_manual_runs() {
     }
 }
 
-/// Lines of the README that the demo's and the build's own tests run.
-const BUILDS: [&str; 5] = ["cd chainroot", "scripts/demo", "PATH=$(scripts/build)", "scripts/test", "scripts/install"];
+/// Lines of the README that the tests of the demo, of the build and of the installation run.
+const BUILDS: [&str; 6] =
+    ["cd chainroot", "scripts/demo", "PATH=$(scripts/build)", "scripts/test", "scripts/install", "scripts/deb"];
 
 #[test]
 fn every_line_in_the_readme_runs() {
@@ -98,4 +99,16 @@ fn every_line_in_the_readme_runs() {
         run_here += 1;
     }
     assert!(run_here >= 5, "{run_here}");
+}
+
+#[test]
+fn by_hand_and_with_the_chain_the_readme_shows_the_same() {
+    needs_root!();
+    let blocks: Vec<&str> = README.split("```sh\n").skip(1).filter_map(|block| block.split("```").next()).collect();
+    assert_eq!(blocks.len(), 2);
+    for block in blocks {
+        let work = Work::new();
+        work.sh(&format!("cp '{}' img.tar", busybox_image().display())).expect(0, "");
+        work.sh(block).expect(0, "/\n/proc\n");
+    }
 }
