@@ -15,12 +15,21 @@ def write(bench, out):
     with open(os.path.join(out, "benchmark.json"), "w") as file:
         json.dump(results, file, indent=1)
     text = table(results)
-    with open(os.path.join(out, "benchmark-table.md"), "w") as file:
-        file.write(text)
+    put_table(out, text)
     with open(os.path.join(out, "benchmark.svg"), "w") as file:
         file.write(plot.svg(results))
     print(text)
-    print(f"In {os.path.normpath(out)}: benchmark.json, benchmark.svg, benchmark-table.md")
+    print(f"In {os.path.normpath(out)}: benchmark.json, benchmark.svg, benchmark.md")
+
+
+def put_table(out, text):
+    """Below its heading in a page that is there, whose words stay."""
+    page, heading, words = os.path.join(out, "benchmark.md"), "## The table\n", ""
+    if os.path.exists(page):
+        with open(page) as file:
+            words = file.read().split(heading)[0]
+    with open(page, "w") as file:
+        file.write(words + heading + "\n" + text.replace("\n## ", "\n### "))
 
 
 def machine():
