@@ -217,6 +217,7 @@ fn failure(state: &mut State) -> Result<()> {
 }
 
 fn work(queue: &Queue, me: usize) {
+    let mut buffer = Vec::new();
     let mut state = queue.lock();
     loop {
         let batch = state.own.get_mut(me).and_then(VecDeque::pop_front).or_else(|| state.shared.pop_front());
@@ -236,7 +237,7 @@ fn work(queue: &Queue, me: usize) {
         let failed = state.failed;
         drop(state);
         let Batch { data, pieces, .. } = batch;
-        if !failed && let Err(error) = write(pieces, &data) {
+        if !failed && let Err(error) = write(pieces, &data, &mut buffer) {
             queue.fail(error);
         }
         state = queue.lock();
@@ -248,12 +249,12 @@ fn work(queue: &Queue, me: usize) {
     }
 }
 
-fn write(pieces: Vec<Piece>, data: &[u8]) -> Result<()> {
+fn write(pieces: Vec<Piece>, data: &[u8], buffer: &mut Vec<u8>) -> Result<()> {
     for Piece { file, at, from } in pieces {
         let written = match from {
             From::Buffer(range) if range.is_empty() => Ok(()),
             From::Buffer(range) => file.file().write_all_at(data.get(range).unwrap_or_default(), at),
-            From::File(other, offset, length) => copy(&other, offset, file.file(), at, length),
+            From::File(other, offset, length) => copy(&other, offset, file.file(), at, length, buffer),
         };
         written.with_context(|| format!("{}: write it", shown(file.path())))?;
         // Whoever has the last part of a file finishes it.
@@ -264,9 +265,9 @@ fn write(pieces: Vec<Piece>, data: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// copy_file_range(2), or by hand where the kernel or the filesystems cannot.
-fn copy(from: &File, mut offset: u64, to: &File, mut at: u64, mut length: u64) -> io::Result<()> {
-    let mut buffer = Vec::new();
+/// copy_file_range(2), or by hand where the kernel or the filesystems cannot; that they cannot is known from
+/// then on by the buffer that it took.
+fn copy(from: &File, mut offset: u64, to: &File, mut at: u64, mut length: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
     while length > 0 {
         let part = usize::try_from(length).map_or(PART, |length| length.min(PART));
         let copied = match buffer.is_empty() {
