@@ -93,7 +93,9 @@ fn installed_in_a_clean_debian_by_our_own_chain_the_line_runs_there() {
 
 #[test]
 fn cargo_install_works_for_each_tool() {
-    let Some(cargo) = std::env::var_os("CARGO") else { skip!("not run by cargo") };
+    let Some(cargo) = std::env::var_os("CARGO") else {
+        skip!("needs cargo, which is not what runs this (it is where the tests run as root)")
+    };
     let work = Work::new();
     // What the tests were built in, so that no dependency is compiled anew.
     let exe = std::env::current_exe().expect("current_exe");

@@ -194,8 +194,12 @@ fn a_root_file_system_with_a_manifest_in_it_stays_one() {
 #[test]
 fn what_is_no_archive_is_named_as_such() {
     let directory = tempfile::tempdir().unwrap();
-    for (bytes, why) in [(&b""[..], "is empty"), (b"hello", "is no tar archive"), (&[b'x'; 5000], "is no tar archive")]
-    {
+    for (bytes, why) in [
+        (&b""[..], "is empty"),
+        (b"hello", "is no tar archive"),
+        (&[b'x'; 5000], "is no tar archive"),
+        (b"Getting image source signatures\nCopying", "skopeo's progress"),
+    ] {
         four_ways(bytes, &request(directory.path()), |image, how| {
             let error = format!("{:#}", image.unwrap_err());
             assert!(error.contains(why), "{how}: {error}");

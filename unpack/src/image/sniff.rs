@@ -47,6 +47,10 @@ pub(super) fn must_be_archive(head: &[u8]) -> Result<()> {
         return Err(anyhow!("is empty")).hint("the command that should have made it may have failed");
     }
     match Archive::new(head, Limits::default()).next() {
+        // What skopeo says while it copies goes to stdout, and so into the pipe, before the image.
+        Err(_) if head.starts_with(b"Getting image source signatures") => {
+            Err(anyhow!("begins with skopeo's progress, not with an image")).hint("skopeo copy --quiet")
+        }
         Err(_) if !looks_like_header(head) => {
             Err(anyhow!("is no tar archive, nor one that gzip, xz, zstd or bzip2 compressed"))
         }
