@@ -43,7 +43,14 @@ impl Work {
         let slave = File::options().read(true).write(true).custom_flags(libc::O_NOCTTY).open(name).expect("a terminal");
         rustix::termios::tcsetwinsize(&slave, size).expect("its size");
         let stdio = || Stdio::from(slave.try_clone().expect("dup"));
-        command.stdin(stdio()).stdout(stdio()).stderr(stdio()).env("TERM", "dumb").env("PS1", PROMPT);
+        command
+            .stdin(stdio())
+            .stdout(stdio())
+            .stderr(stdio())
+            .env("TERM", "dumb")
+            .env("PS1", PROMPT)
+            .env("HOME", self.path());
+        // An ordinary user's own start-up files would change the prompt.
         // SAFETY: setsid, ioctl and signal are async-signal-safe.
         unsafe {
             command.pre_exec(|| {
