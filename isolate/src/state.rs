@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use chain::{Carry, HasCarry};
+use chain::{Carry, HasCarry, Marked};
 
 use crate::cgroup::Group;
 use crate::join::Opened;
@@ -14,6 +14,8 @@ pub struct State {
     pub group: Option<Group>,
     /// The namespaces that the child enters before it makes its own.
     pub join: Option<Opened>,
+    /// What the carry says of the mount namespace that a new one is a copy of.
+    pub marked: Option<Marked>,
     /// Where a reaper at PID 1 tells what became of the command.
     pub report: Option<File>,
 }

@@ -49,6 +49,9 @@ impl Unshare {
     }
 
     pub fn perform(&self, state: &mut State) -> Result<()> {
+        if self.has(Kind::Mount) && state.join.is_none() {
+            state.marked = chain::Marked::of(&state.carry);
+        }
         match &self.wait {
             Some(wait) => crate::fork::fork(self, wait, state),
             None => {
@@ -65,6 +68,7 @@ impl Unshare {
             // A mount namespace that the chain made before is left, or now another user namespace's.
             state.carry.mount_namespace = None;
         }
+        let marked = state.marked.take();
         if self.has(Kind::Mount) {
             let flags = match self.propagation {
                 Propagation::Private => Some(MsFlags::MS_PRIVATE),
@@ -76,9 +80,7 @@ impl Unshare {
                 mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | flags, None::<&str>)
                     .context("propagation of every mount")?;
             }
-            if self.propagation == Propagation::Private {
-                state.carry.mount_namespace = chain::mount_namespace_id();
-            }
+            state.carry.moved(marked, self.propagation == Propagation::Private);
         }
         if self.has(Kind::Time) {
             self.enter_time()?;

@@ -17,8 +17,7 @@ use crate::unmount::kept;
 pub fn prove(keep: &[PathBuf], keep_fd: &[i32], state: &State) -> Result<()> {
     let table = mounts::table()?;
     let root = mounts::id_at(CWD, "/")?;
-    let asked: Vec<u64> = state.own.iter().chain(&state.carry.mounts).copied().filter(|&id| id != root).collect();
-    let asked: HashSet<u64> = mounts::below(&asked, &table).into_iter().map(|mount| mount.id).collect();
+    let asked: HashSet<u64> = state.own.iter().chain(&state.carry.mounts).copied().collect();
     let ours = |mount: &Mount| mount.id == root || asked.contains(&mount.id) || kept(&mount.point, keep);
     let left: Vec<&Mount> = table.iter().filter(|mount| !ours(mount)).collect();
     if let [first, others @ ..] = left.as_slice() {

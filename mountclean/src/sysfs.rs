@@ -39,6 +39,8 @@ pub fn mount_fresh(how: Sys, state: &mut State) -> Result<()> {
         return Err(not_ours());
     }
     state.own.push(mounts::id_of(&made)?);
+    // The host's brings what is mounted below it.
+    state.own.extend(mounts::ids_below(&made)?);
     state.fresh.push(Fresh { mount: made, point: PLACE });
     Ok(())
 }

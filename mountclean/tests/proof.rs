@@ -92,12 +92,17 @@ fn a_bind_of_the_host_in_the_root_that_no_pivot_of_ours_made_is_found() {
     if !chainroot_tests::have("strace") {
         chainroot_tests::skip!("needs strace");
     }
-    for (what, target, named) in [("a directory", "/mnt", "left at /mnt"), ("what is busy", "/bin", "left at /bin")] {
+    for (what, target, named) in [
+        ("a directory", "/mnt", "left at /mnt"),
+        ("what is busy", "/bin", "left at /bin"),
+        ("on a volume", "/var/sub", "left at /var/sub"),
+    ] {
         let work = scene();
+        work.sh("mkdir -p data/sub");
         let mut strace = work.command("strace");
         strace
             .args(["-o", "log", "-e", "trace=fsopen", "-e", "inject=fsopen:signal=SIGSTOP"])
-            .args(["pivot", "root", "--", "mountclean", "--", "echo", "started"])
+            .args(["pivot", "--bind", "data:/var", "root", "--", "mountclean", "--", "echo", "started"])
             .stdin(std::process::Stdio::null())
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::piped());
@@ -159,6 +164,46 @@ fn what_pivot_made_on_request_passes() {
                 "{mounted} sh -ec 'mount -t tmpfs tmpfs data/sub; exec pivot {option} {volumes} root -- mountclean -- sh -c \"ls /mnt; grep -c /mnt/sub /proc/self/mountinfo\"'"
             );
             work.sh(&script).expect(0, "f\nsub\n1\n");
+        }
+    }
+}
+
+/// The mounts of a copied mount namespace have other ids.
+#[test]
+fn what_pivot_made_passes_in_a_copy_of_its_namespace_and_nothing_else_does() {
+    if !chainroot_tests::kernel_at_least(6, 8) {
+        chainroot_tests::skip!("without a /proc this kernel lists no mounts, so that isolate finds none again");
+    }
+    for way in ways() {
+        let work = scene();
+        work.sh("mkdir -p data/sub other; touch data/f other/o");
+        let mounted = way.replace("--pid", "--pid --mount");
+        // In a user namespace the host's proc has to be there for a new one.
+        let keep = if way.contains("user") { "--keep-host" } else { "" };
+        let volumes = "--bind data:/mnt --bind other:/mnt --tmpfs /tmp --dev --resolv --hosts --hostname";
+        for isolate in ["--mount", "--mount --fork", "--pid --mount", "--uts"] {
+            for option in ["", "--ephemeral", "--read-only", "--keep-host"] {
+                let option = if option.is_empty() { keep } else { option };
+                if way.contains("user") && option != keep && option != "--keep-host" {
+                    continue;
+                }
+                let script = format!(
+                    "{mounted} sh -ec 'mount -t tmpfs tmpfs data/sub; exec pivot {option} {volumes} root -- isolate {isolate} -- mountclean -- sh -c \"ls /mnt; cut -d\\  -f5 /proc/self/mountinfo | sort | uniq -c | grep /mnt | xargs\"'"
+                );
+                work.sh(&script).expect(0, "o\n2 /mnt 1 /mnt/sub\n");
+            }
+        }
+        // At the same place, and not pivot's.
+        work.sh(&format!(
+            "{way} pivot --keep-host --bind data:/mnt root -- isolate --mount --mount-proc=/mnt -- mountclean -- {COMMAND}"
+        ))
+        .expect_refusal(&["a mount that is not the container's is left at /mnt", "hint: "]);
+        // In a namespace that is not private it is as if nobody had pivoted.
+        if !way.contains("user") {
+            work.sh(&format!(
+                "{way} pivot --bind data:/mnt root -- isolate --mount --propagation slave -- mountclean -- sh -c 'ls /mnt; mount | wc -l'"
+            ))
+            .expect(0, "2\n");
         }
     }
 }

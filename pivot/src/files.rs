@@ -8,9 +8,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use chain::WithHint;
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place, READ_ONLY};
 use chain::patient::openat;
-use chain::{WithHint, mounts};
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::Mode;
@@ -82,24 +82,24 @@ pub fn shell(files: &[Copied], root: &str, f: &mut fmt::Formatter) -> fmt::Resul
     write!(f, "}}\ncopy_files {root}")
 }
 
-/// Mounts the copies below `tree`; says the mounts' ids. They live in a filesystem in memory that
+/// Mounts the copies below `tree`. They live in a filesystem in memory that
 /// is attached only while they are taken from it (Linux before 6.15 copies no mount that is not).
-pub fn mount(files: &[Copied], tree: &OwnedFd) -> Result<Vec<u64>> {
+pub fn mount(files: &[Copied], tree: &OwnedFd) -> Result<()> {
     let proc = Path::new("proc");
     place::ensure(tree, proc, Kind::Directory)?;
     let options = [("mode", Some("755")), ("size", Some("1m"))];
     let memory =
         attach::filesystem("tmpfs", &options, NOSUID | NODEV | NOEXEC, Place { root: tree.as_fd(), path: proc })?;
-    let ids = files.iter().map(|&file| one(file, &memory, tree).context(file.path())).collect();
+    let made = files.iter().try_for_each(|&file| one(file, &memory, tree).context(file.path()));
     // By way of the working directory: no path is resolved again.
     let cwd = openat(CWD, ".", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
     fchdir(&memory)?;
     umount2(".", MntFlags::MNT_DETACH).context("detach the filesystem of the copies")?;
     fchdir(&cwd)?;
-    ids
+    made
 }
 
-fn one(file: Copied, memory: &OwnedFd, tree: &OwnedFd) -> Result<u64> {
+fn one(file: Copied, memory: &OwnedFd, tree: &OwnedFd) -> Result<()> {
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
     let copy = openat(memory, file.name(), flags, Mode::from_bits_truncate(0o644))?;
     nix::sys::stat::fchmod(&copy, Mode::from_bits_truncate(0o644))?;
@@ -108,5 +108,5 @@ fn one(file: Copied, memory: &OwnedFd, tree: &OwnedFd) -> Result<u64> {
     let path = Path::new(file.path());
     place::ensure(tree, path, Kind::File)?;
     let place = Place { root: tree.as_fd(), path };
-    mounts::id_of(attach::bind(&copy, place, READ_ONLY | NOSUID | NODEV | NOEXEC)?)
+    attach::bind(&copy, place, READ_ONLY | NOSUID | NODEV | NOEXEC).map(drop)
 }

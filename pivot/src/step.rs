@@ -201,29 +201,21 @@ impl chain::Step for Step<'_> {
                 state.source = Some(merged);
             }
             Step::Bind { .. } => {
-                let tree = root::bind(state.source()?)?;
-                if state.followed {
-                    state.carry.mounts.extend(mounts::ids_below(&tree)?);
-                }
-                state.tree = Some(tree);
+                state.tree = Some(root::bind(state.source()?)?);
             }
             Step::MakePlaces { volumes, files, .. } => place::ensure_all(state.source()?, volumes, files)?,
             Step::ReadOnly { .. } => attach::set(state.tree()?, READ_ONLY)?,
-            Step::Mount { volume, .. } => {
-                let id = volume::mount(volume, state.tree()?)?;
-                state.carry.mounts.push(id);
-            }
-            Step::CopyFiles { files, .. } => {
-                let ids = files::mount(files, state.tree()?)?;
-                state.carry.mounts.extend(ids);
-            }
+            Step::Mount { volume, .. } => volume::mount(volume, state.tree()?)?,
+            Step::CopyFiles { files, .. } => files::mount(files, state.tree()?)?,
             Step::Enter { chdir, make, put_old, .. } => {
                 let tree = state.tree()?;
                 let start = chdir.map(|dir| switch::find_start(tree, dir, *make)).transpose()?;
                 let put_old = put_old.map(|dir| switch::find_put_old(tree, dir)).transpose()?;
+                // All that is there, and nothing that comes later: a mount on one of these is no one's wish.
+                let mounts = if state.followed { mounts::ids_below(tree)? } else { Vec::new() };
                 switch::enter(tree)?;
                 advice::give(tree);
-                (state.start, state.put_old) = (start, put_old);
+                (state.start, state.put_old, state.carry.mounts) = (start, put_old, mounts);
             }
             Step::LendProc => {}
             Step::PivotRoot => {

@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Error, Result, anyhow};
+use chain::Hint;
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place, READ_ONLY};
 use chain::patient::open;
 use chain::shell::quote;
-use chain::{Hint, mounts};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, fstat};
@@ -17,18 +17,18 @@ use crate::args::{BindOptions, Volume};
 use crate::dev;
 use crate::place::{self, Kind, inside};
 
-/// Mounts it below `tree`; says the mount's id.
-pub fn mount(volume: &Volume, tree: &OwnedFd) -> Result<u64> {
-    let made = match volume {
-        Volume::Bind { source, target, options } => bind(source, target, *options, tree)?,
+/// Mounts it below `tree`.
+pub fn mount(volume: &Volume, tree: &OwnedFd) -> Result<()> {
+    match volume {
+        Volume::Bind { source, target, options } => bind(source, target, *options, tree),
         Volume::Tmpfs { target, options } => {
             let options: Vec<_> = options.iter().map(|(key, value)| (key.as_str(), Some(value.as_str()))).collect();
             place::ensure(tree, target, Kind::Directory)?;
-            attach::filesystem("tmpfs", &options, NOSUID | NODEV, Place { root: tree.as_fd(), path: target })?
+            attach::filesystem("tmpfs", &options, NOSUID | NODEV, Place { root: tree.as_fd(), path: target })
         }
-        Volume::Dev => dev::mount(tree)?,
-    };
-    mounts::id_of(made)
+        Volume::Dev => dev::mount(tree),
+    }
+    .map(drop)
 }
 
 fn bind(source: &Path, target: &Path, options: BindOptions, tree: &OwnedFd) -> Result<OwnedFd> {
