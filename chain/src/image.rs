@@ -11,40 +11,56 @@ use crate::Command;
 pub struct Image {
     pub entrypoint: Vec<OsString>,
     pub cmd: Vec<OsString>,
-    /// Where it is not the superuser: user and group.
-    pub user: Option<(u32, u32)>,
+    /// Where it is not the superuser.
+    pub user: Option<User>,
+}
+
+/// The ids of the image's user. The last link of ours changes to them, or an isolate that is added for that.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct User {
+    pub uid: u32,
+    pub gid: u32,
+    pub groups: Vec<u32>,
 }
 
 impl Image {
-    /// The command at the end of the chain: words that were typed replace Cmd and follow Entrypoint. A
-    /// user is changed to as the last thing of all, by a link of ours.
-    pub(crate) fn apply(&self, command: &Command) -> Command {
-        let arguments = if command.typed { &command.argv } else { &self.cmd };
-        let mut argv = [self.entrypoint.as_slice(), arguments].concat();
+    /// The command at the end of the chain: words that were typed replace Cmd and follow Entrypoint. What
+    /// is left then is the user, which an isolate changes to as the last thing of all.
+    pub(crate) fn apply(&mut self, command: &Command) -> Command {
+        let cmd = std::mem::take(&mut self.cmd);
+        let mut argv = std::mem::take(&mut self.entrypoint);
+        argv.extend(if command.typed { command.argv.clone() } else { cmd });
         if argv.is_empty() {
             argv.clone_from(&command.argv);
         }
-        if let Some((user, group)) = self.user {
-            let become_user = ["isolate".into(), format!("--setuid={user}"), format!("--setgid={group}"), "--".into()];
-            argv = become_user.into_iter().map(OsString::from).chain(argv).collect();
+        if self.user.is_some() {
+            argv.splice(0..0, ["isolate".into(), "--".into()]);
         }
         Command { argv, env: command.env.clone(), typed: true }
     }
 
     pub(crate) fn to_text(&self) -> String {
-        let user = self.user.map(|(user, group)| format!("{user}:{group}")).unwrap_or_default();
+        let user = self.user.as_ref().map(User::to_text).unwrap_or_default();
         format!("{}|{}|{user}", list(&self.entrypoint), list(&self.cmd))
     }
 
     pub(crate) fn from_text(text: &str) -> Option<Image> {
         let mut fields = text.split('|');
         let (entrypoint, cmd, user) = (fields.next()?, fields.next()?, fields.next()?);
-        let user = match user.split_once(':') {
-            Some((user, group)) => Some((user.parse().ok()?, group.parse().ok()?)),
-            None if user.is_empty() => None,
-            None => return None,
-        };
+        let user = if user.is_empty() { None } else { Some(User::from_text(user)?) };
         Some(Image { entrypoint: words(entrypoint)?, cmd: words(cmd)?, user })
+    }
+}
+
+impl User {
+    fn to_text(&self) -> String {
+        let numbers = [self.uid, self.gid].into_iter().chain(self.groups.iter().copied());
+        numbers.map(|number| number.to_string()).collect::<Vec<_>>().join(":")
+    }
+
+    fn from_text(text: &str) -> Option<User> {
+        let mut numbers = text.split(':').map(|number| number.parse().ok());
+        Some(User { uid: numbers.next()??, gid: numbers.next()??, groups: numbers.collect::<Option<_>>()? })
     }
 }
 
@@ -83,19 +99,24 @@ fn word(text: &str) -> Option<OsString> {
 mod tests {
     use super::*;
 
+    fn user(groups: &[u32]) -> User {
+        User { uid: 7, gid: 8, groups: groups.into() }
+    }
+
     fn image() -> Image {
         let odd = OsString::from_vec(b"a b,c;d=e|f%\xff\n".to_vec());
-        Image { entrypoint: vec!["/bin/e".into(), odd], cmd: vec!["".into(), "-x".into()], user: Some((7, 8)) }
+        Image { entrypoint: vec!["/bin/e".into(), odd], cmd: vec!["".into(), "-x".into()], user: Some(user(&[4])) }
     }
 
     #[test]
     fn any_bytes_survive_the_way_through_the_carry() {
-        for image in [image(), Image::default(), Image { user: None, ..image() }] {
+        let plain = Image { user: Some(user(&[])), ..image() };
+        for image in [image(), plain, Image::default(), Image { user: None, ..image() }] {
             let text = image.to_text();
             assert!(!text.contains([';', '=', '\n']), "{text}");
             assert_eq!(Image::from_text(&text), Some(image));
         }
-        for text in ["", "|", "||7", ",%zz||", "||7:x"] {
+        for text in ["", "|", "||7", ",%zz||", "||7:x", "||7:8:", "||7:8:x"] {
             assert_eq!(Image::from_text(text), None, "{text}");
         }
     }
@@ -105,11 +126,12 @@ mod tests {
         let image = Image { user: None, entrypoint: vec!["e".into()], cmd: vec!["c".into()] };
         let typed = Command::new(vec!["t".into()], || "sh".into());
         let shell = Command::new(vec![], || "sh".into());
-        assert_eq!(image.apply(&typed).argv, ["e", "t"]);
-        assert_eq!(image.apply(&shell).argv, ["e", "c"]);
+        assert_eq!(image.clone().apply(&typed).argv, ["e", "t"]);
+        assert_eq!(image.clone().apply(&shell).argv, ["e", "c"]);
         assert_eq!(Image::default().apply(&typed).argv, ["t"]);
         assert_eq!(Image::default().apply(&shell).argv, ["sh"]);
-        let user = Image { user: Some((1, 2)), ..image };
-        assert_eq!(user.apply(&shell).argv, ["isolate", "--setuid=1", "--setgid=2", "--", "e", "c"]);
+        let mut with_user = Image { user: Some(user(&[])), ..image };
+        assert_eq!(with_user.apply(&shell).argv, ["isolate", "--", "e", "c"]);
+        assert_eq!(with_user, Image { user: Some(user(&[])), ..Image::default() });
     }
 }

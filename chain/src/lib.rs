@@ -30,7 +30,7 @@ pub use cli::{Common, main, main_or};
 pub use command::Command;
 pub use copied::Marked;
 pub use door::{Door, door, inherited};
-pub use image::Image;
+pub use image::{Image, User};
 pub use inside::open_inside;
 pub use namespace::{at_root_of_mount_namespace, in_own_mount_namespace, mount_namespace_id, own_mount_namespace};
 pub use parent::die_with_parent;

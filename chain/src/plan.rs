@@ -139,10 +139,10 @@ impl Link {
 
 /// The command itself, or where the chain of ours ends here, what an image says of it.
 fn at_the_end(carry: &mut Carry, command: &Command) -> Command {
-    match carry.image.take_if(|_| command.tool().is_none()) {
-        Some(image) => image.apply(command),
-        None => command.clone(),
-    }
+    let Some(image) = carry.image.as_mut().filter(|_| command.tool().is_none()) else { return command.clone() };
+    let command = image.apply(command);
+    carry.image.take_if(|image| image.user.is_none());
+    command
 }
 
 /// An error names the command that failed; what is a comment in the script explains nothing that the error does not.

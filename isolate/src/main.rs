@@ -49,12 +49,14 @@ fn main() -> ExitCode {
 
 fn isolate(args: args::Args) -> Result<ExitCode> {
     let mut command = Command::new(args.command.clone(), plan::shell);
-    let plan = plan::of(&args, &mut command)?;
     let mut link = Link::new(Tool::Isolate, &args.common);
     // A program that was started by a descriptor is to ps(1) what that is called.
     let _ = rustix::thread::set_name(c"isolate");
     if args.init {
         link = init::sealed(link)?;
     }
+    // The last link is who becomes the image's user.
+    let image = link.carry.image.as_mut().filter(|_| command.tool().is_none());
+    let plan = plan::of(&args, image.and_then(|image| image.user.take()), &mut command)?;
     link.run(&plan, State::from, &command)
 }

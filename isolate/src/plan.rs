@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::{Result, anyhow, bail};
-use chain::{Command, WithHint};
+use chain::{Command, User, WithHint};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::Signal;
 
@@ -17,7 +17,7 @@ use crate::step::Step;
 use crate::unshare::{Unshare, Wait};
 use crate::{mapping, rlimit};
 
-pub fn of(args: &Args, command: &mut Command) -> Result<Vec<Step>> {
+pub fn of(args: &Args, user: Option<User>, command: &mut Command) -> Result<Vec<Step>> {
     let mut plan = Vec::new();
     let pasta = is_pasta(args);
     let new = namespaces(args, pasta);
@@ -83,7 +83,7 @@ pub fn of(args: &Args, command: &mut Command) -> Result<Vec<Step>> {
         command.env = clean(command);
         plan.push(Step::CleanEnv(command.env.clone()));
     }
-    plan.extend(Privileges::plan(args)?.map(Step::Privileges));
+    plan.extend(Privileges::plan(args, user)?.map(Step::Privileges));
     if args.keep_caps && args.user.is_none() && !mapping::is_wanted(args) {
         return Err(anyhow!("--keep-caps keeps those of a new user namespace")).hint("add --user; or --cap-add");
     }

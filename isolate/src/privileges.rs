@@ -4,7 +4,7 @@
 use std::fmt;
 
 use anyhow::{Context, Result, anyhow};
-use chain::{Tool, WithHint, warn};
+use chain::{Tool, User, WithHint, warn};
 use nix::errno::Errno;
 use nix::sys::prctl::{set_keepcaps, set_no_new_privs};
 use nix::unistd::{AccessFlags, Gid, Uid, access, geteuid, setgroups, setresgid, setresuid};
@@ -22,6 +22,8 @@ use crate::state::State;
 pub struct Privileges {
     user: Option<u32>,
     group: Option<u32>,
+    /// Where the group changes: the supplementary ones.
+    groups: Vec<u32>,
     keep: Option<CapabilitySet>,
     drop: CapabilitySet,
     add: CapabilitySet,
@@ -31,14 +33,19 @@ pub struct Privileges {
 }
 
 impl Privileges {
-    pub fn plan(args: &Args) -> Result<Option<Privileges>> {
+    /// `image` is who the image says, which options overrule.
+    pub fn plan(args: &Args, image: Option<User>) -> Result<Option<Privileges>> {
         let seccomp = args
             .seccomp
             .as_ref()
             .map(|file| Ok::<_, anyhow::Error>((file.display().to_string(), Seccomp::read(file)?)));
+        let user = args.setuid.as_ref().map(|name| id(Sort::User, name)).transpose().context("--setuid")?;
+        let group = args.setgid.as_ref().map(|name| id(Sort::Group, name)).transpose().context("--setgid")?;
         let privileges = Privileges {
-            user: args.setuid.as_ref().map(|name| id(Sort::User, name)).transpose().context("--setuid")?,
-            group: args.setgid.as_ref().map(|name| id(Sort::Group, name)).transpose().context("--setgid")?,
+            user: user.or(image.as_ref().map(|image| image.uid)),
+            group: group.or(image.as_ref().map(|image| image.gid)),
+            // Those of another user are not this one's.
+            groups: image.filter(|_| user.is_none() && group.is_none()).map(|image| image.groups).unwrap_or_default(),
             keep: match args.cap_keep.is_empty() {
                 true => None,
                 false => Some(capability::set(&args.cap_keep).context("--cap-keep")?),
@@ -128,9 +135,20 @@ impl Privileges {
 
     fn become_other(&self, had: CapabilitySets) -> Result<()> {
         if let Some(group) = self.group {
-            match setgroups(&[]) {
-                Err(Errno::EPERM) if setgroups_is_denied() => {}
-                result => result.context("leave the supplementary groups").hint(privilege("CAP_SETGID"))?,
+            // Behind a pivot there may be no /proc to ask for setgroups; the capability alone is not refused.
+            let denied = had.effective.contains(CapabilitySet::SETGID);
+            let groups: Vec<Gid> = self.groups.iter().copied().map(Gid::from_raw).collect();
+            match (setgroups(&groups), groups.first()) {
+                (Err(Errno::EPERM), None) if denied => {}
+                (Err(Errno::EPERM), Some(_)) if denied => {
+                    return Err(anyhow!(
+                        "the image's user is in other groups, and setgroups is denied in this namespace"
+                    ))
+                    .hint("--setgid GROUP gives it that one alone, --map-auto a namespace in which it may");
+                }
+                (Err(errno), Some(group)) => return Err(unmapped(errno, "group", group.as_raw())),
+                (result, None) => result.context("leave the supplementary groups").hint(privilege("CAP_SETGID"))?,
+                (Ok(()), Some(_)) => {}
             }
             let group = Gid::from_raw(group);
             setresgid(group, group, group).map_err(|errno| unmapped(errno, "group", group.as_raw()))?;
@@ -186,10 +204,6 @@ fn unmapped(errno: Errno, noun: &str, id: u32) -> anyhow::Error {
     anyhow::Error::new(errno).context(format!("become {noun} {id}")).context(chain::Hint(hint))
 }
 
-fn setgroups_is_denied() -> bool {
-    std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny")
-}
-
 fn is_root_of_the_host() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     geteuid().is_root() && map.split_whitespace().eq(["0", "0", "4294967295"])
@@ -209,7 +223,11 @@ impl fmt::Display for Privileges {
             write!(f, " --reuid={user}")?;
         }
         if let Some(group) = self.group {
-            write!(f, " --regid={group} --clear-groups")?;
+            write!(f, " --regid={group}")?;
+            match self.groups.as_slice() {
+                [] => f.write_str(" --clear-groups")?,
+                groups => write!(f, " --groups={}", groups.iter().map(u32::to_string).collect::<Vec<_>>().join(","))?,
+            }
         }
         if self.changes_capabilities() {
             let bound = self.bound();

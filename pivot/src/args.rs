@@ -43,6 +43,8 @@ NOTES
   Mounts are made in the order of their options. DST is a path as a process in ROOT would resolve it: symbolic links in
   it lead nowhere outside. A DST that is not there is made. SRC brings along what is mounted below it. In SRC and DST
   a colon is written \\: and a comma needs nothing.
+  The image's User is who the last isolate of the chain becomes, with the groups of the root's own files; its --setuid
+  and --setgid win. Where there is none, one is added for that.
   --ephemeral and --overlay show ROOT's own filesystem without what is mounted below it.
   COMMAND inherits one descriptor of pivot's: a shared lock on ROOT, so that unpack --replace leaves it alone.";
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use chain::handoff::{absolute, receipt_path};
-use chain::{Image, WithHint, open_inside};
+use chain::{Image, User, WithHint, open_inside};
 use rustix::fs::{AtFlags, OFlags, StatxFlags, statx};
 use serde_json::{Value, json};
 
@@ -44,7 +44,7 @@ pub fn read(path: &Path) -> Result<Config> {
         image: Image {
             entrypoint: words(&config["Entrypoint"]),
             cmd: words(&config["Cmd"]),
-            user: Some((user.uid, user.gid)).filter(|&ids| ids != (0, 0)),
+            user: Some(user.ids).filter(|ids| (ids.uid, ids.gid) != (0, 0)),
         },
         env,
         working_dir: config["WorkingDir"].as_str().filter(|dir| !dir.is_empty()).map(PathBuf::from),
@@ -88,14 +88,14 @@ fn identity(root: impl AsFd) -> Result<Value> {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct User {
-    uid: u32,
-    gid: u32,
+struct Account {
+    ids: User,
     home: String,
 }
 
-/// `user[:group]`, each a number or a name of the root's own.
-fn user(text: &str, root: &OwnedFd) -> Result<User> {
+/// `user[:group]`, each a number or a name of the root's own. Where no group is given, the user's other
+/// groups count too (the image specification, config.md).
+fn user(text: &str, root: &OwnedFd) -> Result<Account> {
     let (name, group) = text.split_once(':').map_or((text, ""), |both| both);
     let name = if name.is_empty() { "0" } else { name };
     let passwd = table(root, "etc/passwd")?;
@@ -118,7 +118,22 @@ fn user(text: &str, root: &OwnedFd) -> Result<User> {
                 .hint("the root may have been changed");
         }
     };
-    Ok(User { uid, gid: if group.is_empty() { gid } else { self::group(group, root)? }, home })
+    let (gid, groups) = match (group, entry) {
+        ("", Some(fields)) => (gid, groups_of(fields[0], root)?),
+        ("", None) => (gid, Vec::new()),
+        (group, _) => (self::group(group, root)?, Vec::new()),
+    };
+    Ok(Account { ids: User { uid, gid, groups }, home })
+}
+
+fn groups_of(name: &str, root: &OwnedFd) -> Result<Vec<u32>> {
+    if name.is_empty() {
+        return Ok(Vec::new());
+    }
+    let groups = table(root, "etc/group")?;
+    let lines = groups.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let member = |fields: &Vec<&str>| fields.get(3).is_some_and(|list| list.split(',').any(|one| one == name));
+    Ok(lines.filter(member).filter_map(|fields| fields[2].parse().ok()).collect())
 }
 
 fn group(name: &str, root: &OwnedFd) -> Result<u32> {
@@ -159,9 +174,13 @@ mod tests {
             "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/srv/web:/bin/sh\n\nbad\n",
         )
         .unwrap();
-        std::fs::write(dir.path().join("etc/group"), "root:x:0:\nadm:x:4:web\n").unwrap();
+        std::fs::write(
+            dir.path().join("etc/group"),
+            "root:x:0:\nadm:x:4:bin,web\nwww:x:5:webmaster\nmail:x:8:web\nbad:x:y:web\nworse\n",
+        )
+        .unwrap();
         let root = root::open_root(dir.path()).unwrap();
-        let found = |text| user(text, &root).map(|user| (user.uid, user.gid, user.home)).ok();
+        let found = |text| user(text, &root).map(|user| (user.ids.uid, user.ids.gid, user.home)).ok();
         assert_eq!(found(""), Some((0, 0, "/root".into())));
         assert_eq!(found("web"), Some((33, 34, "/srv/web".into())));
         assert_eq!(found("33"), Some((33, 34, "/srv/web".into())));
@@ -169,5 +188,10 @@ mod tests {
         assert_eq!(found("1000:7"), Some((1000, 7, "/".into())));
         assert_eq!(found("nobody"), None);
         assert_eq!(found("web:none"), None);
+        let groups = |text| user(text, &root).unwrap().ids.groups;
+        assert_eq!(
+            (groups("web"), groups("33"), groups("web:adm"), groups("1000")),
+            (vec![4, 8], vec![4, 8], vec![], vec![])
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 mod scene;
 
-use chainroot_tests::Work;
+use chainroot_tests::{Work, needs_root};
 use scene::{scene, ways};
 
 /// A receipt as unpack writes it, with this configuration.
@@ -99,5 +99,90 @@ fn the_user_is_looked_up_in_the_roots_own_passwd() {
             work.sh(&format!("{way} pivot --as-image root")).expect(0, expected);
             work.sh(&format!("{way} pivot --as-image root -- mountclean")).expect(0, expected);
         }
+    }
+}
+
+/// The last link is who becomes the image's user, after everything that takes privilege.
+#[test]
+fn an_isolate_that_is_the_last_link_becomes_the_images_user() {
+    needs_root!();
+    let work = scene();
+    work.sh(
+        "echo web:x:33:34::/srv/web:/bin/sh >>root/etc/passwd; echo adm:x:4:bin,web >>root/etc/group; echo mail:x:8:web >>root/etc/group",
+    );
+    let command = "id -u; id -G; grep Cap[PE].[mf] /proc/self/status | tr -s '\\t0\\n' '   '";
+    let config = |user: &str| format!(r#"{{"config": {{"User": "{user}", "Entrypoint": ["sh", "-c", "{command}"]}}}}"#);
+    // The groups of a name, of a number, those of neither a name nor a known number, and the one that is named.
+    let users = [("web", "33\n34 4 8\n"), ("33", "33\n34 4 8\n"), ("77", "77\n0\n"), ("web:mail", "33\n8\n")];
+    let other = "isolate --user --map-users=0:0:65536 --map-groups=0:0:65536 --pid --";
+    for way in ["isolate --pid --", other] {
+        for (user, ids) in users {
+            receipt(&work, &config(user));
+            for last in [
+                "",
+                "--",
+                "-- mountclean",
+                "-- mountclean -- isolate --cap-drop ALL",
+                "-- mountclean -- isolate --cap-drop ALL --no-new-privs --seccomp default",
+                "-- mountclean -- isolate --uts --hostname x --cap-keep default --",
+                "-- mountclean -- isolate --init --pid --cap-drop ALL",
+                "-- mountclean -- isolate --uts -- isolate --ipc",
+            ] {
+                // Without mountclean there is no /proc to look in.
+                let none = if last.contains("mountclean") { "CapPrm: CapEff: " } else { "" };
+                // The caller's own groups are left, whichever they are.
+                let outcome = work.sh(&format!("setpriv --groups 20,24 -- {way} pivot --as-image root {last}"));
+                assert_eq!(
+                    (outcome.status, outcome.stdout.as_str()),
+                    (0, format!("{ids}{none}").as_str()),
+                    "{way} {user} {last}: {}",
+                    outcome.stderr
+                );
+            }
+        }
+        // What is said explicitly wins.
+        receipt(&work, &config("web"));
+        let pivot = format!("{way} pivot --as-image root -- mountclean -- isolate");
+        let first_lines = |line: &str| work.sh(&format!("{line} 2>/dev/null | head -n 2")).stdout;
+        assert_eq!(first_lines(&format!("{pivot} --setuid 0 --setgid 0 --cap-drop SYS_TIME")), "0\n0\n");
+        assert_eq!(first_lines(&format!("{pivot} --setuid 5")), "5\n34\n");
+        assert_eq!(first_lines(&format!("{pivot} --setgid 5")), "33\n5\n");
+        // The chain's end is where a foreign word is: an isolate before it that is not last stays who it is.
+        work.sh(&format!("{pivot} -- env id -u")).expect(0, "33\n34 4 8\nCapPrm: CapEff: ");
+    }
+}
+
+#[test]
+fn where_the_images_user_cannot_be_had_it_says_why() {
+    let work = scene();
+    work.sh("echo web:x:33:34::/srv/web:/bin/sh >>root/etc/passwd");
+    receipt(&work, r#"{"config": {"User": "web", "Entrypoint": ["id"]}}"#);
+    for last in ["", "-- mountclean -- isolate --cap-drop ALL"] {
+        work.sh(&format!("isolate --user --map-root --pid -- pivot --as-image root {last}")).expect_refusal(&[
+            "isolate: ",
+            "become group 34",
+            "hint: 34 is not mapped",
+            "--map-auto",
+        ]);
+    }
+    needs_root!();
+    work.sh("echo adm:x:4:web >>root/etc/group");
+    let denied = "isolate --user --map-users=0:0:65536 --map-groups=0:0:65536 --setgroups deny --pid --";
+    work.sh(&format!("{denied} pivot --as-image root")).expect_refusal(&["setgroups is denied", "hint: --setgid"]);
+}
+
+#[test]
+fn the_explained_script_becomes_the_images_user_too() {
+    needs_root!();
+    let work = scene();
+    work.sh("echo web:x:33:34::/srv/web:/bin/sh >>root/etc/passwd; echo mail:x:8:web >>root/etc/group");
+    receipt(&work, r#"{"config": {"User": "web", "Entrypoint": ["id", "-G"]}}"#);
+    for (last, script) in [
+        ("", "setpriv --reuid=33 --regid=34 --groups=8 id -G\n"),
+        ("-- mountclean -- isolate --no-new-privs", "setpriv --reuid=33 --regid=34 --groups=8 --no-new-privs id -G\n"),
+    ] {
+        let explained = work.sh(&format!("pivot --explain --as-image root {last}"));
+        assert_eq!((explained.status, explained.stderr.as_str()), (0, ""));
+        assert!(explained.stdout.contains(script), "{}", explained.stdout);
     }
 }
