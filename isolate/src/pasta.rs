@@ -1,6 +1,6 @@
 //! A real network without root: the program pasta joins the child's network namespace to ours.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
@@ -10,6 +10,9 @@ use anyhow::{Context, Result, anyhow};
 use chain::WithHint;
 use nix::unistd::{Pid, geteuid};
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// For root, with the network namespace as its stdin.
+const ROOTS_OPTIONS: [&str; 6] = ["--netns-only", "--runas", "0", "--no-netns-quit", "--netns", "/proc/self/fd/0"];
 
 /// It goes into the background and stays: being in the network namespace it would keep that alive.
 pub struct Pasta(OwnedFd);
@@ -28,22 +31,22 @@ impl Pasta {
 /// Starts it, and returns once the network is there.
 pub fn start(child: Pid) -> Result<Pasta> {
     let pid_file = PidFile::create()?;
-    let output = Command::new("pasta")
-        .args(["--config-net", "--quiet", "--pid"])
-        .arg(&pid_file.0)
-        .arg(child.to_string())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .output()
-        .context("pasta")
-        .hint("--net=pasta runs the program pasta: install the package passt")?;
+    let mut pasta = Command::new("pasta");
+    pasta.args(["--config-net", "--quiet", "--pid"]).arg(&pid_file.0).stdin(Stdio::null()).stdout(Stdio::null());
+    if geteuid().is_root() {
+        // By itself it would become nobody, who may enter nothing of root's; and before it looks at a
+        // process it drops what it takes to look at root's (proc(5), ptrace(2)). Its own input is its own.
+        let path = format!("/proc/{child}/ns/net");
+        pasta.args(ROOTS_OPTIONS).stdin(File::open(&path).context(path)?);
+    } else {
+        pasta.arg(child.to_string());
+    }
+    let output =
+        pasta.output().context("pasta").hint("--net=pasta runs the program pasta: install the package passt")?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let said = said.lines().filter(|line| !line.contains("syslog")).collect::<Vec<_>>().join("; ");
-        let hint = if geteuid().is_root() {
-            "pasta gives up root's rights and cannot enter what root made: run isolate as an ordinary user, or \
-             join a network of ip netns: --join net=/run/netns/NAME"
-        } else if said.contains("tun") {
+        let hint = if said.contains("tun") {
             "pasta needs /dev/net/tun, which the own user must be able to open: chmod 666 /dev/net/tun"
         } else {
             "try it by hand: pasta --config-net -- ip address"

@@ -106,7 +106,9 @@ impl Unshare {
 impl fmt::Display for Unshare {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         if self.wait.as_ref().is_some_and(|wait| wait.pasta) {
-            f.write_str("# then, from outside: pasta --config-net PID (the child's)\n")?;
+            f.write_str(
+                "# then, from outside: pasta --config-net PID (the child's; as root --runas 0 --netns FILE)\n",
+            )?;
         }
         f.write_str("unshare")?;
         for new in &self.new {

@@ -17,46 +17,41 @@ gateway = subprocess.run("ip route | sed -n 's/^default via \\([^ ]*\\).*/\\1/p'
 url = f"http://{gateway.stdout.strip()}:{server.server_port}/"
 get = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=20).read().decode(), flush=True)"
 code = subprocess.run(sys.argv[1:] + ["python3", "-c", get, url]).returncode
-# Its last word is the process that it was for.
+# The file where it says who it is has the name of the isolate that it was for.
 def left():
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            line = open(f"/proc/{pid}/cmdline").read().split("\0")
-            if "--config-net" in line and line[-2].isdigit() and not os.path.exists(f"/proc/{line[-2]}"):
+            words = open(f"/proc/{pid}/cmdline").read().split("\0")
+            owner = [word for word in words if "/isolate-pasta-" in word][0].rpartition("-")[2]
+            if words[0] == "pasta" and not os.path.exists(f"/proc/{owner}"):
                 return True
+        except IndexError: pass
         except OSError: pass
 while code == 0 and left(): pass
 print("no pasta is left")
 sys.exit(code)
 "#;
 
-#[test]
-fn an_ordinary_user_fetches_a_file_from_the_host_through_pasta() {
+/// Whether there is what it takes.
+fn can_fetch() -> bool {
     if !have("pasta") || !have("python3") || !have("ip") {
-        skip!("no pasta, python3 or ip");
+        eprintln!("skipped: no pasta, python3 or ip");
+        return false;
     }
-    if sh("ip route | grep -q ^default").status != 0 {
-        skip!("no default route");
+    let routed = sh("ip route | grep -q ^default").status == 0;
+    if !routed {
+        eprintln!("skipped: no default route");
     }
-    // Hosts differ in who may open the tun device; in a mount namespace it is ours to say.
-    let script = format!(
-        "f=$(mktemp -u); [ -e /dev/net/tun ] && mknod -m 666 $f c 10 200 2>/dev/null && mount --bind $f /dev/net/tun; rm -f $f
-        cd /; exec setpriv --reuid={0} --regid={0} --clear-groups python3 -c \"$FETCH\" $ISOLATE --map-root --net=pasta --",
-        bench::NOBODY
-    );
-    let mut command = match bench::is_root() {
-        true => {
-            let mut command = std::process::Command::new("unshare");
-            command.args(["--mount", "sh", "-c", &script]);
-            command
-        }
-        false => {
-            let mut command = std::process::Command::new("python3");
-            command.args(["-c", FETCH, bench::ISOLATE, "--map-root", "--net=pasta", "--"]);
-            command
-        }
-    };
-    let output = command
+    routed
+}
+
+/// Fetches with this `sh -c` script around it.
+fn fetches(script: &str) {
+    // What root mounts for it is nobody else's to see.
+    let words: &[&str] = if bench::is_root() { &["unshare", "--mount"] } else { &["env"] };
+    let output = std::process::Command::new(words[0])
+        .args(&words[1..])
+        .args(["sh", "-c", script])
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("FETCH", FETCH)
         .env("ISOLATE", bench::ISOLATE)
@@ -66,7 +61,36 @@ fn an_ordinary_user_fetches_a_file_from_the_host_through_pasta() {
     if outcome.stderr.contains("tun") {
         skip!("no tun device to be had");
     }
-    assert_eq!(outcome.stdout, "from the host\nno pasta is left\n", "{outcome:?}");
+    assert_eq!(outcome.stdout, "from the host\nno pasta is left\n", "{script}: {outcome:?}");
+}
+
+#[test]
+fn an_ordinary_user_fetches_a_file_from_the_host_through_pasta() {
+    if !can_fetch() {
+        return;
+    }
+    if !bench::is_root() {
+        return fetches("exec python3 -c \"$FETCH\" $ISOLATE --map-root --net=pasta --");
+    }
+    // Hosts differ in who may open the tun device; in a mount namespace it is ours to say.
+    fetches(&format!(
+        "f=$(mktemp -u); [ -e /dev/net/tun ] && mknod -m 666 $f c 10 200 2>/dev/null && mount --bind $f /dev/net/tun; rm -f $f
+        cd /; exec setpriv --reuid={0} --regid={0} --clear-groups python3 -c \"$FETCH\" $ISOLATE --map-root --net=pasta --",
+        bench::NOBODY
+    ));
+}
+
+#[test]
+fn root_fetches_a_file_from_the_host_through_pasta() {
+    needs_root!();
+    if !can_fetch() {
+        return;
+    }
+    for options in ["", "--pid --init", "--map-root", "--user --map-users 0:100000:1000 --map-groups 0:100000:1000"] {
+        fetches(&format!("exec python3 -c \"$FETCH\" $ISOLATE {options} --net=pasta --"));
+    }
+    // Root of a user namespace is root to pasta as well.
+    fetches("exec $ISOLATE --map-root -- python3 -c \"$FETCH\" $ISOLATE --net=pasta --");
 }
 
 #[test]
