@@ -1,0 +1,183 @@
+//! Which version of control groups the limits go to, for whom, and what is said where there is none.
+
+mod bench;
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use bench::{NOBODY, Outcome, isolate, sh};
+
+/// Where version 2 is mounted, if it has this controller here.
+fn unified(controller: &str) -> Option<PathBuf> {
+    mounted("cgroup2", "").filter(|dir| words(dir, "cgroup.controllers").contains(&controller.to_owned()))
+}
+
+/// Where version 1 has this controller.
+fn of_its_own(controller: &str) -> Option<PathBuf> {
+    mounted("cgroup", controller)
+}
+
+fn mounted(kind: &str, option: &str) -> Option<PathBuf> {
+    let table = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    table.lines().find_map(|line| {
+        let (front, back) = line.split_once(" - ")?;
+        let mut back = back.split(' ');
+        let ours = back.next() == Some(kind) && (option.is_empty() || back.nth(1)?.split(',').any(|o| o == option));
+        ours.then(|| front.split(' ').nth(4).map(PathBuf::from)).flatten()
+    })
+}
+
+fn words(dir: &Path, file: &str) -> Vec<String> {
+    fs::read_to_string(dir.join(file)).unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn explain_says_which_version_is_used_for_what() {
+    let outcome = isolate(["--explain", "--pids-max", "5", "--memory", "64M", "true"]);
+    if outcome.status != 0 {
+        skip!("{}", outcome.stderr);
+    }
+    for (controller, file) in [("pids", "echo 5 >"), ("memory", "echo 67108864 >")] {
+        let version = if unified(controller).is_some() { "# cgroup version 2: " } else { "# cgroup version 1: " };
+        let said = outcome.stdout.lines().any(|line| line.starts_with(version) && line.contains(controller));
+        assert!(said && outcome.stdout.contains(file), "{controller}: {}", outcome.stdout);
+    }
+}
+
+#[test]
+fn version_1_alone_will_do() {
+    needs_root!();
+    if of_its_own("pids").is_none() {
+        skip!("no version 1 here");
+    }
+    let outcome =
+        sh("unshare --mount sh -c 'umount -a -l -t cgroup2 || exit; grep \" - cgroup2 \" /proc/self/mountinfo
+        $ISOLATE --explain --pids-max 5 true | grep \"^# cgroup version\"
+        exec $ISOLATE --pids-max 5 sh -c \": & : & : & : & : & : & echo all\"'");
+    assert!(outcome.stdout.starts_with("# cgroup version 1: pids") && !outcome.stdout.contains("all"), "{outcome:?}");
+    assert!(outcome.stderr.contains("limit of processes was reached"), "{outcome:?}");
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    needs_root!();
+    let without = |types: &str| {
+        sh(&format!("unshare --mount sh -c 'umount -a -l -t {types} && exec $ISOLATE --pids-max 5 true'"))
+    };
+    without("cgroup,cgroup2").refused("no cgroups are mounted");
+    if mounted("cgroup2", "").is_some() && unified("pids").is_none() {
+        without("cgroup").refused("the cgroup controller pids is not to be had here");
+    }
+}
+
+/// A group that was given to nobody, with everything in it.
+struct Delegated(PathBuf);
+
+impl Delegated {
+    fn new(hierarchy: &Path, name: &str) -> Delegated {
+        let group = Delegated(hierarchy.join(format!("isolate-test-{name}-{}", std::process::id())));
+        group.make(&group.0);
+        group
+    }
+
+    fn make(&self, dir: &Path) {
+        fs::create_dir(dir).expect("mkdir");
+        chown(dir, Some(NOBODY), Some(NOBODY)).expect("chown");
+        for file in ["cgroup.procs", "cgroup.subtree_control", "cgroup.threads", "tasks"] {
+            let _ = chown(dir.join(file), Some(NOBODY), Some(NOBODY));
+        }
+    }
+
+    /// Runs a shell script as nobody in it, or in a group below it.
+    fn run(&self, below: &str, script: &str) -> Outcome {
+        let enter = "echo $$ >\"$0\"/cgroup.procs && cd / &&
+            exec setpriv --reuid=$1 --regid=$1 --clear-groups sh -c \"$2\"";
+        let output = Command::new("sh")
+            .args(["-c", enter])
+            .arg(self.0.join(below))
+            .args([&NOBODY.to_string(), script])
+            .env("ISOLATE", bench::ISOLATE)
+            .output();
+        Outcome::of(output.expect("sh starts"))
+    }
+
+    /// The groups that isolate made below it.
+    fn left(&self) -> Vec<PathBuf> {
+        let below = fs::read_dir(&self.0).expect("the group").flatten().map(|entry| entry.path());
+        below.filter(|path| path.join("cgroup.procs").exists() && !path.ends_with("isolate-waiting")).collect()
+    }
+}
+
+impl Drop for Delegated {
+    fn drop(&mut self) {
+        // Processes leave a group a moment after their parents have waited for them.
+        for dir in [self.0.join("below"), self.0.join("isolate-waiting"), self.0.clone()] {
+            for _ in 0..1000 {
+                match fs::remove_dir(&dir) {
+                    Err(error) if error.kind() == ErrorKind::ResourceBusy => sleep(Duration::from_millis(1)),
+                    _ => break,
+                }
+            }
+        }
+    }
+}
+
+/// A fork bomb within a limit.
+const BOMB: &str = "exec $ISOLATE --map-root --pid --pids-max 8 -- sh -c 'f() { f | f & }; f; f; wait; :'";
+
+#[track_caller]
+fn is_stopped_by_the_limit(outcome: &Outcome) {
+    assert!(outcome.stderr.contains("limit of processes was reached"), "{outcome:?}");
+}
+
+#[test]
+fn an_ordinary_user_limits_where_version_2_is_delegated() {
+    needs_root!();
+    let Some(hierarchy) = unified("pids") else { skip!("version 2 has no controllers here") };
+    if !words(&hierarchy, "cgroup.subtree_control").contains(&"pids".to_owned()) {
+        skip!("version 2 does not hand the controllers down");
+    }
+    // As the only process of its group, which it has to leave first.
+    let group = Delegated::new(&hierarchy, "alone");
+    is_stopped_by_the_limit(&group.run("", BOMB));
+    assert_eq!(group.left(), Vec::<PathBuf>::new());
+    // In the company of others, no controller can be handed down.
+    let group = Delegated::new(&hierarchy, "company");
+    group
+        .run("", "$ISOLATE --map-root --pids-max 8 true; exit $?")
+        .refused("systemd-run --user --scope -p Delegate=yes");
+    // In a group below the one that can be divided, as in a user's session.
+    let group = Delegated::new(&hierarchy, "session");
+    group.make(&group.0.join("below"));
+    fs::write(group.0.join("cgroup.subtree_control"), "+pids +memory +cpu").expect("controllers");
+    is_stopped_by_the_limit(&group.run("below", &format!(": & {BOMB}")));
+    let explained = group.run("below", "$ISOLATE --explain --map-root --pids-max 8 --memory 1G --cpus 1 true");
+    assert!(explained.stdout.contains("# cgroup version 2: memory, cpu, pids"), "{explained:?}");
+    assert_eq!(group.left(), [group.0.join("below")]);
+}
+
+#[test]
+fn an_ordinary_user_limits_where_version_1_is_delegated() {
+    needs_root!();
+    let (Some(hierarchy), None) = (of_its_own("pids"), unified("pids")) else { skip!("no version 1 here") };
+    let group = Delegated::new(&hierarchy, "user");
+    is_stopped_by_the_limit(&group.run("", &format!(": & {BOMB}")));
+    assert_eq!(group.left(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn an_ordinary_user_without_a_group_is_told_how_to_get_one() {
+    if isolate(["--explain", "--pids-max", "5", "true"]).status != 0 {
+        skip!("no limits here");
+    }
+    let outcome = bench::as_nobody(["--map-root", "--pids-max", "5", "true"]);
+    if !bench::is_root() && outcome.status == 0 {
+        skip!("a group is delegated to this user");
+    }
+    outcome.refused("delegated");
+}
