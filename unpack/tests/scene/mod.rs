@@ -76,8 +76,10 @@ impl Scene {
         self.command(args).output().unwrap()
     }
 
+    /// As from a terminal: what runs the tests in the background may have them ignore signals.
     pub fn spawn_piped(&self, args: &[&str]) -> Child {
-        let mut command = self.command(args);
+        let mut command = Command::new("env");
+        command.args(["--default-signal=INT,QUIT,TERM,HUP", UNPACK]).args(args).current_dir(self.dir.path());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().unwrap()
     }
