@@ -15,7 +15,8 @@ complete -c unpack -l max-depth -d 'Nested directories' -r
 complete -c unpack -l max-name -d 'Length of one entry\'s name or link target' -r
 complete -c unpack -l max-pax -d 'Size of one extended header (PAX records, extended attributes included)' -r
 complete -c unpack -l max-sparse -d 'Segments of one sparse file' -r
-complete -c unpack -l max-ratio -d 'Bytes out for each byte in of a compressed stream, beyond the first 64 MiB' -r
+complete -c unpack -l max-ratio -d 'Bytes out for each byte in of a compressed stream, once more than 256 MiB came out' -r
+complete -c unpack -l max-window -d 'Memory for the window of a zstd frame or the dictionary of an xz stream' -r
 complete -c unpack -l strict -d 'Refuse archives that GNU tar, bsdtar and Python read differently, naming the offset'
 complete -c unpack -l replace -d 'Replace what ROOT is by a fresh extraction, in one atomic exchange'
 complete -c unpack -l devices -d 'Make every device node, not only null, zero, full, random, urandom, tty, console and ptmx'

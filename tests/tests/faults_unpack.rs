@@ -1,8 +1,13 @@
 //! Every system call of unpack fails once: there is no ROOT, the old one or a whole one, and the
 //! next run leaves nothing behind.
 
+use std::process::Stdio;
+
 use chainroot_tests::faults::{Case, behind_a_wall, fail_every_call};
+use chainroot_tests::inject::{Fault, Traced, run};
 use chainroot_tests::{Work, needs_root};
+use nix::errno::Errno;
+use nix::libc;
 
 /// An image of two small layers with an entry of every kind, as docker save writes it, and the first
 /// of its layers as a plain tar.
@@ -95,4 +100,34 @@ fn whatever_fails_in_a_replace_there_is_the_old_root_or_the_new_one() {
     let work = Work::new();
     images(&work);
     fail_unpack(&work, "plain.tar", true);
+}
+
+/// What a sync that fails keeps away came after it.
+#[test]
+fn sync_makes_the_tree_durable_before_it_appears_and_its_name_after() {
+    let work = Work::new();
+    work.sh("mkdir images d && echo content >d/file && tar -C d -cf images/plain.tar . && rm -r d").expect(0, "");
+    let unpack = |options: &str, fault| -> Traced {
+        work.sh("rm -rf root root.image.json").expect(0, "");
+        let mut command = work.command(work.tool("unpack"));
+        command.args(options.split(' ')).args(["--quiet", "images/plain.tar", "root"]).stdin(Stdio::null());
+        run(&mut command, "unpack", fault)
+    };
+    let fault = |call| Some(Fault { call, nth: 1, errno: Errno::EIO });
+    let calls = |traced: &Traced, call| traced.calls.get(&call).copied().unwrap_or(0);
+
+    let plain = unpack("--verbose", None);
+    assert_eq!((plain.outcome.status, calls(&plain, libc::SYS_syncfs), calls(&plain, libc::SYS_fsync)), (0, 0, 0));
+    let synced = unpack("--sync", None);
+    assert_eq!((synced.outcome.status, calls(&synced, libc::SYS_syncfs), calls(&synced, libc::SYS_fsync)), (0, 1, 1));
+
+    let failed = unpack("--sync", fault(libc::SYS_syncfs));
+    assert_eq!((failed.outcome.status, failed.hit.is_some()), (125, true), "{:?}", failed.outcome);
+    assert_eq!(calls(&failed, libc::SYS_renameat2), 0);
+    work.sh("ls -A").expect(0, "images\n");
+
+    let failed = unpack("--sync", fault(libc::SYS_fsync));
+    assert_eq!((failed.outcome.status, failed.hit.is_some()), (125, true), "{:?}", failed.outcome);
+    assert!(failed.outcome.stderr.contains("in place and complete, but may not outlive"), "{:?}", failed.outcome);
+    work.sh("ls -A").expect(0, "images\nroot\nroot.image.json\n");
 }

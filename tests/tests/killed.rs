@@ -17,7 +17,10 @@ fn with_root() -> Work {
 fn started(work: &Work, chain: &str) -> Child {
     let mut command = work.command("setsid");
     // As from a terminal: what runs the tests in the background may have them ignore signals.
-    command.args(["env", "--default-signal=INT,QUIT,TERM,HUP", "sh", "-c", &format!("exec {chain}")]).stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+        .args(["env", "--default-signal=INT,QUIT,TERM,HUP", "sh", "-c", &format!("exec {chain}")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
     let mut child = command.spawn().expect("spawn");
     let mut ready = [0; 6];
     std::io::Read::read_exact(child.stdout.as_mut().expect("stdout"), &mut ready).expect("the command starts");

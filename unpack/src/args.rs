@@ -36,7 +36,7 @@ SIGNALS
 NOTES
   ROOT appears by one rename when it is whole. ROOT.image.json beside it is its receipt: what it was made from, the
   image's configuration, and what was skipped. A second run with the same image and options hands ROOT on at once;
-  it means complete, not unmodified.
+  it means complete: changes made since are not looked for.
   Extended attributes, ACLs, owners, devices that could not be kept are counted on stderr and in the receipt.";
 
 /// Extract a container image into a root directory, all or nothing
@@ -152,9 +152,13 @@ pub struct LimitArgs {
     #[arg(long, value_name = "N", default_value = "1M", value_parser = size)]
     pub max_sparse: u64,
 
-    /// Bytes out for each byte in of a compressed stream, beyond the first 64 MiB
-    #[arg(long, value_name = "N", default_value = "1100", value_parser = size)]
+    /// Bytes out for each byte in of a compressed stream, once more than 256 MiB came out
+    #[arg(long, value_name = "N", default_value = "100", value_parser = size)]
     pub max_ratio: u64,
+
+    /// Memory for the window of a zstd frame or the dictionary of an xz stream
+    #[arg(long, value_name = "SIZE", default_value = "128M", value_parser = size)]
+    pub max_window: u64,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,10 +24,13 @@ pub struct Limits {
     pub segments: u64,
     /// Bytes that one compressed byte may become, once more than `RATIO_FREE` came out.
     pub ratio: u64,
+    /// Bytes of what came out before that a decompressor has to keep.
+    pub window: u64,
 }
 
-/// Output that the compression ratio is not looked at for: small archives of zeros are no bombs.
-pub const RATIO_FREE: u64 = 64 << 20;
+/// Output that the compression ratio is not looked at for: a layer of one file of zeros is no bomb. What is
+/// in images otherwise is far below the default ratio, and what gzip can do at most (1032) far above.
+pub const RATIO_FREE: u64 = 256 << 20;
 
 impl Default for Limits {
     fn default() -> Limits {
@@ -39,7 +42,8 @@ impl Default for Limits {
             name: 1 << 20,
             pax: 1 << 20,
             segments: 1 << 20,
-            ratio: 1100,
+            ratio: 100,
+            window: 128 << 20,
         }
     }
 }

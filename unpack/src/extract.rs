@@ -159,6 +159,7 @@ fn limits(args: &Args) -> Limits {
         pax: limits.max_pax,
         segments: limits.max_sparse,
         ratio: limits.max_ratio,
+        window: limits.max_window,
     }
 }
 

@@ -114,7 +114,7 @@ impl Image {
 
 /// A plain archive in a file.
 fn from_region(region: Region, head: &[u8], request: &Request) -> Result<Image> {
-    sniff::must_be_archive(head)?;
+    sniff::must_be_archive(head, request.format)?;
     let wanted = match request.format {
         Format::Rootfs => false,
         Format::Auto => sniff::may_be_layered(head),
@@ -138,7 +138,7 @@ fn from_stream(input: Input, compression: Compression, request: &Request) -> Res
     let mut head = vec![0; sniff::HEAD];
     let filled = read_full(&mut stream, &mut head)?;
     head.truncate(filled);
-    sniff::must_be_archive(&head)?;
+    sniff::must_be_archive(&head, request.format)?;
     let wanted = match request.format {
         Format::Rootfs => false,
         Format::Auto => sniff::may_be_layered(&head),
@@ -182,6 +182,10 @@ fn layered(members: &Members, request: &Request) -> Result<Option<Image>> {
         Format::Auto | Format::Oci => oci::candidates(members)?,
         _ => None,
     };
+    if oci.is_none() && docker::is_of_before_manifests(members)? {
+        return Err(anyhow!("was saved by docker before 1.10: it has no manifest.json, and so no digests"))
+            .hint("load and save it with a newer docker; or each layer is a file in it: tar -xOf IMAGE ID/layer.tar");
+    }
     oci.map(|candidates| chosen(members, candidates, request)).transpose()
 }
 

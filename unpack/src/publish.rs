@@ -41,7 +41,8 @@ pub fn publish(stage: &Stage, root: &Path, receipt: &[u8], replace: bool, sync: 
     };
     drop(lock);
     if sync {
-        crate::patient::fsync(&stage.parent).context("make the root durable")?;
+        let what = || format!("{}: is in place and complete, but may not outlive a power failure", root.display());
+        crate::patient::fsync(&stage.parent).with_context(what)?;
     }
     Ok(published)
 }

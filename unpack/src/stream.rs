@@ -3,6 +3,7 @@
 mod ahead;
 mod codec;
 mod failure;
+mod memory;
 
 use std::io::{self, Read};
 
@@ -76,7 +77,7 @@ impl<R: Read> Decoder<R> {
     pub fn new(input: R, compression: Compression, limits: &Limits) -> io::Result<Decoder<R>> {
         Ok(Decoder {
             input,
-            codec: Codec::new(compression)?,
+            codec: Codec::new(compression, limits.window)?,
             name: compression.name(),
             buffer: vec![0; INPUT].into(),
             begin: 0,
@@ -189,6 +190,9 @@ impl<R: Read> Decoder<R> {
     }
 
     fn damaged(&self, why: io::Error) -> io::Error {
+        if failure::is_failure(&why) {
+            return why;
+        }
         let before = self.taken - (self.end - self.begin) as u64;
         let text = format!("the {} data is damaged near byte {before}: {why}", self.name);
         io::Error::new(io::ErrorKind::InvalidData, text)

@@ -120,8 +120,8 @@ impl Wanted<'_> {
             return Err(anyhow!("{shown}: made from this image with other options")).hint(REPLACE);
         }
         if !self.args.quiet {
-            let note =
-                "complete already, which is not unmodified: --replace makes it anew, pivot --ephemeral keeps it so";
+            let note = "is there already, complete but perhaps modified since: --replace makes it anew, \
+                        pivot --ephemeral keeps it as it is";
             warn(Tool::Unpack, format_args!("{shown}: {note}"));
         }
         Ok(())

@@ -141,11 +141,28 @@ fn skippable_frames_are_skipped() {
 }
 
 #[test]
-fn a_window_over_the_limit_is_refused() {
+fn a_window_over_the_limit_is_refused_with_the_option_that_would_allow_it() {
     // A frame header that asks for a window of 256 MiB: window descriptor exponent 18, mantissa 0.
     let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 18 << 3, 1, 0, 0];
-    let error = decode(&frame).unwrap_err().to_string();
-    assert!(error.contains("too much memory"), "{error}");
+    let refused = |bytes: &[u8], limits: &Limits| {
+        let error = hinted(decode_with(bytes, limits).unwrap_err().into());
+        assert!(error.downcast_ref::<chain::Hint>().unwrap().0.contains("--max-window"), "{error:#}");
+        format!("{error:#}")
+    };
+    let message = refused(&frame, &Limits::default());
+    assert!(message.contains("the zstd data has a window of more than 134217728 bytes"), "{message}");
+    assert_eq!(decode_with(&frame, &Limits { window: 256 << 20, ..Limits::default() }).unwrap(), b"");
+    // The dictionaries of xz -6 and -9: 8 MiB and 64 MiB.
+    let packed = |preset| {
+        let mut writer = xz2::write::XzEncoder::new(Vec::new(), preset);
+        writer.write_all(b"x").unwrap();
+        writer.finish().unwrap()
+    };
+    assert_eq!(decode(&packed(9)).unwrap(), b"x");
+    let limits = Limits { window: 32 << 20, ..Limits::default() };
+    assert_eq!(decode_with(&packed(6), &limits).unwrap(), b"x");
+    let message = refused(&packed(9), &limits);
+    assert!(message.contains("the xz data has a dictionary of more than 33554432 bytes"), "{message}");
 }
 
 #[test]
@@ -179,11 +196,11 @@ fn damage_is_an_error_and_never_other_content() {
 
 #[test]
 fn a_bomb_is_refused_with_the_option_that_would_allow_it() {
-    let zeros = vec![0; 65 << 20];
+    // As many members as it takes to come beyond what is free.
+    let zeros = vec![0; 32 << 20];
     for (compression, compress) in ALL {
-        let packed = compress(&zeros);
-        let limits = Limits { ratio: 100, ..Limits::default() };
-        let error = hinted(decode_with(&packed, &limits).unwrap_err().into());
+        let packed = compress(&zeros).repeat(9);
+        let error = hinted(decode(&packed).map(|plain| plain.len()).unwrap_err().into());
         assert!(format!("{error:#}").contains("more than 100 times its size"), "{compression:?}: {error:#}");
         assert!(error.downcast_ref::<chain::Hint>().unwrap().0.contains("--max-ratio"));
         let limits = Limits { bytes: 1 << 20, ..Limits::default() };

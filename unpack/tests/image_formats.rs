@@ -8,7 +8,7 @@ use std::path::Path;
 
 use archive::layout::{Layout, digest, docker, gzip, layer};
 use archive::reading::{Files, contents, files, four_ways, request};
-use archive::{Block, END};
+use archive::{Block, END, global, record};
 use serde_json::json;
 use unpack::args::Format;
 use unpack::budget::Limits;
@@ -79,6 +79,38 @@ fn docker_archives_of_every_age() {
             });
         }
     }
+}
+
+#[test]
+fn an_archive_of_nothing_is_a_root_of_nothing_where_that_is_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let asked = Request { format: Format::Rootfs, ..request(directory.path()) };
+    four_ways(&END, &asked, |image, how| {
+        let empty: Files = vec![vec![]];
+        assert_eq!(contents(&mut image.unwrap()).unwrap(), empty, "{how}");
+    });
+}
+
+/// Layers that name their parents, and no list of them anywhere.
+#[test]
+fn a_docker_archive_of_before_manifests_is_named_as_such() {
+    let directory = tempfile::tempdir().unwrap();
+    let (base, top) = ("a".repeat(64), "b".repeat(64));
+    let described = |id: &str, parent: Option<&str>| json!({"id": id, "parent": parent, "os": "linux"}).to_string();
+    let layout = Layout::default()
+        .with(&format!("{base}/VERSION"), b"1.0")
+        .with(&format!("{base}/json"), described(&base, None).as_bytes())
+        .with(&format!("{base}/layer.tar"), &layer("f", "base"))
+        .with(&format!("{top}/json"), described(&top, Some(&base)).as_bytes())
+        .with(&format!("{top}/layer.tar"), &layer("f", "top"))
+        .with("repositories", json!({"name": {"tag": top}}).to_string().as_bytes());
+    four_ways(&layout.tar(), &request(directory.path()), |image, how| {
+        let error = image.unwrap_err();
+        assert!(format!("{error:#}").contains("saved by docker before 1.10"), "{how}: {error:#}");
+        assert!(error.downcast_ref::<chain::Hint>().is_some());
+    });
+    let other = layout.without("repositories").with("repositories", b"[]");
+    four_ways(&other.tar(), &request(directory.path()), |image, _| assert_eq!(image.unwrap().kind, Kind::RootFs));
 }
 
 #[test]
@@ -196,6 +228,10 @@ fn what_is_no_archive_is_named_as_such() {
     let directory = tempfile::tempdir().unwrap();
     for (bytes, why) in [
         (&b""[..], "is empty"),
+        (&[0; 512], "without a single entry"),
+        (&[0; 1024], "without a single entry"),
+        (&[0; 20 << 10], "without a single entry"),
+        (&[global(&[record("comment", "x")]), END.to_vec()].concat(), "without a single entry"),
         (b"hello", "is no tar archive"),
         (&[b'x'; 5000], "is no tar archive"),
         (b"Getting image source signatures\nCopying", "skopeo's progress"),

@@ -1,9 +1,11 @@
 //! Images that lie about themselves.
 
 mod archive;
+mod scene;
 
 use archive::layout::{Layout, config, digest, docker, gzip, layer};
 use archive::reading::{contents, files, four_ways, request};
+use scene::Scene;
 use serde_json::{Value, json};
 use unpack::image::Request;
 
@@ -17,6 +19,9 @@ fn refused_in(layout: &Layout, why: &str) {
         let text = format!("{error:#}");
         assert!(text.contains(why), "{how}: {text}, not {why}");
     });
+    // And by the program, which must leave nothing.
+    let message = Scene::new().refused(&layout.tar(), &["--platform", "linux/amd64"]);
+    assert!(message.contains(why), "{message}, not {why}");
 }
 
 /// A layout whose manifest is `change`d after its layers were stored.

@@ -81,7 +81,7 @@ fn a_second_run_hands_on_the_same_root_at_once() {
         ok(&output);
         let stderr = text(&output.stderr);
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
-        for word in ["not unmodified", "--replace", "pivot --ephemeral"] {
+        for word in ["complete but perhaps modified", "--replace", "pivot --ephemeral"] {
             assert!(stderr.contains(word), "{stderr}");
         }
         assert_eq!(fs::metadata(&root).unwrap().ino(), inode);
@@ -278,7 +278,7 @@ fn runs_at_once_for_the_same_root_all_hand_on_one() {
         // The receipt that is there is that root's.
         let again = scene.unpack(&["img.tar", "root"]);
         ok(&again);
-        assert!(text(&again.stderr).contains("not unmodified"));
+        assert!(text(&again.stderr).contains("is there already"));
     }
 }
 

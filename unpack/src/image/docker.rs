@@ -29,6 +29,15 @@ pub(super) fn candidates(members: &Members) -> Result<Option<Vec<Candidate>>> {
     images.into_iter().map(|image| image.candidate(members)).collect::<Result<_>>().map(Some)
 }
 
+/// Docker before 1.10 wrote no manifest.json: `repositories` names the newest layer, and each layer its parent.
+pub(super) fn is_of_before_manifests(members: &Members) -> Result<bool> {
+    let Some(bytes) = document::read(members, "repositories")? else { return Ok(false) };
+    let Ok(repositories) = document::object("repositories", &bytes) else { return Ok(false) };
+    let tags = repositories.values().filter_map(Value::as_object).flat_map(Object::values);
+    let mut ids = tags.filter_map(Value::as_str);
+    Ok(ids.any(|id| matches!(members.get(&format!("{id}/layer.tar")), Ok(Some(_)))))
+}
+
 struct Listed {
     config: String,
     layers: Vec<String>,

@@ -4,6 +4,7 @@
 use anyhow::{Result, anyhow};
 use chain::WithHint;
 
+use crate::args::Format;
 use crate::budget::Limits;
 use crate::frame::Archive;
 
@@ -41,12 +42,15 @@ fn is_evidence(path: &[u8]) -> bool {
     }
 }
 
-/// Says what is wrong with a stream that cannot be an archive, before byte 0 of it is called damaged.
-pub(super) fn must_be_archive(head: &[u8]) -> Result<()> {
+/// Says what is wrong with a stream that cannot be an archive, before byte 0 of it is called damaged, or that is one
+/// of nothing: that is what a failed command leaves, and no root that anything could run in.
+pub(super) fn must_be_archive(head: &[u8], format: Format) -> Result<()> {
     if head.is_empty() {
         return Err(anyhow!("is empty")).hint("the command that should have made it may have failed");
     }
     match Archive::new(head, Limits::default()).next() {
+        Ok(None) if format != Format::Rootfs => Err(anyhow!("is an archive without a single entry"))
+            .hint("the command that should have made it may have failed; --format rootfs takes it all the same"),
         // What skopeo says while it copies goes to stdout, and so into the pipe, before the image.
         Err(_) if head.starts_with(b"Getting image source signatures") => {
             Err(anyhow!("begins with skopeo's progress, not with an image")).hint("skopeo copy --quiet")

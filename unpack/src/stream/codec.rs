@@ -2,17 +2,19 @@
 
 use std::io;
 
+use anyhow::anyhow;
 use bzip2::Decompress as Bzip2;
+use chain::Hint;
 use flate2::{Decompress as Inflate, FlushDecompress};
 use xz2::stream::{Action, MtStreamBuilder, Status as XzStatus, Stream as Xz};
 use zstd::stream::raw::{DParameter, Decoder as Zstd, Operation};
 
-use super::Compression;
+use super::{Compression, failure, memory};
 
 pub(super) enum Codec {
     Gzip(Box<Inflate>),
-    Xz { stream: Box<Xz>, members: u64 },
-    Zstd { frame: Box<Zstd<'static>>, members: u64 },
+    Xz { stream: Box<Xz>, members: u64, window: u64 },
+    Zstd { frame: Box<Zstd<'static>>, members: u64, window: u64 },
     Bzip2(Box<Bzip2>),
 }
 
@@ -32,23 +34,24 @@ pub(super) enum Next {
     Garbage,
 }
 
-/// zstd(1) decodes windows of up to 128 MiB unless told otherwise.
-const ZSTD_WINDOW_LOG: u32 = 27;
-/// A dictionary of xz -9 takes 64 MiB; nobody needs more than this.
-const XZ_MEMORY: u64 = 512 << 20;
-/// Blocks are decoded in parallel as far as their buffers fit into this.
+/// Beside its dictionary an xz decoder takes some tens of kilobytes.
+const XZ_BESIDE: u64 = 1 << 20;
+/// Blocks are decoded in parallel as far as their buffers fit into this, and into a quarter of what memory there is.
 const XZ_PARALLEL_MEMORY: u64 = 256 << 20;
 
 impl Codec {
-    pub fn new(compression: Compression) -> io::Result<Option<Codec>> {
+    /// `window` is how much of what came out it may have to remember.
+    pub fn new(compression: Compression, window: u64) -> io::Result<Option<Codec>> {
         Ok(Some(match compression {
             Compression::Plain => return Ok(None),
             Compression::Gzip => Codec::Gzip(Box::new(Inflate::new_gzip(15))),
-            Compression::Xz => Codec::Xz { stream: Box::new(xz()?), members: 0 },
+            Compression::Xz => Codec::Xz { stream: Box::new(xz(window)?), members: 0, window },
             Compression::Zstd => {
                 let mut frame = Zstd::new()?;
-                frame.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG))?;
-                Codec::Zstd { frame: Box::new(frame), members: 0 }
+                frame.set_parameter(DParameter::WindowLogMax(
+                    window.max(1).ilog2().clamp(10, if cfg!(target_pointer_width = "64") { 31 } else { 30 }),
+                ))?;
+                Codec::Zstd { frame: Box::new(frame), members: 0, window }
             }
             Compression::Bzip2 => Codec::Bzip2(Box::new(Bzip2::new(false))),
         }))
@@ -82,9 +85,9 @@ impl Codec {
         match self {
             // Keeps the gzip wrapping: zlib's inflateReset, and not inflateReset2.
             Codec::Gzip(inflate) => **inflate = Inflate::new_gzip(15),
-            Codec::Xz { stream, members } => {
+            Codec::Xz { stream, members, window } => {
                 if *members > 0 {
-                    **stream = xz()?;
+                    **stream = xz(*window)?;
                 }
                 *members += 1;
             }
@@ -102,21 +105,23 @@ impl Codec {
                 let ended = matches!(status.map_err(io::Error::from)?, flate2::Status::StreamEnd);
                 Ok(step(inflate.total_in() - taken, inflate.total_out() - given, ended))
             }
-            Codec::Xz { stream, .. } => {
+            Codec::Xz { stream, window, .. } => {
                 let (taken, given) = (stream.total_in(), stream.total_out());
                 let action = if last { Action::Finish } else { Action::Run };
                 let status = match stream.process(input, output, action) {
                     Ok(status) => status,
-                    Err(xz2::stream::Error::MemLimit) => {
-                        return Err(io::Error::other(format!("a dictionary that needs more than {XZ_MEMORY} bytes")));
-                    }
+                    Err(xz2::stream::Error::MemLimit) => return Err(too_large("xz data has a dictionary", *window)),
                     Err(error) => return Err(error.into()),
                 };
                 let ended = status == XzStatus::StreamEnd;
                 Ok(step(stream.total_in() - taken, stream.total_out() - given, ended))
             }
-            Codec::Zstd { frame, .. } => {
-                let status = frame.run_on_buffers(input, output)?;
+            Codec::Zstd { frame, window, .. } => {
+                let status = frame.run_on_buffers(input, output).map_err(|error| match error.to_string() {
+                    // zstd gives errors no numbers that a program may know them by.
+                    text if text.contains("requires too much memory") => too_large("zstd data has a window", *window),
+                    _ => error,
+                })?;
                 let ended = status.remaining == 0 && (status.bytes_read > 0 || status.bytes_written > 0);
                 Ok(Step { taken: status.bytes_read, given: status.bytes_written, ended })
             }
@@ -131,11 +136,17 @@ impl Codec {
 }
 
 /// One stream's decoder; blocks whose sizes are in their headers (xz -T writes them) go to all processors.
-fn xz() -> io::Result<Xz> {
+fn xz(window: u64) -> io::Result<Xz> {
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(16)) as u32;
     let mut builder = MtStreamBuilder::new();
-    builder.threads(threads).memlimit_threading(XZ_PARALLEL_MEMORY).memlimit_stop(XZ_MEMORY);
+    let parallel = memory::limit().map_or(XZ_PARALLEL_MEMORY, |limit| XZ_PARALLEL_MEMORY.min(limit / 4));
+    builder.threads(threads).memlimit_threading(parallel).memlimit_stop(window.saturating_add(XZ_BESIDE));
     Ok(builder.decoder()?)
+}
+
+fn too_large(what: &str, limit: u64) -> io::Error {
+    let error = anyhow!("the {what} of more than {limit} bytes");
+    failure(error.context(Hint("raise it with --max-window if this image is trusted".into())))
 }
 
 fn step(taken: u64, given: u64, ended: bool) -> Step {

@@ -23,6 +23,10 @@ pub fn failure(error: anyhow::Error) -> io::Error {
     io::Error::other(Failure(error))
 }
 
+pub fn is_failure(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Failure>())
+}
+
 /// The error, with the hint that a reader in its chain gave.
 pub fn hinted(error: anyhow::Error) -> anyhow::Error {
     if error.downcast_ref::<Hint>().is_some() {

@@ -1,0 +1,106 @@
+//! Disks that fail for real, each in a mount namespace of its own: a quota, a backing store that is full, a device
+//! that ends too early. (`tests/tests/faults_unpack.rs` has every system call fail.)
+
+mod archive;
+mod scene;
+
+use std::process::{Command, Output};
+
+use archive::{Block, END};
+use scene::{Scene, UNPACK, is_root, skip, text};
+
+const NO_LOOP: i32 = 77;
+
+/// A scene with an archive of 24 MiB that nothing compresses or deduplicates.
+fn with_image() -> Scene {
+    let scene = Scene::new();
+    let mut state = 1_u64;
+    let mut word = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state.to_be_bytes()
+    };
+    let content: Vec<u8> = (0..(24 << 20) / 8).flat_map(|_| word()).collect();
+    scene.write("img.tar", &[Block::file("file", &content).bytes(), END.to_vec()].concat());
+    scene
+}
+
+fn in_a_namespace(scene: &Scene, script: &str) -> Output {
+    let script = script.replace("UNPACK", UNPACK);
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", &script]).current_dir(scene.path("")).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command.output().unwrap()
+}
+
+/// One line, 125, and nothing beside where ROOT would be: the scripts list what is there on stdout.
+fn nothing_is_left(output: &Output, why: &str) {
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(125), "{stdout}{stderr}");
+    assert!(stderr.lines().count() == 1 && stderr.starts_with("unpack: ") && stderr.contains(why), "{stderr}");
+    assert_eq!(stdout.lines().last(), Some("left:"), "{stdout}");
+}
+
+#[test]
+fn a_quota_that_is_used_up_leaves_nothing() {
+    if !is_root() {
+        return skip("only root mounts a filesystem with a quota");
+    }
+    let scene = with_image();
+    let output = in_a_namespace(
+        &scene,
+        "{ truncate -s 300M disk && mkfs.btrfs -q disk && mkdir m && mount -o loop disk m && btrfs quota enable m &&
+           btrfs subvolume create m/sub && btrfs qgroup limit 4M m/sub; } >/dev/null 2>&1 || exit 77
+         UNPACK img.tar m/sub/root; status=$?
+         echo; echo left: $(ls -A m/sub); umount m; exit $status",
+    );
+    if output.status.code() == Some(NO_LOOP) {
+        return skip("no btrfs with quotas to be had");
+    }
+    nothing_is_left(&output, "Disk quota exceeded");
+}
+
+/// The page cache takes everything; that the disk did not, only a sync finds out.
+#[test]
+fn what_cannot_be_made_durable_does_not_appear_with_sync() {
+    if !is_root() {
+        return skip("only root mounts a filesystem");
+    }
+    let scene = with_image();
+    // A sparse disk in a tmpfs that is smaller than what is written to it: the block layer makes EIO of its ENOSPC.
+    let disk = "{ mkdir t m && mount -t tmpfs -o size=12m none t && truncate -s 100M t/disk &&
+                  mkfs.ext4 -q -O ^has_journal t/disk && mount -o loop t/disk m; } >/dev/null 2>&1 || exit 77";
+    let output = in_a_namespace(
+        &scene,
+        &format!(
+            "{disk}
+             UNPACK --sync img.tar m/root; status=$?
+             rmdir m/lost+found; echo; echo left: $(ls -A m); umount m; exit $status"
+        ),
+    );
+    if output.status.code() == Some(NO_LOOP) {
+        return skip("no loop device to be had");
+    }
+    nothing_is_left(&output, "Input/output error");
+}
+
+#[test]
+fn a_device_that_ends_too_early_leaves_nothing() {
+    if !is_root() {
+        return skip("only root sets up a loop device");
+    }
+    let scene = with_image();
+    let output = in_a_namespace(
+        &scene,
+        "device=$(losetup --show -f img.tar 2>/dev/null) || exit 77
+         truncate -s 3M img.tar
+         UNPACK $device root; status=$?
+         losetup -d $device; exit $status",
+    );
+    if output.status.code() == Some(NO_LOOP) {
+        return skip("no loop device to be had");
+    }
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("read its content: Input/output error"), "{stderr}");
+    assert!(!scene.path("root").exists() && !scene.path("root.image.json").exists());
+    assert_eq!(output.status.code(), Some(125), "{stderr}");
+    scene.nothing_staged();
+}
