@@ -5,11 +5,13 @@ mod layout;
 mod scene;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use archive::{Block, END};
 use layout::{layout, with_config};
-use scene::{Scene, has, is_root, skip, text};
+use scene::{Scene, UNPACK, has, is_root, skip, text};
 use serde_json::{Value, json};
 
 fn json_of(path: &std::path::Path) -> Value {
@@ -70,6 +72,55 @@ fn a_bundle_runs_unchanged_in_runc_and_crun() {
             Command::new("unshare").args(["-m", "sh", "-c", &script]).current_dir(scene.path("")).output().unwrap();
         assert_eq!(output.status.code(), Some(7), "{runtime}: {}", text(&output.stderr));
         assert_eq!(text(&output.stdout), "hello\n/tmp\n", "{runtime}");
+    }
+}
+
+/// Made by an ordinary user and run by one, in whom root of the container is that user.
+#[test]
+fn a_users_bundle_runs_unchanged_in_runc_and_crun() {
+    let Some(image) = busybox() else { return skip("no busybox-static") };
+    for runtime in ["runc", "crun"] {
+        if !has(runtime) {
+            skip(&format!("no {runtime}"));
+            continue;
+        }
+        let hybrid = Path::new("/sys/fs/cgroup/unified").exists();
+        if runtime == "crun" && hybrid && !is_root() {
+            skip("crun refuses cgroup v1 and v2 beside each other, and only root can take the one away");
+            continue;
+        }
+        let scene = Scene::new();
+        let run = json!({ "Cmd": ["/bin/sh", "-c", "echo $(id -u); touch /tmp/made; exit 7"] });
+        with_config(&scene, std::slice::from_ref(&image), run);
+        fs::copy(UNPACK, scene.path("unpack")).unwrap();
+        fs::create_dir(scene.path("home")).unwrap();
+        let as_user = if is_root() {
+            std::os::unix::fs::chown(scene.path("home"), Some(54321), Some(54321)).unwrap();
+            fs::set_permissions(scene.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+            "setpriv --reuid 54321 --regid 54321 --clear-groups"
+        } else {
+            ""
+        };
+        let name = format!("unpack-test-{}-{runtime}", std::process::id());
+        let script = format!(
+            "if [ {runtime} = crun ] && [ -d /sys/fs/cgroup/unified ]; then
+                 umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; options=--cgroup-manager=disabled
+             fi
+             export HOME=$PWD/home XDG_RUNTIME_DIR=$PWD/home
+             cd home && {as_user} ../unpack -q --bundle bundle ../oci >/dev/null &&
+             exec {as_user} {runtime} $options run -b bundle {name}"
+        );
+        let mut shell = if is_root() { Command::new("unshare") } else { Command::new("sh") };
+        let words: &[&str] = if is_root() { &["-m", "sh", "-c", &script] } else { &["-c", &script] };
+        let output = shell.args(words).current_dir(scene.path("")).output().unwrap();
+        let stderr = text(&output.stderr);
+        if stderr.contains("newuidmap") || stderr.contains("user namespace") {
+            skip("no user namespaces for ordinary users");
+            continue;
+        }
+        assert_eq!(output.status.code(), Some(7), "{runtime}: {stderr}");
+        assert_eq!(text(&output.stdout), "0\n", "{runtime}");
+        assert!(scene.path("home/bundle/rootfs/tmp/made").exists());
     }
 }
 
