@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use chain::patient::waitpid;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::Signal;
 use nix::unistd::{Pid, pipe2, setpgid};
 use rustix::process::{PidfdFlags, pidfd_open};
 
@@ -49,7 +50,12 @@ pub fn fork(step: &Unshare, wait: &Wait, state: &mut State) -> Result<()> {
     };
     match child.map_err(|errno| refusal::explain(errno, &step.kinds()))? {
         None => {
-            chain::die_with_parent(&us, wait.kill)?;
+            if wait.kill == Signal::SIGKILL {
+                chain::die_with_parent(&us, wait.kill)?;
+            } else {
+                // Another one the guard sends alone: once, and after a change of ids as well.
+                state.told_by_guard = true;
+            }
             signals.put_back()?;
             status::leave(wait.status);
             // The group is the parent's to remove.
@@ -100,7 +106,9 @@ fn stay(step: &Unshare, wait: &Wait, state: &mut State, child: Child) -> Result<
     let group = state.group.take();
     let guard = done.and_then(|pasta| {
         let (group, pasta_ref) = (group.as_ref(), pasta.as_ref());
-        let post = Post { us: &us, child: pid, listens: leads, terminal: &terminal, group, pasta: pasta_ref };
+        let (kill, first) = (wait.kill, step.has(Kind::Pid));
+        let post =
+            Post { us: &us, child: pid, kill, first, listens: leads, terminal: &terminal, group, pasta: pasta_ref };
         Ok((Guard::start(&post)?, pasta))
     });
     let (guard, pasta) = match guard {

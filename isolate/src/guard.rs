@@ -22,6 +22,7 @@ use nix::unistd::{Pid, pipe2, setpgid, setsid};
 use rustix::process::{PidfdFlags, Signal as RustixSignal, pidfd_open, pidfd_send_signal};
 
 use crate::cgroup::Group;
+use crate::disposition::{self, Disposition};
 use crate::pasta::Pasta;
 use crate::process::{clone_into, close_all_but, let_go_of};
 use crate::terminal::Terminal;
@@ -37,6 +38,10 @@ pub struct Guard {
 pub struct Post<'a> {
     pub us: &'a OwnedFd,
     pub child: Pid,
+    /// What the child gets when isolate dies.
+    pub kill: Signal,
+    /// The child is PID 1 of its namespace.
+    pub first: bool,
     /// Whether the child leads a process group of its own.
     pub listens: bool,
     pub terminal: &'a Terminal,
@@ -95,7 +100,7 @@ fn watch(post: &Post, child: OwnedFd, mut ear: Option<File>) {
             return post.group.inspect(|group| outlive(post.us, group)).map_or((), drop);
         }
         if us_dead {
-            let _ = pidfd_send_signal(&child, RustixSignal::KILL);
+            let _ = pidfd_send_signal(&child, last_signal(post));
             let mut gone = [PollFd::new(child.as_fd(), PollFlags::POLLIN)];
             let _ = poll(&mut gone, PollTimeout::NONE);
             post.terminal.give_back(Some(post.child));
@@ -110,6 +115,12 @@ fn watch(post: &Post, child: OwnedFd, mut ear: Option<File>) {
             }
         }
     }
+}
+
+/// The one that was asked for; but what a PID 1 leaves at its default the kernel keeps from it.
+fn last_signal(post: &Post) -> RustixSignal {
+    let dropped = post.first && disposition::of(post.child, post.kill as i32) == Some(Disposition::Default);
+    RustixSignal::from_named_raw(post.kill as i32).filter(|_| !dropped).unwrap_or(RustixSignal::KILL)
 }
 
 /// Removes the group if isolate does not come to it.

@@ -87,7 +87,7 @@ impl Privileges {
         self.limit_bounding_set(bound)?;
         self.become_other(had)?;
         let (permitted, ambient) = self.target(had, bound)?;
-        if let Some(parent) = state.carry.parent.as_ref().filter(|_| self.changes_ids()) {
+        if let Some(parent) = state.carry.parent.as_ref().filter(|_| self.changes_ids() && !state.told_by_guard) {
             chain::die_with_parent(parent, nix::sys::signal::Signal::SIGKILL)?;
         }
         if let (Some((_, seccomp)), false) = (&self.seccomp, self.no_new_privs) {

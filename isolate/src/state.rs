@@ -16,6 +16,8 @@ pub struct State {
     pub join: Option<Opened>,
     /// What the carry says of the mount namespace that a new one is a copy of.
     pub marked: Option<Marked>,
+    /// The guard tells the child of isolate's end; the kernel would do it with SIGKILL.
+    pub told_by_guard: bool,
     /// Where a reaper at PID 1 tells what became of the command.
     pub report: Option<File>,
 }

@@ -74,37 +74,6 @@ fn init_passes_signals_on_and_the_command_has_them_at_their_default() {
     assert_eq!(sh(script).stdout, "15\n1\n10\n9\n");
 }
 
-/// Kills isolate with SIGKILL once its command has changed its user, and waits for the command's end.
-fn dies_with_isolate(command: &str) {
-    let outcome = sh(&format!(
-        "dir=$(mktemp -d); chmod 755 $dir; mkfifo -m 666 $dir/up $dir/held
-        {} & pid=$!
-        read x <$dir/up; exec 5<$dir/held
-        kill -9 $pid; wait $pid 2>/dev/null
-        cat <&5; echo gone; rm -r $dir",
-        command
-    ));
-    assert_eq!(outcome.stdout, "gone\n", "{outcome:?}");
-}
-
-/// Keeps a fifo open for writing: whoever reads it has its end when the last such process is gone.
-const HOLD: &str = "sh -c \"exec 7<>$dir/held; echo >$dir/up; exec sleep 1000\"";
-
-#[test]
-fn kill_9_of_isolate_ends_the_command() {
-    dies_with_isolate(&format!("$ISOLATE $U --pid -- {HOLD}"));
-    dies_with_isolate(&format!("$ISOLATE $U --fork -- {HOLD}"));
-    dies_with_isolate(&format!("$ISOLATE $U --init -- {HOLD}"));
-}
-
-#[test]
-fn a_command_that_changes_its_user_does_not_outlive_isolate() {
-    needs_root!();
-    dies_with_isolate(&format!("$ISOLATE --pid --setuid 65534 --setgid 65534 -- {HOLD}"));
-    // A foreign program: the kernel forgets its parent-death signal, the guard does not.
-    dies_with_isolate(&format!("$ISOLATE --pid -- setpriv --reuid=65534 --clear-groups --regid=65534 {HOLD}"));
-}
-
 #[test]
 fn status_is_told_as_json_lines() {
     let outcome = sh("$ISOLATE $U --pid --status-fd 3 -- sh -c 'exit 3' 3>&1");

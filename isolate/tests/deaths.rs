@@ -1,0 +1,119 @@
+//! What becomes of the command when isolate dies, and of whoever changed their user meanwhile.
+
+mod bench;
+
+use bench::{NOBODY, have, sh};
+
+/// Kills isolate with SIGKILL once its command is there, and waits for the end of whoever has the
+/// fifo `$dir/held` open: they tell that they have it by opening `$dir/up`.
+fn dies_with_isolate(command: &str) {
+    dies_as_user(command, "")
+}
+
+/// The same, and says at the kill whether it really is this user.
+fn dies_as_user(command: &str, user: &str) {
+    let outcome = sh(&format!(
+        "dir=$(mktemp -d); chmod 755 $dir; mkfifo -m 666 $dir/up $dir/held
+        {command} & pid=$!
+        exec 6>$dir/up 5<$dir/held
+        [ -z '{user}' ] || pgrep -u '{user}' -f $dir/up >/dev/null || echo 'not user {user}'
+        kill -9 $pid; wait $pid 2>/dev/null
+        cat <&5; echo gone; exec 6>&-; rm -r $dir"
+    ));
+    assert_eq!(outcome.stdout, "gone\n", "{command}: {outcome:?}");
+}
+
+/// Keeps the fifo open for writing, and then becomes something that sleeps.
+const HOLD: &str = "sh -c \"exec 7<>$dir/held; exec cat $dir/up\"";
+
+#[test]
+fn kill_9_of_isolate_ends_the_command() {
+    for option in ["--pid", "--fork", "--init", "--user --fork", "--net --fork"] {
+        dies_with_isolate(&format!("$ISOLATE $U {option} -- {HOLD}"));
+    }
+}
+
+#[test]
+fn a_command_whose_user_was_changed_does_not_outlive_isolate() {
+    needs_root!();
+    for option in ["--pid", "--fork", "--init"] {
+        dies_with_isolate(&format!("$ISOLATE {option} --setuid {NOBODY} --setgid {NOBODY} -- {HOLD}"));
+        // A foreign program: the kernel forgets its parent-death signal, the guard does not.
+        dies_with_isolate(&format!(
+            "$ISOLATE {option} -- setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups {HOLD}"
+        ));
+    }
+}
+
+#[test]
+fn su_does_not_outlive_isolate() {
+    needs_root!();
+    if sh("su -s /bin/sh nobody -c true").status != 0 {
+        skip!("su does not work here");
+    }
+    // It waits for what it starts: with a pid namespace, both are in that.
+    dies_with_isolate("$ISOLATE --pid -- su -s /bin/sh nobody -c \"exec 7<>$dir/held; exec cat $dir/up\"");
+}
+
+/// A setuid cat of this owner and group (in a user namespace both must be mapped): as it starts, the
+/// kernel forgets its parent-death signal.
+fn setuid_cat(owner: u32) -> String {
+    format!("cp $(command -v cat) $dir/cat; chown {owner}:{owner} $dir/cat; chmod 4755 $dir/cat")
+}
+
+#[test]
+fn a_setuid_program_does_not_outlive_isolate() {
+    needs_root!();
+    let cat = setuid_cat(NOBODY);
+    for option in ["--pid", "--fork", "--init"] {
+        let command = format!("{cat}; $ISOLATE {option} -- sh -c \"exec 7<>$dir/held; exec $dir/cat $dir/up\"");
+        dies_as_user(&command, &NOBODY.to_string());
+    }
+}
+
+#[test]
+fn a_setuid_program_of_an_ordinary_users_does_not_outlive_isolate() {
+    needs_root!();
+    if !have("newuidmap") {
+        skip!("no newuidmap");
+    }
+    // The program is the second subordinate user's, who is user 2 inside.
+    let cat = setuid_cat(200_001);
+    for option in ["--pid", "--fork", "--init"] {
+        dies_as_user(
+            &format!(
+                "{cat}; echo {NOBODY}:200000:1000 >$dir/ids
+            unshare --mount sh -c \"mount --bind $dir/ids /etc/subuid && mount --bind $dir/ids /etc/subgid && cd / &&
+                exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups \\
+                $ISOLATE --map-auto {option} -- sh -c 'exec 7<>$dir/held; exec $dir/cat $dir/up'\""
+            ),
+            "200001",
+        );
+    }
+}
+
+#[test]
+fn what_kill_child_names_is_what_the_command_gets() {
+    // Whatever the command is: in a pid namespace, below a reaper, or as another user.
+    let other = format!("--setuid {NOBODY} --setgid {NOBODY}");
+    for options in ["--fork", "--pid", "--init", &other] {
+        if options == other && !bench::is_root() {
+            continue;
+        }
+        let outcome = sh(&format!(
+            "dir=$(mktemp -d); chmod 755 $dir; mkfifo -m 666 $dir/up $dir/told
+            $ISOLATE $U {options} --kill-child=USR1 -- \\
+                sh -c \"trap 'echo told >$dir/told; exit' USR1; echo >$dir/up; while :; do sleep 0.01; done\" & pid=$!
+            read x <$dir/up; kill -9 $pid; wait $pid 2>/dev/null; cat $dir/told; rm -r $dir"
+        ));
+        assert_eq!(outcome.stdout, "told\n", "{options}: {outcome:?}");
+    }
+}
+
+#[test]
+fn a_pid_1_that_leaves_the_signal_at_its_default_dies_of_it_all_the_same() {
+    for signal in ["TERM", "SIGHUP", "1"] {
+        dies_with_isolate(&format!("$ISOLATE $U --pid --kill-child={signal} -- {HOLD}"));
+    }
+    bench::isolate(["--kill-child=NONESUCH", "true"]).refused("no such signal");
+}
