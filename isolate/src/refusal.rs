@@ -4,15 +4,26 @@ use std::fs::read_to_string;
 
 use anyhow::{Error, anyhow};
 use chain::Hint;
+use chain::patient::waitpid;
 use nix::errno::Errno;
+use nix::sched::unshare;
+use nix::sys::wait::WaitStatus;
 use nix::unistd::geteuid;
 
+use crate::fork::PLAIN;
 use crate::namespaces::Kind;
+use crate::process::clone_into;
 
 pub fn explain(errno: Errno, new: &[Kind]) -> Error {
     let names = new.iter().map(|kind| kind.option()).collect::<Vec<_>>().join(", ");
-    let error = |hint: String| Error::new(errno).context(format!("new namespaces ({names})")).context(Hint(hint));
-    if let (Errno::EINVAL, Some(missing)) = (errno, new.iter().find(|kind| kind.is_missing())) {
+    let what = if new.is_empty() { "fork".to_owned() } else { format!("new namespaces ({names})") };
+    let error = |hint: String| Error::new(errno).context(what.clone()).context(Hint(hint));
+    let culprit = match errno {
+        Errno::EINVAL => new.iter().copied().find(|kind| kind.is_missing()).or_else(|| refused(errno, new)),
+        Errno::ENOSPC => refused(errno, new),
+        _ => None,
+    };
+    if let (Errno::EINVAL, Some(missing)) = (errno, culprit) {
         let (version, config) = missing.since();
         let with = if config.is_empty() { String::new() } else { format!(", built with {config}") };
         return anyhow!("this kernel has no {missing} namespaces")
@@ -24,14 +35,27 @@ pub fn explain(errno: Errno, new: &[Kind]) -> Error {
             error("this needs root, or a user namespace: add --user --map-root".into())
         }
         Errno::EPERM if !user => error("root here lacks CAP_SYS_ADMIN: add --user --map-root".into()),
-        Errno::EPERM => error(user_namespaces_forbidden()),
-        Errno::ENOSPC => error(full(new)),
+        Errno::EPERM => error(user_namespaces_forbidden(setting)),
+        Errno::ENOSPC => error(full(culprit)),
         Errno::EUSERS => error("user namespaces can be nested 32 deep; this would be one too many".into()),
-        Errno::ENOMEM if new.contains(&Kind::Pid) => {
+        Errno::ENOMEM if new.is_empty() || new.contains(&Kind::Pid) => {
             error("out of memory, or the pid namespace to fork into has lost its PID 1".into())
         }
-        errno => Error::new(errno).context(format!("new namespaces ({names})")),
+        errno => Error::new(errno).context(what),
     }
+}
+
+/// The kind at fault: each is asked for alone, by a process that ends with the answer.
+fn refused(errno: Errno, new: &[Kind]) -> Option<Kind> {
+    let privilege = new.iter().filter(|kind| **kind == Kind::User).fold(PLAIN, |flags, kind| flags | kind.flag());
+    let answer = |kind: &Kind| match clone_into(PLAIN).ok()? {
+        None => std::process::exit(unshare(privilege | kind.flag()).err().map_or(0, |errno| errno as i32)),
+        Some(child) => match waitpid(child, None).ok()? {
+            WaitStatus::Exited(_, code) => Some(code),
+            _ => None,
+        },
+    };
+    new.iter().copied().find(|kind| answer(kind) == Some(errno as i32))
 }
 
 fn setting(path: &str) -> Option<i64> {
@@ -39,7 +63,7 @@ fn setting(path: &str) -> Option<i64> {
 }
 
 /// What may stand behind EPERM for a new user namespace.
-fn user_namespaces_forbidden() -> String {
+fn user_namespaces_forbidden(setting: impl Fn(&str) -> Option<i64>) -> String {
     if setting("/proc/sys/kernel/unprivileged_userns_clone") == Some(0) {
         return "user namespaces are for root only here: sysctl kernel.unprivileged_userns_clone=1".into();
     }
@@ -68,16 +92,37 @@ fn in_chroot() -> bool {
 }
 
 /// ENOSPC: a limit per user and user namespace (namespaces(7)), or the nesting of 32.
-fn full(new: &[Kind]) -> String {
-    let exhausted = new.iter().find_map(|kind| {
-        let name = format!("max_{}_namespaces", kind.file());
-        let limit = setting(&format!("/proc/sys/user/{name}"))?;
-        (limit == 0).then_some((name, limit))
-    });
-    match exhausted {
-        Some((name, limit)) => format!("user.{name} is {limit}: sysctl user.{name}=10000"),
-        None => "one of the limits in /proc/sys/user/max_*_namespaces is reached, here or in an outer user \
-                 namespace, or namespaces are nested 32 deep"
-            .into(),
+fn full(kind: Option<Kind>) -> String {
+    let name = |kind: Kind| format!("max_{}_namespaces", kind.file());
+    let limit = kind.and_then(|kind| Some((name(kind), setting(&format!("/proc/sys/user/{}", name(kind)))?)));
+    match limit {
+        Some((name, limit @ ..=0)) => format!("user.{name} is {limit}: sysctl user.{name}=10000"),
+        Some((name, limit)) if kind == Some(Kind::User) => format!(
+            "user.{name} ({limit} here) is reached, here or in an outer user namespace, or they are nested 32 deep"
+        ),
+        Some((name, limit)) => {
+            format!("user.{name} ({limit} here) is reached, here or in an outer user namespace")
+        }
+        None => {
+            "one of the limits in /proc/sys/user/max_*_namespaces is reached, here or in an outer user namespace".into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_setting_that_forbids_user_namespaces_is_named() {
+        let with = |name: &'static str, value| {
+            user_namespaces_forbidden(move |path: &str| (path.rsplit('/').next() == Some(name)).then_some(value))
+        };
+        let sysctl = "unprivileged_userns_clone";
+        assert!(with(sysctl, 0).contains("sysctl kernel.unprivileged_userns_clone=1"));
+        assert!(!with(sysctl, 1).contains(sysctl));
+        let apparmor = "apparmor_restrict_unprivileged_userns";
+        assert!(with(apparmor, 1).contains("sysctl kernel.apparmor_restrict_unprivileged_userns=0"));
+        assert!(!with(apparmor, 0).contains(apparmor));
     }
 }

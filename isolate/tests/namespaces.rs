@@ -131,11 +131,3 @@ fn without_root_or_a_user_namespace_the_error_says_to_add_it() {
     as_nobody(["--uts", "true"]).refused("add --user --map-root");
     assert_eq!(as_nobody(["--uts", "--map-root", "--hostname", "x", "hostname"]).good(), "x");
 }
-
-#[test]
-fn a_limit_on_namespaces_is_named() {
-    // In a user namespace of its own a limit may be set without harm to anyone outside.
-    let script = "echo 0 >/proc/sys/user/max_uts_namespaces && exec \"$0\" --uts true";
-    isolate(["--map-root", "--pid", "--mount-proc", "sh", "-c", script, bench::ISOLATE])
-        .refused("user.max_uts_namespaces is 0");
-}

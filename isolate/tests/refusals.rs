@@ -1,0 +1,111 @@
+//! Why the kernel refused: each cause has its own hint.
+
+mod bench;
+
+use std::fs;
+
+use bench::{ISOLATE, as_nobody, isolate, sh};
+
+const KINDS: [(&str, &str); 8] = [
+    ("mount", "mnt"),
+    ("uts", "uts"),
+    ("ipc", "ipc"),
+    ("net", "net"),
+    ("pid", "pid"),
+    ("user", "user"),
+    ("cgroup", "cgroup"),
+    ("time", "time"),
+];
+
+/// Runs a script with these words where its limits are its own: in a new user namespace.
+fn with_own_limits(script: &str, words: &[&str]) -> bench::Outcome {
+    isolate([&["--map-root", "--pid", "--mount-proc", "sh", "-c", script], words].concat())
+}
+
+#[test]
+fn a_limit_of_nothing_is_named() {
+    for (option, file) in KINDS {
+        let script = format!("echo 0 >/proc/sys/user/max_{file}_namespaces && exec \"$0\" --{option} true");
+        with_own_limits(&script, &[ISOLATE]).refused(&format!("user.max_{file}_namespaces is 0: sysctl"));
+    }
+}
+
+#[test]
+fn a_limit_that_is_reached_is_named_among_others() {
+    let script = "echo 1 >/proc/sys/user/max_net_namespaces && exec \"$0\" --net -- \"$0\" --uts --net --ipc true";
+    with_own_limits(script, &[ISOLATE]).refused("user.max_net_namespaces (1 here) is reached");
+    let script = "echo 1 >/proc/sys/user/max_time_namespaces && exec \"$0\" --time -- \"$0\" --pid --time true";
+    with_own_limits(script, &[ISOLATE]).refused("user.max_time_namespaces (1 here) is reached");
+}
+
+#[test]
+fn the_deepest_nesting_is_told() {
+    let script = "n=$1; [ $n = 0 ] && exec true; exec \"$ISOLATE\" --map-root sh -c \"$SCRIPT\" sh $((n - 1))";
+    let outcome = sh(&format!("export SCRIPT='{script}'; sh -c \"$SCRIPT\" sh 40"));
+    outcome.refused("nested 32 deep");
+}
+
+/// Runs isolate under a filter that answers its calls for namespaces with an error number of the kernel's.
+fn refused_with(errno: i32, flags: u64, words: &[&str]) -> bench::Outcome {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let profile = dir.path().join("profile.json");
+    let rule = serde_json::json!({
+        "names": ["unshare", "clone"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno,
+        "args": [{"index": 0, "value": flags, "valueTwo": flags, "op": "SCMP_CMP_MASKED_EQ"}]
+    });
+    let profile_text = serde_json::json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}).to_string();
+    fs::write(&profile, profile_text).expect("write");
+    let profile = profile.to_str().expect("text");
+    isolate([&["--no-new-privs", "--seccomp", profile, "--", ISOLATE][..], words].concat())
+}
+
+const NEWUSER: u64 = 0x1000_0000;
+const NEWTIME: u64 = 0x80;
+
+#[test]
+fn a_kernel_without_a_kind_is_told_from_one_that_has_it() {
+    let (einval, eusers, eperm) = (22, 87, 1);
+    let words = ["--map-root", "--uts", "--time", "true"];
+    let outcome = refused_with(einval, NEWTIME, &words);
+    assert!(outcome.stderr.contains("this kernel has no time namespaces"), "{outcome:?}");
+    outcome.refused("they need Linux 5.6 or newer, built with CONFIG_TIME_NS");
+    refused_with(einval, NEWUSER, &words).refused("they need Linux 3.8 or newer, built with CONFIG_USER_NS");
+    refused_with(eusers, NEWUSER, &words).refused("user namespaces can be nested 32 deep");
+    if fs::read_to_string("/proc/sys/kernel/unprivileged_userns_clone").is_ok_and(|text| text.trim() == "0") {
+        skip!("user namespaces are for root only here");
+    }
+    refused_with(eperm, NEWUSER, &words).refused("a seccomp filter or security module forbids user namespaces here");
+}
+
+#[test]
+fn a_setting_that_forbids_user_namespaces_is_named() {
+    // What it is set to is the machine's: scripts/test-kernels does.
+    if !fs::read_to_string("/proc/sys/kernel/unprivileged_userns_clone").is_ok_and(|text| text.trim() == "0") {
+        skip!("user namespaces are for everybody here");
+    }
+    as_nobody(["--user", "true"]).refused("sysctl kernel.unprivileged_userns_clone=1");
+}
+
+#[test]
+fn a_chroot_is_named() {
+    needs_root!();
+    let outcome = sh("dir=$(mktemp -d) && mkdir $dir/proc && cp $ISOLATE $dir/isolate && chmod 755 $dir &&
+        unshare --mount sh -c \"mount -t proc proc $dir/proc && exec chroot $dir /isolate --map-root true\"
+        s=$?; rm -r $dir; exit $s");
+    outcome.refused("use pivot instead of chroot");
+}
+
+#[test]
+fn an_id_that_is_not_mapped_is_named() {
+    needs_root!();
+    let outcome = sh("unshare --user sh -c 'exec $ISOLATE --user true'");
+    outcome.refused("the own user or group is not mapped");
+}
+
+#[test]
+fn who_may_not_is_told_what_to_add() {
+    as_nobody(["--net", "true"]).refused("this needs root, or a user namespace: add --user --map-root");
+    needs_root!();
+    let outcome = sh("setpriv --bounding-set=-all --inh-caps=-all $ISOLATE --net true");
+    outcome.refused("root here lacks CAP_SYS_ADMIN: add --user --map-root");
+}
