@@ -19,6 +19,7 @@ pub fn of_pivot_root(errno: Errno, tree: &OwnedFd) -> Error {
     let (what, hint) = match errno {
         Errno::EINVAL => invalid(tree),
         Errno::EBUSY => busy(tree),
+        Errno::ENOENT if !is_mounted(tree) => GONE,
         Errno::EPERM => (
             "no CAP_SYS_ADMIN over the mount namespace",
             "this needs root, or a user namespace: isolate --user --map-root -- …",
@@ -28,14 +29,22 @@ pub fn of_pivot_root(errno: Errno, tree: &OwnedFd) -> Error {
     anyhow!("pivot_root: {}: {what}", errno.desc()).context(Hint(hint.into()))
 }
 
+const GONE: (&str, &str) =
+    ("ROOT's mount is gone", "ROOT was unmounted or removed while pivot worked on it; start again");
+
+fn is_mounted(tree: &OwnedFd) -> bool {
+    let id = mounts::id_of(tree).ok();
+    mounts::table().is_ok_and(|table| table.iter().any(|mount| Some(mount.id) == id))
+}
+
 fn invalid(tree: &OwnedFd) -> (&'static str, &'static str) {
     let looked = (|| {
         let root = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-        anyhow::Ok((mounts::is_mount_root(&root)?, mounts::is_mount_root(tree)?))
+        anyhow::Ok((mounts::is_mount_root(&root)?, is_mounted(tree)))
     })();
     match looked {
         Ok((false, _)) => ("/ is not a mount point: this is a chroot", "start the chain outside the chroot"),
-        Ok((true, false)) => ("ROOT is not a mount point", "it was unmounted while pivot worked on it; start again"),
+        Ok((true, false)) => GONE,
         _ if is_rootfs() => (
             "/ is an initramfs, which cannot be pivoted",
             "leave out what keeps pivot from its fallback, or switch_root to a real root first",
@@ -50,10 +59,7 @@ fn invalid(tree: &OwnedFd) -> (&'static str, &'static str) {
 fn busy(tree: &OwnedFd) -> (&'static str, &'static str) {
     let same = mounts::id_of(tree).ok().zip(mounts::id_at(CWD, "/").ok()).is_some_and(|(new, old)| new == old);
     if same {
-        (
-            "ROOT is already on the mount of /",
-            "pivot stacks a mount of its own on ROOT: let nothing unmount it meanwhile",
-        )
+        ("ROOT's mount is / already", "another process pivoted in this mount namespace meanwhile; start again")
     } else {
         ("ROOT or / is in use by the pivot", "start again")
     }

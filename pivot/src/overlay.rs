@@ -6,13 +6,15 @@ use std::path::Path;
 
 use anyhow::{Context, Error, Result, anyhow};
 use chain::attach::{self, NODEV, NOSUID};
-use chain::patient::openat;
+use chain::patient::{fstatfs, openat};
 use chain::shell::quote;
-use chain::{Hint, Umask, WithHint};
+use chain::{Hint, Tool, Umask, WithHint, mounts, warn};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat, stat};
+use nix::sys::statfs::OVERLAYFS_SUPER_MAGIC;
 use nix::unistd::{Gid, Uid, fchown};
+use rustix::fs::{XattrFlags, fremovexattr, fsetxattr};
 
 use crate::{lock, root};
 
@@ -83,6 +85,7 @@ fn layer(dir: &OwnedFd, root: &OwnedFd) -> Result<Layer> {
 
 /// ROOT with the layer over it, attached on ROOT.
 pub fn mount(layer: &Layer, root: &OwnedFd) -> Result<OwnedFd> {
+    warn_without_attributes(layer);
     let path = |fd: &OwnedFd| attach::by_number(fd).display().to_string();
     let (lower, upper, work) = (path(root), path(&layer.upper), path(&layer.work));
     let mut options = vec![("lowerdir", Some(&*lower)), ("upperdir", Some(&*upper)), ("workdir", Some(&*work))];
@@ -93,25 +96,53 @@ pub fn mount(layer: &Layer, root: &OwnedFd) -> Result<OwnedFd> {
     root::stack(root, attach::unattached("overlay", &options, 0), |place| {
         attach::filesystem("overlay", &options, 0, place)
     })
-    .map_err(|error| explained(error, layer))
+    .map_err(|error| explained(error, layer, root))
 }
 
-fn explained(error: Error, layer: &Layer) -> Error {
-    let Some(&errno) = error.downcast_ref::<Errno>() else { return error };
-    let same_filesystem = fstat(&layer.upper).is_ok_and(|u| fstat(&layer.work).is_ok_and(|w| u.st_dev == w.st_dev));
-    let hint = match errno {
-        Errno::ENODEV => "the kernel has no overlay filesystem: modprobe overlay",
-        Errno::EPERM => "an overlay in a user namespace needs Linux 5.11 or later",
-        Errno::EBUSY => "another overlay uses the directory: give each container its own --overlay DIR",
-        Errno::ELOOP => "--overlay DIR and ROOT must not lie in each other",
-        Errno::ESTALE => "the directory was used over another ROOT: give each ROOT its own --overlay DIR",
-        Errno::EINVAL if same_filesystem => {
-            "the filesystem of the changes cannot hold an overlay's upper layer (overlay itself, NFS and FAT cannot), \
-             or ROOT is an overlay two levels deep already, or a mount below ROOT is locked in a user namespace"
-        }
+fn explained(error: Error, layer: &Layer, root: &OwnedFd) -> Error {
+    let hint = match error.downcast_ref() {
+        Some(Errno::ENODEV) => "the kernel has no overlay filesystem: modprobe overlay",
+        Some(Errno::EPERM) => "an overlay in a user namespace needs Linux 5.11 or later",
+        Some(Errno::EBUSY) => "another overlay uses the directory: give each container its own --overlay DIR",
+        Some(Errno::ELOOP) => "--overlay DIR and ROOT must not lie in each other",
+        Some(Errno::ESTALE) => "the directory was used over another ROOT: give each ROOT its own --overlay DIR",
+        Some(Errno::EINVAL) => invalid(layer, root),
         _ => return error,
     };
     error.context(Hint(hint.into()))
+}
+
+/// EINVAL has several causes, which the kernel tells in its log alone.
+fn invalid(layer: &Layer, root: &OwnedFd) -> &'static str {
+    let on_overlay = |fd: &OwnedFd| fstatfs(fd).is_ok_and(|fs| fs.filesystem_type() == OVERLAYFS_SUPER_MAGIC);
+    let mount = |fd: &OwnedFd| mounts::id_of(fd).ok();
+    let others = |&below: &u64| Some(below) != mount(&layer.upper);
+    if mount(&layer.upper) != mount(&layer.work) {
+        "upper and work in the directory of the changes must be on one mount: unmount what is mounted on them"
+    } else if on_overlay(&layer.upper) {
+        "the changes would be on an overlay, which cannot be an overlay's upper layer: put --overlay DIR elsewhere"
+    } else if in_user_namespace() && mounts::ids_below(root).is_ok_and(|below| below.iter().any(others)) {
+        "a mount below ROOT is locked in a user namespace: an overlay would show what it hides"
+    } else if on_overlay(root) {
+        "ROOT is on an overlay over an overlay, and the kernel allows no third: copy ROOT to another filesystem"
+    } else {
+        "the filesystem of the changes cannot hold an overlay's upper layer: NFS and FAT, for example, cannot"
+    }
+}
+
+/// Without extended attributes an overlay has no mark for a directory that hides the one below it.
+fn warn_without_attributes(layer: &Layer) {
+    let name = if in_user_namespace() { "user.overlay.opaque" } else { "trusted.overlay.opaque" };
+    match fsetxattr(&layer.work, name, b"0", XattrFlags::empty()) {
+        Err(rustix::io::Errno::OPNOTSUPP) => warn(
+            Tool::Pivot,
+            "the filesystem of the changes has no extended attributes (in a user namespace tmpfs has them since Linux 6.6): \
+             directories of ROOT can be neither removed nor renamed",
+        ),
+        // The mount tells of anything else.
+        Err(_) => {}
+        Ok(()) => drop(fremovexattr(&layer.work, name)),
+    }
 }
 
 fn in_user_namespace() -> bool {

@@ -3,7 +3,7 @@
 mod scene;
 
 use chainroot_tests::needs_root;
-use scene::{scene, ways};
+use scene::{scene, stopped_at, ways};
 
 const COPY: &str = "mkdir -p root/tools root/inner && cp -a root/bin root/etc root/proc root/inner/ && mkdir -p root/inner/tmp root/inner/mnt && \
      for t in isolate pivot mountclean; do cp $(command -v $t) root/tools/; done";
@@ -87,7 +87,37 @@ fn arguments_reach_the_command_as_they_were_typed() {
     }
 }
 
-/// pivot_root's errors come from strace here; in an initramfs they are real (scripts/test-initramfs).
+/// The kernel's own refusals: each has its cause told apart by looking.
+#[test]
+fn why_the_kernel_refuses_to_pivot_is_found_by_looking() {
+    needs_root!();
+    if !chainroot_tests::have("strace") {
+        chainroot_tests::skip!("needs strace");
+    }
+    let root = "root";
+    for (script, words) in [
+        ("mount --make-rshared /", ["Invalid argument", "shared with other namespaces", "hint: make it private"]),
+        ("umount -l ROOT", ["No such file", "ROOT's mount is gone", "hint: ROOT was unmounted"]),
+        ("cd ROOT; pivot_root . .", ["Device or resource busy", "ROOT's mount is / already", "hint: another process"]),
+    ] {
+        let work = scene();
+        let script = script.replace("ROOT", &work.join(root).display().to_string());
+        let script = format!("nsenter --target $PID --mount sh -ec '{script}'");
+        stopped_at(&work, "fchdir", "", "pivot root -- echo started", &script).expect_refusal(&words);
+    }
+    let work = scene();
+    work.sh(COPY).expect(0, "");
+    work.sh("isolate --pid --mount --root root -- pivot /inner -- echo started").expect_refusal(&[
+        "Invalid argument",
+        "/ is not a mount point: this is a chroot",
+        "hint: ",
+    ]);
+    work.sh("isolate --mount -- isolate --cap-drop SYS_ADMIN -- pivot root -- echo started 2>&1 >/dev/null | grep -v sandbox >&2; exit 125")
+        .expect_refusal(&["no CAP_SYS_ADMIN over the mount namespace", "hint: this needs root"]);
+}
+
+/// What cannot be had here comes from strace: no cause is left that could be seen by looking. (An
+/// initramfs, the last one, is in scripts/test-initramfs.)
 #[test]
 fn what_the_kernel_says_of_the_pivot_is_explained() {
     if !chainroot_tests::have("strace") {

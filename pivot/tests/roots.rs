@@ -64,6 +64,7 @@ fn an_overlay_keeps_changes_in_its_directory_and_brings_them_back() {
     }
 }
 
+/// By a lock of ours: of a directory that two overlays use the kernel only warns, in its log.
 #[test]
 fn an_overlay_directory_takes_one_container_at_a_time() {
     for way in ways() {
@@ -119,16 +120,58 @@ fn an_overlay_directory_in_the_root_is_refused() {
     }
 }
 
+/// The kernel's own, each with its cause found by looking.
 #[test]
 fn refusals_of_the_overlay_are_explained() {
+    let overlay = |lower: &str, upper: &str, work: &str, at: &str| {
+        format!(
+            "mkdir -p {upper} {work} {at}; mount -t overlay -o lowerdir={lower},upperdir={upper},workdir={work},userxattr overlay {at}"
+        )
+    };
     for way in ways() {
-        let work = scene();
-        // An overlay cannot be an upper layer.
-        let script = format!(
-            "{way} sh -c 'mkdir l u w m; mount -t overlay -o lowerdir=l,upperdir=u,workdir=w,userxattr overlay m; exec pivot --overlay m/changes root -- true'",
-            way = way.replace("--pid", "--pid --mount")
-        );
-        work.sh(&script).expect_refusal(&["overlay", "hint: ", "upper layer"]);
+        let run = |before: &str, pivot: &str| {
+            let work = scene();
+            let way = way.replace("--pid", "--pid --mount");
+            work.sh(&format!("{way} sh -ec '{before}; exec pivot {pivot} -- echo started'"))
+        };
+        let (once, twice) = (overlay("root", "u1", "w1", "m1"), overlay("m1", "u2", "w2", "m2"));
+        run(&once, "--overlay m1/changes root").expect_refusal(&["hint: the changes would be on an overlay"]);
+        run(&once, "--ephemeral m1").expect(0, "started\n");
+        run(&format!("{once}; {twice}"), "--ephemeral m2")
+            .expect_refusal(&["hint: ROOT is on an overlay over an overlay"]);
+        for mount in ["mount -t tmpfs tmpfs c/work", "mkdir other; mount --bind other c/work"] {
+            run(&format!("mkdir -p c/upper c/work; {mount}"), "--overlay c root")
+                .expect_refusal(&["hint: upper and work", "must be on one mount"]);
+        }
+        run("mkdir -p c/upper; mv root c/upper/", "--overlay c c/upper/root")
+            .expect_refusal(&["hint: --overlay DIR and ROOT"]);
+        run("mkdir c; mount -t tmpfs -o ro tmpfs c", "--overlay c root").expect_refusal(&["Read-only file system"]);
+        // Without extended attributes it works in part, and the kernel says nothing.
+        let outcome = run("mkdir c; mount -t ramfs ramfs c", "--overlay c root");
+        if !way.contains("user") {
+            outcome.expect(0, "started\n");
+            assert!(outcome.stderr.contains("no extended attributes"), "{}", outcome.stderr);
+        }
+    }
+}
+
+/// With the kernel's index on, which is a setting of the whole machine, these are real.
+#[test]
+fn refusals_of_an_overlay_with_an_index_are_explained() {
+    if !chainroot_tests::have("strace") {
+        chainroot_tests::skip!("needs strace");
+    }
+    let way = if chainroot_tests::is_root() { "" } else { ways()[0] };
+    let work = scene();
+    for (errno, words) in [
+        ("EBUSY", "another overlay uses the directory"),
+        ("ESTALE", "was used over another ROOT"),
+        ("ENODEV", "the kernel has no overlay filesystem"),
+    ] {
+        let call = if errno == "ENODEV" { "fsopen" } else { "fsconfig" };
+        let strace = format!("strace -o /dev/null -e trace={call} -e inject={call}:error={errno}");
+        work.sh(&format!("{way} {strace} pivot --overlay changes root -- echo started"))
+            .expect_refusal(&["hint: ", words]);
     }
 }
 

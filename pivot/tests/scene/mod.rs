@@ -1,7 +1,7 @@
 //! A root to work on, and the ways into namespaces that this machine and user have.
 #![allow(dead_code)]
 
-use chainroot_tests::{Work, busybox_image, is_root};
+use chainroot_tests::{Outcome, Work, busybox_image, is_root};
 
 /// As real root, and in a user namespace as whoever runs the tests.
 pub fn ways() -> Vec<&'static str> {
@@ -15,4 +15,26 @@ pub fn scene() -> Work {
     let made = work.sh(&format!("mkdir root && tar -xf '{}' -C root && mkdir root/mnt", busybox_image().display()));
     made.expect(0, "");
     work
+}
+
+/// Runs a line of pivot's in which strace(1) stops pivot after its first call of a kind; meanwhile a script,
+/// to which it is `$PID`.
+pub fn stopped_at(work: &Work, call: &str, way: &str, line: &str, script: &str) -> Outcome {
+    let log = work.join("log");
+    let strace = format!("strace -o '{}' -e trace={call} -e inject={call}:signal=SIGSTOP:when=1", log.display());
+    let mut command = work.command("sh");
+    command.arg("-c").arg(format!("{way} {strace} {line}"));
+    let outcome = std::thread::scope(|scope| {
+        let run = scope.spawn(|| work.output(command, b""));
+        let stopped = || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("stopped by SIGSTOP"));
+        work.wait_until("pivot to be stopped", stopped);
+        let processes = work.processes();
+        let pivot = processes.iter().find(|line| line.split(' ').nth(1) == Some("pivot")).expect("pivot runs");
+        let pid = pivot.split(' ').next().expect("a number");
+        let script = format!("PID={pid}; ({script}); s=$?; kill -CONT $PID; exit $s");
+        work.sh(&script).expect(0, "");
+        run.join().expect("the run")
+    });
+    std::fs::remove_file(log).expect("the log");
+    outcome
 }
