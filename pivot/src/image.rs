@@ -18,6 +18,8 @@ use crate::root;
 const LARGEST: u64 = 64 << 20;
 
 pub struct Config {
+    /// Which tree says so.
+    pub tree: (u64, u64),
     pub image: Image,
     pub env: Vec<(OsString, OsString)>,
     pub working_dir: Option<PathBuf>,
@@ -41,6 +43,7 @@ pub fn read(path: &Path) -> Result<Config> {
     }
     let words = |value: &Value| strings(value).map(OsString::from).collect();
     Ok(Config {
+        tree: root::identity(&root)?,
         image: Image {
             entrypoint: words(&config["Entrypoint"]),
             cmd: words(&config["Cmd"]),
@@ -66,6 +69,7 @@ fn receipt(path: &Path, root: &OwnedFd) -> Result<Value> {
     File::open(found).and_then(|file| file.take(LARGEST).read_to_end(&mut text)).with_context(|| shown(found))?;
     let receipt: Value = serde_json::from_slice(&text).with_context(|| format!("{}: no receipt", shown(found)))?;
     if receipt["root"] != identity(root)? {
+        // Between the two renames of an unpack --replace it is, too.
         return Err(anyhow!("{}: the receipt of another tree than the one that is there now", shown(found)))
             .hint("unpack --replace IMAGE ROOT makes both anew");
     }

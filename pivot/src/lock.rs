@@ -6,47 +6,70 @@
 //! and nothing can be changed through it.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use chain::attach::{self, READ_ONLY};
 use chain::patient::{flock, openat};
 use chain::{WithHint, mounts};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FlockArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl};
 use nix::sys::stat::{Mode, fstat};
+
+use crate::root::{self, identity};
 
 /// High enough that no script's own redirections meet it.
 const NUMBER: i32 = 100;
 
-/// Keeps ROOT from being removed. The result is the id of the mount that the lock is held through.
+/// ROOT, kept from being removed, and the id of the mount that the lock is held through. What
+/// `unpack --replace` has put in its place meanwhile is taken instead.
 /// Changes through the lock's descriptor are as harmless as through `/` where ROOT is not overlaid.
-pub fn shared(root: &OwnedFd, overlaid: bool) -> Result<Option<u64>> {
-    let id = hold(root, FlockArg::LockSharedNonblock, !overlaid).map_err(|refused| {
-        match refused.downcast_ref::<Errno>() {
-            Some(&Errno::EWOULDBLOCK) => anyhow!("another program is about to remove or replace it")
-                .context(chain::Hint("wait for the unpack --replace that runs, then start again".into())),
-            _ => refused,
+pub fn shared(mut root: OwnedFd, path: &Path, overlaid: bool) -> Result<(OwnedFd, Option<u64>)> {
+    loop {
+        let held = hold(&root, FlockArg::LockSharedNonblock, !overlaid);
+        // A tree that has lost its name to another may be on its way out, whatever its lock says.
+        let named = root::open_root(path)?;
+        if identity(&named)? != identity(&root)? {
+            root = named;
+            continue;
         }
-    })?;
-    if fstat(root)?.st_nlink == 0 {
-        return Err(anyhow!("it was removed meanwhile")).hint("start again");
+        if fstat(&root)?.st_nlink == 0 {
+            return Err(anyhow!("it was removed meanwhile")).hint("start again");
+        }
+        return match held.map_err(|refused| (refused.downcast_ref() == Some(&Errno::EWOULDBLOCK), refused)) {
+            Ok(held) => Ok((root, held.map(keep).transpose()?)),
+            Err((true, _)) => Err(anyhow!("another program is about to remove or replace it"))
+                .hint("wait for the unpack --replace that runs, then start again"),
+            Err((false, refused)) => Err(refused),
+        };
     }
-    Ok(id)
 }
 
 /// Keeps other containers out.
 pub fn alone(dir: &OwnedFd) -> Result<Option<u64>> {
-    hold(dir, FlockArg::LockExclusiveNonblock, false).map_err(|refused| match refused.downcast_ref::<Errno>() {
-        Some(&Errno::EWOULDBLOCK) => anyhow!("in use by another container")
-            .context(chain::Hint("give each container its own --overlay DIR".into())),
-        _ => refused,
-    })
+    let held =
+        hold(dir, FlockArg::LockExclusiveNonblock, false).map_err(|refused| match refused.downcast_ref::<Errno>() {
+            Some(&Errno::EWOULDBLOCK) => anyhow!("in use by another container")
+                .context(chain::Hint("give each container its own --overlay DIR".into())),
+            _ => refused,
+        })?;
+    held.map(keep).transpose()
 }
 
-fn hold(dir: &OwnedFd, how: FlockArg, may_be_writable: bool) -> Result<Option<u64>> {
+struct Held {
+    locked: Flock<OwnedFd>,
+    mount: u64,
+}
+
+fn hold(dir: &OwnedFd, how: FlockArg, may_be_writable: bool) -> Result<Option<Held>> {
     // Without the new calls there is no such copy, and a lock is not worth a door.
     let copy = match attach::copy(dir) {
         Err(Errno::ENOSYS) => return Ok(None),
+        Err(Errno::EPERM) => {
+            return Err(Errno::EPERM)
+                .context("no CAP_SYS_ADMIN over the mount namespace")
+                .hint("this needs root, or a user namespace: isolate --user --map-root -- …");
+        }
         copy => copy.context("copy the mount for the lock")?,
     };
     if !attach::set_unattached(&copy, READ_ONLY).context("make the copy for the lock read-only")? && !may_be_writable {
@@ -58,18 +81,22 @@ fn hold(dir: &OwnedFd, how: FlockArg, may_be_writable: bool) -> Result<Option<u6
         Err(Errno::EACCES) => return Ok(None),
         opened => opened.context("open for the lock")?,
     };
-    let locked = match flock(opened, how) {
-        Ok(locked) => locked,
+    match flock(opened, how) {
+        Ok(locked) => Ok(Some(Held { locked, mount: mounts::id_of(copy)? })),
         // A filesystem without locks has none that unpack could ask for either.
-        Err((_, Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EBADF | Errno::EINVAL)) => return Ok(None),
-        Err((_, errno)) => return Err(errno.into()),
-    };
-    let number = fcntl(&*locked, FcntlArg::F_DUPFD(NUMBER)).or_else(|errno| match errno {
-        Errno::EINVAL | Errno::EMFILE => fcntl(&*locked, FcntlArg::F_DUPFD(3)),
+        Err((_, Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EBADF | Errno::EINVAL)) => Ok(None),
+        Err((_, errno)) => Err(errno.into()),
+    }
+}
+
+/// Passes the lock on to COMMAND.
+fn keep(held: Held) -> Result<u64> {
+    let number = fcntl(&*held.locked, FcntlArg::F_DUPFD(NUMBER)).or_else(|errno| match errno {
+        Errno::EINVAL | Errno::EMFILE => fcntl(&*held.locked, FcntlArg::F_DUPFD(3)),
         errno => Err(errno),
     });
     number.context("keep the lock open")?;
     // Left open on purpose. Unlocking through any descriptor of an open file unlocks it for all (flock(2)).
-    std::mem::forget(locked);
-    mounts::id_of(copy).map(Some)
+    std::mem::forget(held.locked);
+    Ok(held.mount)
 }

@@ -35,10 +35,12 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut link = Link::new(Tool::Pivot, &args.common);
     let mut args = args;
     let mut command = Command::new(std::mem::take(&mut args.command), || "/bin/sh".into());
-    let env = if args.as_image { as_image(&mut args, &mut link, &mut command)? } else { Vec::new() };
+    let image = args.as_image.then(|| as_image(&mut args, &mut link, &mut command)).transpose()?;
+    let (env, tree) = image.unzip();
+    let env = env.unwrap_or_default();
     let host = host_tree(&args, &command);
     let files = copied(&args);
-    let mut steps = plan(&args, &files, &link, &command, host);
+    let mut steps = plan(&args, &files, tree, &link, &command, host);
     if args.as_image {
         steps.push(Step::Environment { env: &env });
     }
@@ -51,8 +53,10 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
     link.run(&steps, |carry| State::new(carry, args.root.clone(), host, followed), &command)
 }
 
+type Env = Vec<(OsString, OsString)>;
+
 /// What is to be run is known only once the root is there, so here the wait for it comes first.
-fn as_image(args: &mut Args, link: &mut Link, command: &mut Command) -> anyhow::Result<Vec<(OsString, OsString)>> {
+fn as_image(args: &mut Args, link: &mut Link, command: &mut Command) -> anyhow::Result<(Env, (u64, u64))> {
     if !link.explains() && (!args.no_handoff || args.root.as_os_str() == "-") {
         if let Some(named) = step::await_root(&args.root)? {
             args.root = named;
@@ -65,10 +69,17 @@ fn as_image(args: &mut Args, link: &mut Link, command: &mut Command) -> anyhow::
     }
     args.chdir = args.chdir.take().or(config.working_dir);
     link.carry.image = Some(config.image);
-    Ok(config.env)
+    Ok((config.env, config.tree))
 }
 
-fn plan<'a>(args: &'a Args, files: &'a [Copied], link: &Link, command: &Command, host: HostTree) -> Vec<Step<'a>> {
+fn plan<'a>(
+    args: &'a Args,
+    files: &'a [Copied],
+    tree: Option<(u64, u64)>,
+    link: &Link,
+    command: &Command,
+    host: HostTree,
+) -> Vec<Step<'a>> {
     let root = &args.root;
     let volumes = &args.volumes.0;
     let overlaid = args.ephemeral || args.overlay.is_some();
@@ -84,7 +95,7 @@ fn plan<'a>(args: &'a Args, files: &'a [Copied], link: &Link, command: &Command,
     if command.tool().is_some() || by_tool {
         steps.push(Step::HoldTools);
     }
-    steps.extend([Step::OpenRoot { root }, Step::Lock { overlaid }]);
+    steps.extend([Step::OpenRoot { root }, Step::Lock { overlaid, expected: tree }]);
     if overlaid {
         steps.push(Step::Overlay { dir: args.overlay.as_deref(), root });
     }

@@ -9,7 +9,7 @@ use chain::patient::open;
 use chain::{Hint, mounts};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat};
 
 const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
@@ -30,6 +30,12 @@ pub fn open_root(root: &Path) -> Result<OwnedFd> {
             _ => error,
         }
     })
+}
+
+/// By which one tree is told from another that has taken its name.
+pub fn identity(root: &OwnedFd) -> Result<(u64, u64)> {
+    let stat = fstat(root)?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 /// A copy of the mount that ROOT is on, from ROOT down, on top of ROOT.

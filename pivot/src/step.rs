@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use chain::attach::{self, READ_ONLY};
 use chain::handoff::{self, Expect};
 use chain::shell::quote;
-use chain::{Carry, HasCarry, HostTree, Tool, mounts};
+use chain::{Carry, HasCarry, HostTree, Tool, WithHint, mounts};
 use nix::unistd::fchdir;
 
 use crate::args::Volume;
@@ -32,6 +32,8 @@ pub enum Step<'a> {
     },
     Lock {
         overlaid: bool,
+        /// The tree whose receipt was read.
+        expected: Option<(u64, u64)>,
     },
     /// In memory, or in a directory.
     Overlay {
@@ -187,10 +189,17 @@ impl chain::Step for Step<'_> {
             Step::OwnMounts => chain::own_mount_namespace(&mut state.carry)?,
             Step::HoldTools => state.carry.hold_tools()?,
             Step::OpenRoot { .. } => state.source = Some(root::open_root(&state.path)?),
-            Step::Lock { overlaid } => {
-                let lock =
-                    lock::shared(state.source()?, *overlaid).with_context(|| state.path.display().to_string())?;
+            Step::Lock { overlaid, expected } => {
+                let shown = || state.path.display().to_string();
+                let root = state.source.take().ok_or_else(|| anyhow!("ROOT is not open yet"))?;
+                let (root, lock) = lock::shared(root, &state.path, *overlaid).with_context(shown)?;
+                if expected.is_some_and(|expected| root::identity(&root).ok() != Some(expected)) {
+                    return Err(anyhow!("it was replaced after its receipt was read"))
+                        .with_context(shown)
+                        .hint("start again");
+                }
                 state.carry.locks.extend(lock);
+                state.source = Some(root);
             }
             Step::Overlay { dir, .. } => {
                 let source = state.source()?;

@@ -63,9 +63,7 @@ impl Stage {
     /// Removes the staging directory and all that is in it; what a running container still uses stays
     /// for a later run to sweep.
     pub fn remove(&self) -> rustix::io::Result<()> {
-        if in_use(self.dir.as_fd()) {
-            return Ok(());
-        }
+        let Ok(_kept_out) = keep_out(self.dir.as_fd()) else { return Ok(()) };
         remove::remove(self.parent.as_fd(), self.staged.as_bytes())
     }
 
@@ -141,11 +139,14 @@ fn still(parent: BorrowedFd, name: &OsStr, file: &OwnedFd) -> bool {
     (named.st_dev, named.st_ino) == (open.st_dev, open.st_ino)
 }
 
-/// Whether the tree that a staging directory holds is a running container's: pivot holds a shared lock on its root.
-fn in_use(dir: BorrowedFd) -> bool {
-    match crate::patient::openat(dir, TREE, DIRECTORY, Mode::empty()) {
-        Ok(tree) => crate::patient::flock(&tree, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK),
-        Err(_) => false,
+/// Keeps containers out of the tree that a staging directory holds, as long as the result lives, so that
+/// none starts in it while it is removed. WOULDBLOCK: one runs there, for pivot holds a shared lock on its root.
+fn keep_out(dir: BorrowedFd) -> rustix::io::Result<Option<OwnedFd>> {
+    let Ok(tree) = crate::patient::openat(dir, TREE, DIRECTORY, Mode::empty()) else { return Ok(None) };
+    match crate::patient::flock(&tree, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Err(Errno::WOULDBLOCK),
+        // A filesystem without locks has none of pivot's either.
+        _ => Ok(Some(tree)),
     }
 }
 
@@ -177,7 +178,7 @@ fn sweep(parent: BorrowedFd, name: &OsStr) {
         if is_lock {
             // Whoever waits for it meanwhile looks what the name means once it has it.
             let _ = rustix::fs::unlinkat(parent, &found, AtFlags::empty());
-        } else if !in_use(file.as_fd()) {
+        } else if let Ok(_kept_out) = keep_out(file.as_fd()) {
             let _ = remove::remove(parent, found.as_bytes());
         }
     }
