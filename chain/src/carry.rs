@@ -56,7 +56,7 @@ impl Carry {
     }
 
     /// All or nothing: a text that is not ours in every part is nobody's carry.
-    fn parse(text: &str) -> Option<Carry> {
+    pub(crate) fn parse(text: &str) -> Option<Carry> {
         let mut carry = Carry::default();
         for field in text.split(';') {
             let (key, value) = field.split_once('=')?;

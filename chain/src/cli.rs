@@ -51,7 +51,7 @@ pub fn main_or<A: Parser>(
 }
 
 /// clap's message is a paragraph; ours is a line and a hint.
-fn usage_error<A: CommandFactory>(tool: Tool, error: &clap::Error) -> anyhow::Error {
+pub(crate) fn usage_error<A: CommandFactory>(tool: Tool, error: &clap::Error) -> anyhow::Error {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),

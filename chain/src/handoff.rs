@@ -3,7 +3,7 @@
 //! The protocol is one line of text: the root's absolute path as soon as unpack has parsed its
 //! arguments, and the newline only when the root is complete.
 
-mod first_line;
+pub(crate) mod first_line;
 mod terminal;
 
 use std::io::{IsTerminal, Write};

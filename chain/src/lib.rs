@@ -9,6 +9,8 @@ mod cli;
 mod command;
 mod copied;
 mod door;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod handoff;
 mod image;
 mod inside;

@@ -90,8 +90,24 @@ impl Link {
 
     fn print<S: Step>(mut self, steps: &[S], command: &Command) -> Result<ExitCode> {
         let command = at_the_end(&mut self.carry, command);
-        let mut script = String::new();
         let depth = self.carry.explain.as_ref().map_or(0, Vec::len);
+        let mut script = self.script(steps, &command);
+        let mut stdout = std::io::stdout();
+        if let Ok(size) = rustix::termios::tcgetwinsize(&stdout) {
+            let width = if size.ws_col == 0 { 80 } else { usize::from(size.ws_col) };
+            script = layout::for_terminal(&script, depth, width);
+        }
+        stdout.write_all(script.as_bytes()).and_then(|()| stdout.flush()).context("standard output")?;
+        if command.tool().is_some() {
+            let never: Infallible = command.exec(self.carry)?;
+            match never {}
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// This link's part of the chain's script: to its end, or to where the next link of ours goes on.
+    pub(crate) fn script<S: Step>(&mut self, steps: &[S], command: &Command) -> String {
+        let mut script = String::new();
         let open = self.carry.explain.get_or_insert_with(|| {
             script.push_str("#!/bin/sh\nset -e\n");
             Vec::new()
@@ -123,17 +139,7 @@ impl Link {
                 script.push_str(&format!("{end}\n"));
             }
         }
-        let mut stdout = std::io::stdout();
-        if let Ok(size) = rustix::termios::tcgetwinsize(&stdout) {
-            let width = if size.ws_col == 0 { 80 } else { usize::from(size.ws_col) };
-            script = layout::for_terminal(&script, depth, width);
-        }
-        stdout.write_all(script.as_bytes()).and_then(|()| stdout.flush()).context("standard output")?;
-        if follows {
-            let never: Infallible = command.exec(self.carry)?;
-            match never {}
-        }
-        Ok(ExitCode::SUCCESS)
+        script
     }
 }
 

@@ -43,6 +43,15 @@ impl std::error::Error for WithStatus {}
 
 /// Prints an error and its hint, and says with what status to exit.
 pub(crate) fn fail(tool: Tool, error: &anyhow::Error) -> u8 {
+    say(tool, &message(error));
+    if let Some(Hint(hint)) = error.downcast_ref::<Hint>() {
+        say(tool, &format!("hint: {hint}"));
+    }
+    error.downcast_ref::<WithStatus>().map_or(FAILED, |error| error.status)
+}
+
+/// What went wrong and why, from the chain of an error.
+pub(crate) fn message(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(describe).filter(|cause| !cause.is_empty()) {
         // A cause whose text the message above it already ends with says nothing new.
@@ -51,11 +60,7 @@ pub(crate) fn fail(tool: Tool, error: &anyhow::Error) -> u8 {
             let _ = write!(text, "{separator}{cause}");
         }
     }
-    say(tool, &text);
-    if let Some(Hint(hint)) = error.downcast_ref::<Hint>() {
-        say(tool, &format!("hint: {hint}"));
-    }
-    error.downcast_ref::<WithStatus>().map_or(FAILED, |error| error.status)
+    text
 }
 
 /// A line on stderr that does not end the tool.

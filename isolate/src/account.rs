@@ -45,19 +45,20 @@ pub fn id(sort: Sort, text: &OsStr) -> Result<u32> {
     }
     let file = sort.file();
     let table = read_to_string(file).context(file)?;
-    table
-        .lines()
-        .find_map(|line| {
-            let mut fields = line.split(':');
-            (fields.next()? == name).then(|| fields.nth(1)?.parse().ok()).flatten()
-        })
+    id_of(&table, name)
         .ok_or_else(|| anyhow!("{name}: no such {} in {file}", sort.noun()))
         .hint(format!("names are looked up in {file} alone; give the number: id {name}"))
 }
 
+pub fn id_of(table: &str, name: &str) -> Option<u32> {
+    table.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next()? == name).then(|| fields.nth(1)?.parse().ok()).flatten()
+    })
+}
+
 /// The name of a user, if /etc/passwd has one.
-fn name_of(user: u32) -> Option<String> {
-    let table = read_to_string(Sort::User.file()).ok()?;
+pub fn name_of(table: &str, user: u32) -> Option<String> {
     table.lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;
@@ -69,27 +70,31 @@ fn name_of(user: u32) -> Option<String> {
 /// of groups belong to users as well.
 pub fn subordinate(sort: Sort, user: u32) -> Result<Vec<(u32, u32)>> {
     let file = sort.sub_file();
-    let name = name_of(user);
+    let name = read_to_string(Sort::User.file()).ok().and_then(|table| name_of(&table, user));
     let table = read_to_string(file).context(file).hint(missing(file, name.as_deref(), user))?;
-    let number = user.to_string();
-    let ranges: Vec<_> = table
-        .lines()
-        .filter_map(|line| {
-            let mut fields = line.trim().split(':');
-            let owner = fields.next()?;
-            let own = owner == number || Some(owner) == name.as_deref();
-            let range: (u32, u32) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-            (own && range.1 > 0 && range.0.checked_add(range.1).is_some()).then_some(range)
-        })
-        .collect();
+    let ranges = ranges(&table, name.as_deref(), user);
     if ranges.is_empty() {
-        return Err(anyhow!("{file}: no range for {}", name.as_deref().unwrap_or(&number))).hint(missing(
+        return Err(anyhow!("{file}: no range for {}", name.as_deref().unwrap_or(&user.to_string()))).hint(missing(
             file,
             name.as_deref(),
             user,
         ));
     }
     Ok(ranges)
+}
+
+pub fn ranges(table: &str, name: Option<&str>, user: u32) -> Vec<(u32, u32)> {
+    let number = user.to_string();
+    table
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.trim().split(':');
+            let owner = fields.next()?;
+            let own = owner == number || Some(owner) == name;
+            let range: (u32, u32) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+            (own && range.1 > 0 && range.0.checked_add(range.1).is_some()).then_some(range)
+        })
+        .collect()
 }
 
 fn missing(file: &str, name: Option<&str>, user: u32) -> String {

@@ -1,62 +1,10 @@
-//! isolate: run a command in new namespaces, with other ids, limits and privileges.
-
-mod account;
-mod args;
-mod capability;
-mod cgroup;
-mod disposition;
-mod ending;
-mod fork;
-mod guard;
-mod hierarchy;
-mod ids;
-mod init;
-mod join;
-mod limits;
-mod loopback;
-mod mapping;
-mod namespaces;
-mod pasta;
-mod persist;
-mod plan;
-mod privileges;
-mod process;
-mod profile;
-mod refusal;
-mod rlimit;
-mod seccomp;
-mod state;
-mod status;
-mod step;
-mod syscall;
-mod terminal;
-mod unshare;
-mod waiting;
-
 use std::process::ExitCode;
 
-use anyhow::Result;
-use chain::{Command, Link, Tool};
-
-use crate::state::State;
+use chain::Tool;
 
 #[global_allocator]
 static ARENA: chain::Arena = chain::Arena::new();
 
 fn main() -> ExitCode {
-    chain::main(Tool::Isolate, isolate)
-}
-
-fn isolate(args: args::Args) -> Result<ExitCode> {
-    let mut command = Command::new(args.command.clone(), plan::shell);
-    let mut link = Link::new(Tool::Isolate, &args.common);
-    // A program that was started by a descriptor is to ps(1) what that is called.
-    let _ = rustix::thread::set_name(c"isolate");
-    if args.init {
-        link = init::sealed(link)?;
-    }
-    // The last link is who becomes the image's user.
-    let image = link.carry.image.as_mut().filter(|_| command.tool().is_none());
-    let plan = plan::of(&args, image.and_then(|image| image.user.take()), &mut command)?;
-    link.run(&plan, State::from, &command)
+    chain::main(Tool::Isolate, isolate::run)
 }

@@ -81,7 +81,7 @@ fn map(sort: Sort, auto: bool, asked: &[Mapping], single: Option<(u32, u32)>) ->
 
 /// Makes room for one id in ranges that have it: what follows a hole moves up, and the last is lost
 /// (as unshare(1) does it).
-fn with_single(ranges: &[Range], inner: u32, outer: u32) -> Vec<Range> {
+pub fn with_single(ranges: &[Range], inner: u32, outer: u32) -> Vec<Range> {
     let mut all = vec![Range { inner, outer, count: 1 }];
     for range in ranges {
         let mut insides = around(range.inner, range.count, inner).into_iter();

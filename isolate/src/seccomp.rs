@@ -26,16 +26,19 @@ impl Seccomp {
         let text = std::fs::read_to_string(file)
             .with_context(|| format!("--seccomp {shown}"))
             .hint("`default`, or a file: a JSON profile as container runtimes have them")?;
-        let profile = serde_json::from_str(&text).map_err(|error| {
+        Seccomp::parse(&text).map_err(|error| {
             let text = error.to_string();
             let what = text.rsplit_once(" at line ").map_or(&text[..], |(what, _)| what);
             anyhow!("--seccomp {shown}: line {}, column {}: {what}", error.line(), error.column())
-        })?;
-        Ok(Seccomp { profile })
+        })
+    }
+
+    pub fn parse(text: &str) -> serde_json::Result<Seccomp> {
+        Ok(Seccomp { profile: serde_json::from_str(text)? })
     }
 
     /// The filters; `capabilities` are those that the command will be bounded by.
-    fn programs(&self, capabilities: CapabilitySet) -> Result<Vec<BpfProgram>> {
+    pub fn programs(&self, capabilities: CapabilitySet) -> Result<Vec<BpfProgram>> {
         let fallback = action(self.profile.default_action, self.profile.default_errno_ret);
         // Where two filters disagree the kernel takes the stricter one: so one filter has all that
         // the default is not to be applied to, and each other action has one that is else silent.

@@ -1,62 +1,10 @@
-//! mountclean: a fresh /proc, then the host's tree goes, then the proof, then the command.
-
-mod args;
-mod mask;
-mod owner;
-mod procfs;
-mod proof;
-mod step;
-mod sysfs;
-mod unmount;
-
-use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::anyhow;
-use args::Args;
-use chain::{Command, HostTree, Link, Tool, WithHint};
-use step::{State, Step};
+use chain::Tool;
 
 #[global_allocator]
 static ARENA: chain::Arena = chain::Arena::new();
 
 fn main() -> ExitCode {
-    chain::main(Tool::Mountclean, run)
-}
-
-fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let link = Link::new(Tool::Mountclean, &args.common);
-    let command = Command::new(args.command, || "/bin/sh".into());
-    let keep: Vec<PathBuf> = args.keep_mount.iter().map(|dst| normal(dst)).collect();
-    if keep.iter().any(|dst| dst == Path::new("/")) {
-        return Err(anyhow!("--keep-mount /: that would keep everything")).hint("name the places that are to stay");
-    }
-
-    let mut steps = Vec::new();
-    let ours = chain::in_own_mount_namespace(&link.carry);
-    if !ours {
-        steps.push(Step::OwnMounts);
-    }
-    steps.push(Step::Proc { options: &args.proc_opts });
-    if let Some(how) = args.sys {
-        steps.push(Step::Sys { how });
-    }
-    match link.carry.host_tree.filter(|_| ours) {
-        Some(HostTree::Stacked) => steps.push(Step::DetachHost),
-        Some(HostTree::Gone) => {}
-        Some(HostTree::Kept) | None => {
-            steps.push(Step::UnmountAll { keep: &keep, options: &args.proc_opts, sys: args.sys.is_some() })
-        }
-    }
-    if args.mask {
-        steps.push(Step::Mask);
-    }
-    steps.push(Step::Prove { keep: &keep, keep_fd: &args.keep_fd });
-    link.run(&steps, State::new, &command)
-}
-
-/// As the mount table writes it.
-fn normal(path: &Path) -> PathBuf {
-    let names = path.components().filter(|part| matches!(part, Component::Normal(_)));
-    Path::new("/").join(names.collect::<PathBuf>())
+    chain::main(Tool::Mountclean, mountclean::run)
 }

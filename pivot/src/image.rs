@@ -81,7 +81,7 @@ fn shown(path: &Path) -> String {
 }
 
 /// As unpack writes it.
-fn identity(root: impl AsFd) -> Result<Value> {
+pub fn identity(root: impl AsFd) -> Result<Value> {
     let stat = statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS | StatxFlags::BTIME)?;
     let birth = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
     Ok(json!({

@@ -41,12 +41,17 @@ impl Step for Extract {
 }
 
 pub fn print(link: Link, args: &Args, root: &Path) -> Result<ExitCode> {
-    let steps = [Extract { image: args.image.clone(), root: root.to_owned(), plain: is_plain(args, root)? }];
+    let (steps, command) = plan(args, root, is_plain(args, root)?);
+    link.run(&steps, |carry| carry, &command)
+}
+
+pub fn plan(args: &Args, root: &Path, plain: bool) -> ([Extract; 1], Command) {
+    let steps = [Extract { image: args.image.clone(), root: root.to_owned(), plain }];
     let command = match args.command.is_empty() {
         true => Command::new(vec!["echo".into(), root.into()], Default::default),
         false => Command::new(args.command.clone(), Default::default),
     };
-    link.run(&steps, |carry| carry, &command)
+    (steps, command)
 }
 
 /// Whether the image is a plain archive, as far as that can be told without taking anything from a pipe. An image that

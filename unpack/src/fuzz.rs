@@ -5,12 +5,15 @@ use std::io::{self, Cursor, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::{Context, Result};
+use chain::Tool;
+use chain::fuzz::Target;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use serde_json::Value;
 
-use crate::args::{Format, Owner};
+use crate::args::{Args, Format, Owner};
 use crate::budget::Limits;
 use crate::confine::{Confinement, own_umask};
 use crate::frame::Archive;
@@ -20,13 +23,19 @@ use crate::ledger::Ledger;
 use crate::source::Source;
 use crate::stream::{Compression, Decoder};
 use crate::tree::{Owners, Policy, Tree};
+use crate::wanted::Wanted;
 use crate::writers::Writers;
 
-pub type Target = fn(&[u8]);
-
 /// By the name of the corpus's directory.
-pub const TARGETS: [(&str, Target); 5] =
-    [("frame", frame), ("stream", stream), ("image", image), ("documents", documents), ("layers", layers)];
+pub const TARGETS: [(&str, Target); 7] = [
+    ("frame", frame),
+    ("stream", stream),
+    ("image", image),
+    ("documents", documents),
+    ("layers", layers),
+    ("receipt", receipt),
+    ("argv-unpack", argv),
+];
 
 fn limits() -> Limits {
     Limits { bytes: 16 << 20, entries: 10_000, pax: 1 << 16, name: 1 << 16, segments: 10_000, ..Limits::default() }
@@ -200,5 +209,53 @@ fn remove(path: &Path) {
         && let Ok(parent) = std::fs::File::open(parent)
     {
         let _ = crate::tree::remove::remove(std::os::fd::AsFd::as_fd(&parent), &name);
+    }
+}
+
+/// Arguments to a plan, which is printed and never performed. Whatever they name is not opened.
+pub fn argv(data: &[u8]) {
+    let Some(args) = chain::fuzz::arguments::<Args>(Tool::Unpack, data) else { return };
+    let root = args.bundle.as_ref().map_or(args.root.clone(), |bundle| bundle.join("rootfs"));
+    if let Err(error) = crate::extract::request(&args, &root) {
+        return chain::fuzz::refused(&error);
+    }
+    for plain in [true, false] {
+        let (steps, command) = crate::explain::plan(&args, &root, plain);
+        chain::fuzz::plan(Tool::Unpack, &steps, &command);
+    }
+}
+
+/// What stands beside a root as its receipt, when the root is asked to be some image.
+pub fn receipt(data: &[u8]) {
+    // One for the life of the process: what a run leaves, the next one overwrites.
+    static PLACE: OnceLock<PathBuf> = OnceLock::new();
+    let root = PLACE.get_or_init(|| {
+        let place = nix::unistd::mkdtemp(&std::env::temp_dir().join("unpack-fuzz-XXXXXX")).expect("a directory");
+        std::fs::create_dir(place.join("root")).expect("a directory in it");
+        place.join("root")
+    });
+    let identity = std::fs::File::open(root).ok().and_then(|root| crate::receipt::identity(root).ok());
+    let path = chain::handoff::receipt_path(root);
+    let args = <Args as clap::Parser>::parse_from(["unpack", "--quiet", "image.tar"]);
+    let Ok(request) = crate::extract::request(&args, root) else { return };
+    let ask = |bytes: &[u8], source: Value| {
+        std::fs::write(&path, bytes).expect("a receipt");
+        let options = crate::receipt::options(&args, Owner::Squash, 0);
+        let wanted = Wanted { args: &args, root, source, options };
+        // An empty stream is no image that any receipt speaks of.
+        let mut image = Some(Source::Stream(Box::new(io::empty())));
+        let known = wanted.is_at_root(&mut image, &request).is_ok_and(|complete| complete);
+        let _ = wanted.may_replace();
+        known
+    };
+    assert!(!ask(data, Value::Null), "a receipt of another directory was believed");
+    // No fuzzer guesses which directory it has to name; nor which image, but its own word for it.
+    let Ok(Value::Object(mut object)) = serde_json::from_slice(data) else { return };
+    object.insert("root".into(), identity.unwrap_or_default());
+    let bytes = serde_json::to_vec(&object).unwrap_or_default();
+    assert!(!ask(&bytes, Value::Null), "an image that nothing is known of was found");
+    if let Some(source) = object.get("source").filter(|source| !source.is_null()) {
+        let same_options = object.get("options") == Some(&crate::receipt::options(&args, Owner::Squash, 0));
+        assert_eq!(ask(&bytes, source.clone()), same_options, "found by its image, whatever its options");
     }
 }

@@ -29,7 +29,7 @@ pub enum Expect<'a> {
 
 /// What the bytes seen so far say.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+pub(crate) enum Verdict {
     /// They are a root's line of this many bytes, newline included.
     Line(usize),
     /// They may become one.
@@ -100,7 +100,7 @@ pub fn receive(tool: Tool, expect: Expect) -> Result<Option<PathBuf>> {
     }
 }
 
-fn verdict(bytes: &[u8], ended: bool, expect: Expect) -> Verdict {
+pub(crate) fn verdict(bytes: &[u8], ended: bool, expect: Expect) -> Verdict {
     match expect {
         Expect::Root(root) => {
             let root = root.as_os_str().as_bytes();

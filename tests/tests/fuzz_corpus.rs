@@ -1,23 +1,39 @@
 //! The fuzzers' targets over their corpus and over mutations of it, the same ones each time.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use unpack::fuzz::{TARGETS, Target};
+use chain::fuzz::Target;
+
+fn fuzz() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("fuzz")
+}
+
+fn targets() -> Vec<(&'static str, Target)> {
+    let crates: [&[(&str, Target)]; 5] = [
+        &chain::fuzz::TARGETS,
+        &unpack::fuzz::TARGETS,
+        &isolate::fuzz::TARGETS,
+        &pivot::fuzz::TARGETS,
+        &mountclean::fuzz::TARGETS,
+    ];
+    crates.concat()
+}
 
 /// Runs a target over each seed and `count` mutations of it.
 fn run(name: &str, count: usize) {
-    let (_, target): (_, Target) = *TARGETS.iter().find(|(target, _)| *target == name).unwrap();
-    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds").join(name);
-    let mut paths: Vec<_> = seeds.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+    let (_, target) = targets().into_iter().find(|(target, _)| *target == name).expect("a target of this name");
+    let mut paths: Vec<_> =
+        fuzz().join("seeds").join(name).read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     assert!(!paths.is_empty());
     for (i, path) in paths.iter().enumerate() {
         let seed = std::fs::read(path).unwrap();
         for (n, bytes) in std::iter::once(seed.clone()).chain(mutations(&seed, 77 + i as u64, count)).enumerate() {
             if catch_unwind(AssertUnwindSafe(|| target(&bytes))).is_err() {
-                let kept = std::env::temp_dir().join(format!("unpack-fuzz-{name}-{n}"));
+                let kept = std::env::temp_dir().join(format!("chainroot-fuzz-{name}-{n}"));
                 let _ = std::fs::write(&kept, &bytes);
                 panic!("{name}: mutation {n} of {}, kept as {}", path.display(), kept.display());
             }
@@ -26,13 +42,35 @@ fn run(name: &str, count: usize) {
 }
 
 #[test]
+fn every_target_has_a_corpus_a_fuzzer_and_a_test() {
+    let manifest = std::fs::read_to_string(fuzz().join("Cargo.toml")).unwrap();
+    let fuzzers: BTreeSet<_> =
+        manifest.split("[[bin]]").skip(1).map(|bin| bin.split('"').nth(1).expect("a name").to_owned()).collect();
+    let corpora: BTreeSet<_> = fuzz()
+        .join("seeds")
+        .read_dir()
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let targets: BTreeSet<_> = targets().into_iter().map(|(name, _)| name.to_owned()).collect();
+    let run: BTreeSet<_> = include_str!("fuzz_corpus.rs")
+        .split("\n    run(\"")
+        .skip(1)
+        .map(|call| call.split('"').next().expect("a name").to_owned())
+        .collect();
+    assert_eq!(fuzzers, targets);
+    assert_eq!(corpora, targets);
+    assert_eq!(run, targets);
+}
+
+#[test]
 fn framing_survives_its_corpus() {
-    run("frame", 300);
+    run("frame", 100);
 }
 
 #[test]
 fn decompression_survives_its_corpus() {
-    run("stream", 300);
+    run("stream", 200);
 }
 
 #[test]
@@ -42,12 +80,62 @@ fn images_survive_their_corpus() {
 
 #[test]
 fn documents_survive_their_corpus() {
-    run("documents", 200);
+    run("documents", 100);
 }
 
 #[test]
 fn the_tree_survives_its_corpus() {
     run("layers", 10);
+}
+
+#[test]
+fn receipts_survive_their_corpus() {
+    run("receipt", 100);
+}
+
+#[test]
+fn what_an_image_runs_survives_its_corpus() {
+    run("as-image", 200);
+}
+
+#[test]
+fn the_first_line_survives_its_corpus() {
+    run("handoff", 2000);
+}
+
+#[test]
+fn the_carry_survives_its_corpus() {
+    run("carry", 2000);
+}
+
+#[test]
+fn granted_ids_survive_their_corpus() {
+    run("subids", 2000);
+}
+
+#[test]
+fn seccomp_profiles_survive_their_corpus() {
+    run("seccomp", 500);
+}
+
+#[test]
+fn arguments_of_unpack_survive_their_corpus() {
+    run("argv-unpack", 60);
+}
+
+#[test]
+fn arguments_of_isolate_survive_their_corpus() {
+    run("argv-isolate", 60);
+}
+
+#[test]
+fn arguments_of_pivot_survive_their_corpus() {
+    run("argv-pivot", 60);
+}
+
+#[test]
+fn arguments_of_mountclean_survive_their_corpus() {
+    run("argv-mountclean", 60);
 }
 
 /// `count` inputs of `data`'s kind, the same ones for the same seed: bytes changed, cut out, doubled and joined.

@@ -1,0 +1,68 @@
+//! mountclean: a fresh /proc, then the host's tree goes, then the proof, then the command.
+
+pub mod args;
+#[doc(hidden)]
+pub mod fuzz;
+mod mask;
+mod owner;
+mod procfs;
+mod proof;
+mod step;
+mod sysfs;
+mod unmount;
+
+use std::path::{Component, Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+use args::Args;
+use chain::{Command, HostTree, Link, Tool, WithHint};
+use step::{State, Step};
+
+/// The whole of mountclean after its arguments are parsed.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let link = Link::new(Tool::Mountclean, &args.common);
+    let command = Command::new(args.command.clone(), || "/bin/sh".into());
+    let keep = kept(&args)?;
+    let ours = chain::in_own_mount_namespace(&link.carry);
+    let steps = plan(&args, &keep, ours, link.carry.host_tree);
+    link.run(&steps, State::new, &command)
+}
+
+fn kept(args: &Args) -> anyhow::Result<Vec<PathBuf>> {
+    let keep: Vec<PathBuf> = args.keep_mount.iter().map(|dst| normal(dst)).collect();
+    if keep.iter().any(|dst| dst == Path::new("/")) {
+        return Err(anyhow!("--keep-mount /: that would keep everything")).hint("name the places that are to stay");
+    }
+    Ok(keep)
+}
+
+/// `ours`: the mount namespace is one that a link before us made, and left the host's mounts as `host` says.
+fn plan<'a>(args: &'a Args, keep: &'a [PathBuf], ours: bool, host: Option<HostTree>) -> Vec<Step<'a>> {
+    let mut steps = Vec::new();
+    if !ours {
+        steps.push(Step::OwnMounts);
+    }
+    steps.push(Step::Proc { options: &args.proc_opts });
+    if let Some(how) = args.sys {
+        steps.push(Step::Sys { how });
+    }
+    match host.filter(|_| ours) {
+        Some(HostTree::Stacked) => steps.push(Step::DetachHost),
+        Some(HostTree::Gone) => {}
+        Some(HostTree::Kept) | None => {
+            steps.push(Step::UnmountAll { keep, options: &args.proc_opts, sys: args.sys.is_some() })
+        }
+    }
+    if args.mask {
+        steps.push(Step::Mask);
+    }
+    steps.push(Step::Prove { keep, keep_fd: &args.keep_fd });
+    steps
+}
+
+/// As the mount table writes it.
+fn normal(path: &Path) -> PathBuf {
+    let names = path.components().filter(|part| matches!(part, Component::Normal(_)));
+    Path::new("/").join(names.collect::<PathBuf>())
+}

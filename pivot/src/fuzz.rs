@@ -1,0 +1,57 @@
+//! What the fuzzers run of pivot: arguments to a plan, which is printed and never performed, and what an
+//! image is said to run.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use chain::fuzz::Target;
+use chain::{Link, Tool};
+use serde_json::Value;
+
+/// By the name of the corpus's directory.
+pub const TARGETS: [(&str, Target); 2] = [("argv-pivot", argv), ("as-image", as_image)];
+
+pub fn argv(data: &[u8]) {
+    let Some(args) = chain::fuzz::arguments::<crate::args::Args>(Tool::Pivot, data) else { return };
+    let command = chain::Command::new(args.command.clone(), || "/bin/sh".into());
+    let link = Link::new(Tool::Pivot, &args.common);
+    let files = crate::copied(&args);
+    let steps = crate::plan(&args, &files, None, &link, &command, crate::host_tree(&args, &command));
+    chain::fuzz::plan(Tool::Pivot, &steps, &command);
+}
+
+/// A receipt, and after a NUL each the passwd and the group file of its root.
+pub fn as_image(data: &[u8]) {
+    // One for the life of the process: what a run leaves, the next one overwrites.
+    static PLACE: OnceLock<PathBuf> = OnceLock::new();
+    let root = PLACE.get_or_init(|| {
+        let place = nix::unistd::mkdtemp(&std::env::temp_dir().join("pivot-fuzz-XXXXXX")).expect("a directory");
+        std::fs::create_dir_all(place.join("root/etc")).expect("directories in it");
+        place.join("root")
+    });
+    let mut parts = data.splitn(3, |&byte| byte == 0);
+    let receipt = parts.next().unwrap_or_default();
+    let write = |path: &Path, bytes: &[u8]| std::fs::write(path, bytes).expect("a file");
+    for file in ["etc/passwd", "etc/group"] {
+        write(&root.join(file), parts.next().unwrap_or_default());
+    }
+    write(&chain::handoff::receipt_path(root), &of_this_root(receipt, root));
+    let Ok(config) = crate::image::read(root) else { return };
+    assert!(config.image.user.is_none_or(|user| (user.uid, user.gid) != (0, 0)), "no change to the superuser is one");
+    assert!(config.env.iter().any(|(name, _)| name == "HOME"), "no HOME");
+    let mut args = <crate::args::Args as clap::Parser>::parse_from(["pivot", "--as-image", "root"]);
+    args.chdir = config.working_dir;
+    let command = chain::Command::new(Vec::new(), || "/bin/sh".into());
+    let link = Link::new(Tool::Pivot, &args.common);
+    let mut steps = crate::plan(&args, &[], Some(config.tree), &link, &command, crate::HostTree::Gone);
+    steps.push(crate::Step::Environment { env: &config.env });
+    chain::fuzz::plan(Tool::Pivot, &steps, &command);
+}
+
+/// No fuzzer guesses which directory a receipt has to name.
+fn of_this_root(receipt: &[u8], root: &Path) -> Vec<u8> {
+    let Ok(Value::Object(mut object)) = serde_json::from_slice(receipt) else { return receipt.to_vec() };
+    let identity = std::fs::File::open(root).ok().and_then(|root| crate::image::identity(root).ok());
+    object.insert("root".into(), identity.unwrap_or_default());
+    serde_json::to_vec(&object).unwrap_or_default()
+}

@@ -1,0 +1,145 @@
+//! pivot: make a directory the root of a mount namespace of its own, and run a command in it. A library
+//! for its fuzzers alone.
+
+mod advice;
+pub mod args;
+mod cause;
+mod descriptors;
+mod dev;
+mod files;
+#[doc(hidden)]
+pub mod fuzz;
+mod image;
+mod initramfs;
+mod lock;
+mod overlay;
+mod place;
+mod root;
+mod step;
+mod switch;
+mod volume;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use args::Args;
+use chain::{Command, HostTree, Link, Tool};
+use files::Copied;
+use step::{State, Step};
+
+/// The whole of pivot after its arguments are parsed.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let mut link = Link::new(Tool::Pivot, &args.common);
+    let mut args = args;
+    let mut command = Command::new(std::mem::take(&mut args.command), || "/bin/sh".into());
+    let image = args.as_image.then(|| as_image(&mut args, &mut link, &mut command)).transpose()?;
+    let (env, tree) = image.unzip();
+    let env = env.unwrap_or_default();
+    let host = host_tree(&args, &command);
+    let files = copied(&args);
+    let mut steps = plan(&args, &files, tree, &link, &command, host);
+    if args.as_image {
+        steps.push(Step::Environment { env: &env });
+    }
+    if link.explains() {
+        // What the next link would be told if this were performed.
+        link.carry.mount_namespace = chain::mount_namespace_id();
+        link.carry.host_tree = Some(host);
+    }
+    let followed = command.tool().is_some();
+    link.run(&steps, |carry| State::new(carry, args.root.clone(), host, followed), &command)
+}
+
+type Env = Vec<(OsString, OsString)>;
+
+/// What is to be run is known only once the root is there, so here the wait for it comes first.
+fn as_image(args: &mut Args, link: &mut Link, command: &mut Command) -> anyhow::Result<(Env, (u64, u64))> {
+    if !link.explains() && (!args.no_handoff || args.root.as_os_str() == "-") {
+        if let Some(named) = step::await_root(&args.root)? {
+            args.root = named;
+        }
+        args.no_handoff = true;
+    }
+    let config = image::read(&args.root)?;
+    for (name, value) in &config.env {
+        command.set_var(name, value);
+    }
+    args.chdir = args.chdir.take().or(config.working_dir);
+    link.carry.image = Some(config.image);
+    Ok((config.env, config.tree))
+}
+
+fn plan<'a>(
+    args: &'a Args,
+    files: &'a [Copied],
+    tree: Option<(u64, u64)>,
+    link: &Link,
+    command: &Command,
+    host: HostTree,
+) -> Vec<Step<'a>> {
+    let root = &args.root;
+    let volumes = &args.volumes.0;
+    let overlaid = args.ephemeral || args.overlay.is_some();
+    let mut steps = vec![Step::CheckDescriptors { keep: &args.keep_fd }];
+    if !args.no_handoff || root.as_os_str() == "-" {
+        steps.push(Step::AwaitRoot { root });
+    }
+    if !chain::in_own_mount_namespace(&link.carry) {
+        steps.push(Step::OwnMounts);
+    }
+    // An image's user is changed to by a link of ours.
+    let by_tool = link.carry.image.as_ref().is_some_and(|image| image.user.is_some());
+    if command.tool().is_some() || by_tool {
+        steps.push(Step::HoldTools);
+    }
+    steps.extend([Step::OpenRoot { root }, Step::Lock { overlaid, expected: tree }]);
+    if overlaid {
+        steps.push(Step::Overlay { dir: args.overlay.as_deref(), root });
+    }
+    if !overlaid || args.read_only {
+        steps.push(Step::Bind { root });
+    }
+    if args.read_only {
+        steps.extend([Step::MakePlaces { volumes, files, root }, Step::ReadOnly { root }]);
+    }
+    steps.extend(volumes.iter().map(|volume| Step::Mount { volume, root }));
+    if !files.is_empty() {
+        steps.push(Step::CopyFiles { files, root });
+    }
+    steps.push(Step::Enter {
+        root,
+        chdir: args.chdir.as_deref(),
+        make: args.as_image,
+        put_old: args.put_old.as_deref(),
+    });
+    if host == HostTree::Gone && link.explains() {
+        steps.push(Step::LendProc);
+    }
+    steps.push(Step::PivotRoot);
+    match (&args.put_old, host) {
+        (Some(dir), _) => steps.push(Step::PutOld { dir }),
+        (None, HostTree::Gone) => steps.push(Step::DetachHost),
+        (None, _) => {}
+    }
+    if let Some(dir) = &args.chdir {
+        steps.push(Step::ChangeDirectory { dir });
+    }
+    steps
+}
+
+fn copied(args: &Args) -> Vec<Copied> {
+    let asked = [(args.resolv, Copied::Resolv), (args.hosts, Copied::Hosts), (args.hostname, Copied::Hostname)];
+    asked.into_iter().filter(|(wanted, _)| *wanted).map(|(_, file)| file).collect()
+}
+
+/// Nothing from the root runs while the host's tree can be reached. Only mountclean may find it,
+/// which needs the host's proc to be allowed to mount its own.
+fn host_tree(args: &Args, command: &Command) -> HostTree {
+    if args.keep_host || args.put_old.is_some() {
+        HostTree::Kept
+    } else if command.tool() == Some(Tool::Mountclean) {
+        HostTree::Stacked
+    } else {
+        HostTree::Gone
+    }
+}
