@@ -8,7 +8,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 
 use crate::report::{Hint, fail};
-use crate::{FAILED, Tool};
+use crate::{FAILED, Tool, streams};
 
 /// Options that every link has.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -34,6 +34,7 @@ pub fn main_or<A: Parser>(
     body: impl FnOnce(A) -> anyhow::Result<ExitCode>,
     wrong_usage: impl FnOnce(),
 ) -> ExitCode {
+    streams::stay_closed();
     match A::try_parse() {
         Ok(args) => body(args).unwrap_or_else(|error| ExitCode::from(fail(tool, &error))),
         Err(error) if error.use_stderr() => {

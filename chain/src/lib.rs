@@ -23,6 +23,7 @@ mod plan;
 mod report;
 pub mod shell;
 mod signals;
+mod streams;
 pub mod sys;
 mod umask;
 

@@ -14,7 +14,7 @@ unchanged\t''"
 complete -c isolate -l mount-proc -d 'Mount a fresh proc on DIR, /proc if not given (implies --mount)'
 complete -c isolate -l boottime -d 'Shift the boot-time clock by SECONDS (with --time)' -r
 complete -c isolate -l monotonic -d 'Shift the monotonic clock by SECONDS (with --time)' -r
-complete -c isolate -l join -d 'Enter namespaces that exist: all of process PID\'s, or those kept in files' -r
+complete -c isolate -l join -d 'Enter namespaces that exist: all of process PID\'s, and the limits it is under, or those kept in files' -r
 complete -c isolate -l map-user -d 'Map the own user to USER, a number or name (implies --user)' -r
 complete -c isolate -l map-group -d 'Map the own group to GROUP, a number or name (implies --user)' -r
 complete -c isolate -l map-users -d 'Map a range of users; also `auto`, `subids`, `all`, and the older OUTER,INNER,COUNT (implies --user)' -r
@@ -22,7 +22,7 @@ complete -c isolate -l map-groups -d 'Map a range of groups, in the same forms (
 complete -c isolate -l setgroups -d 'Whether setgroups(2) may be used in the new user namespace: allow or deny' -r
 complete -c isolate -s S -l setuid -d 'Become this user, a number or name' -r
 complete -c isolate -s G -l setgid -d 'Become this group, a number or name, and leave all others' -r
-complete -c isolate -l kill-child -d 'What COMMAND gets when isolate dies, by name or number; SIGKILL is the default (implies --fork)'
+complete -c isolate -l kill-child -d 'What COMMAND gets when isolate dies, by name or number; SIGKILL is the default. A PID 1 that would not see it is killed (implies --fork)'
 complete -c isolate -s R -l root -d 'Change the root directory' -r -F
 complete -c isolate -s w -l wd -d 'Change the working directory, after --root' -r -F
 complete -c isolate -l status-fd -d 'Write JSON lines to descriptor N: started (pid, namespaces) and exited (code or signal, limit)' -r

@@ -85,7 +85,7 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     pub monotonic: Option<i64>,
 
-    /// Enter namespaces that exist: all of process PID's, or those kept in files
+    /// Enter namespaces that exist: all of process PID's, and the limits it is under, or those kept in files
     #[arg(long, value_name = "PID|NS=FILE,...")]
     pub join: Option<Join>,
 
@@ -133,7 +133,8 @@ pub struct Args {
     #[arg(short, long, help_heading = "Process")]
     pub fork: bool,
 
-    /// What COMMAND gets when isolate dies, by name or number; SIGKILL is the default (implies --fork)
+    /// What COMMAND gets when isolate dies, by name or number; SIGKILL is the default. A PID 1 that would not
+    /// see it is killed (implies --fork)
     #[arg(long, value_name = "SIGNAL", num_args = 0..=1, require_equals = true, default_missing_value = "KILL", help_heading = "Process")]
     pub kill_child: Option<SignalName>,
 

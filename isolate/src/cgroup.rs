@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use chain::WithHint;
+use chain::{Tool, WithHint};
+use nix::errno::Errno;
 use nix::unistd::{Pid, getpid};
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -112,6 +113,17 @@ impl Group {
     }
 }
 
+/// Puts a process under the limits that hold for others. It works without them as well: whoever may
+/// enter a chain need not be able to move processes between groups.
+pub fn join(groups: &[PathBuf], pid: Pid) {
+    for group in groups {
+        if let Err(error) = write(group.join("cgroup.procs"), pid.to_string()) {
+            let why = error.raw_os_error().map_or("it cannot be written", |number| Errno::from_raw(number).desc());
+            chain::warn(Tool::Isolate, format_args!("the limits of {} do not hold here: {why}", group.display()));
+        }
+    }
+}
+
 fn counted(count: u64, noun: &str) -> String {
     let plural = match count {
         1 => "",
@@ -157,7 +169,7 @@ fn sweep(parent: &Path) {
     for entry in read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let owner = name.to_str().and_then(|name| name.strip_prefix(&prefix)?.parse::<i32>().ok());
-        if owner.is_some_and(|pid| nix::sys::signal::kill(Pid::from_raw(pid), None) == Err(nix::errno::Errno::ESRCH)) {
+        if owner.is_some_and(|pid| nix::sys::signal::kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH)) {
             let _ = remove_dir(entry.path());
         }
     }

@@ -22,7 +22,7 @@ use crate::state::State;
 use crate::terminal::Terminal;
 use crate::unshare::{Unshare, Wait};
 use crate::waiting::Waiting;
-use crate::{join, pasta, persist, refusal, status};
+use crate::{cgroup, join, pasta, persist, refusal, status};
 
 /// Made by the child for itself: a cgroup namespace shows the group that its maker is in, so it has
 /// to wait until the child is in its group; clone(2) has no flag left for time.
@@ -45,7 +45,10 @@ pub fn fork(step: &Unshare, wait: &Wait, state: &mut State) -> Result<()> {
     let signals = SignalState::put_aside()?;
     let at_once = flags(step.new.iter().filter(|new| !LATER.contains(&new.kind)));
     let child = match state.join.take() {
-        Some(opened) => join::clone_into(opened, at_once)?,
+        Some(opened) => {
+            state.joined = opened.groups.clone();
+            join::clone_into(opened, at_once)?
+        }
         None => clone_into(at_once),
     };
     match child.map_err(|errno| refusal::explain(errno, &step.kinds()))? {
@@ -163,8 +166,9 @@ fn stay(step: &Unshare, wait: &Wait, state: &mut State, child: Child) -> Result<
 
 fn from_outside(step: &Unshare, wait: &Wait, state: &State, child: Pid) -> Result<Option<Pasta>> {
     step.maps.write(Some(child))?;
-    if let Some(group) = &state.group {
-        group.add(child)?;
+    match &state.group {
+        Some(group) => group.add(child)?,
+        None => cgroup::join(&state.joined, child),
     }
     wait.pasta.then(|| pasta::start(child)).transpose()
 }

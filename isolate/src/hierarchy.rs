@@ -1,6 +1,7 @@
 //! Where a new cgroup goes: version 2 where it has the controllers, version 1 where that has them,
 //! each for its own on a host with both (cgroups(7)).
 
+use std::ffi::OsStr;
 use std::fs::{read_dir, read_to_string};
 use std::path::{Path, PathBuf};
 
@@ -96,6 +97,25 @@ fn in_unified(own: &Path, controllers: Vec<&'static str>, settings: Vec<Setting>
         "run it where {} are delegated: systemd-run --user --scope -p Delegate=yes -- isolate …",
         place.controllers.join(", ")
     ))
+}
+
+/// The groups of a process that an isolate made for its limits, or that lie below such a one, where
+/// this process is not in them.
+pub fn limiting(pid: i32) -> Vec<PathBuf> {
+    let of = |who: &str| read_to_string(format!("/proc/{who}/cgroup")).unwrap_or_default();
+    let (own, theirs) = (of("self"), of(&pid.to_string()));
+    let is_ours = |name: &OsStr| {
+        let name = name.to_str().and_then(|name| name.strip_prefix("isolate-"));
+        name.is_some_and(|name| name.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let mut groups: Vec<PathBuf> = Vec::new();
+    for mount in mounts().unwrap_or_default() {
+        let dir = mount.own_dir(&theirs);
+        if dir.iter().any(is_ours) && dir != mount.own_dir(&own) && !groups.contains(&dir) {
+            groups.push(dir);
+        }
+    }
+    groups
 }
 
 fn missing(controller: &str, mounts: &[Mount]) -> anyhow::Error {

@@ -20,8 +20,8 @@ use rustix::process::{PidfdFlags, pidfd_open};
 use crate::args;
 use crate::fork::{PLAIN, end_as};
 use crate::namespaces::Kind;
-use crate::process;
 use crate::state::State;
+use crate::{hierarchy, process};
 
 #[derive(Clone, Debug)]
 pub struct Join {
@@ -30,8 +30,13 @@ pub struct Join {
     pub forks: bool,
 }
 
-/// Descriptors to enter by, in the order to enter them.
-pub struct Opened(Vec<(OwnedFd, CloneFlags)>);
+/// What to enter.
+pub struct Opened {
+    /// Descriptors, in the order to enter them by.
+    namespaces: Vec<(OwnedFd, CloneFlags)>,
+    /// The cgroups of the process's limits.
+    pub groups: Vec<PathBuf>,
+}
 
 impl Join {
     /// Whether a pid namespace is among them: only a child can be in it.
@@ -57,13 +62,13 @@ impl Join {
 
 impl Opened {
     fn enter(&self) -> Result<()> {
-        for (fd, flags) in &self.0 {
+        for (fd, flags) in &self.namespaces {
             setns(fd, *flags).context("setns").hint(
                 "this needs root in the user namespace that owns them; for a chain of the own user that has one, \
                  it must be entered as well",
             )?;
         }
-        if self.0.iter().any(|(_, flags)| flags.contains(Kind::User.flag())) {
+        if self.namespaces.iter().any(|(_, flags)| flags.contains(Kind::User.flag())) {
             // Whoever we were outside need not have a name in there; root has (as nsenter(1) does it).
             let _ = setgroups(&[]);
             let _ = setresgid(Gid::from_raw(0), Gid::from_raw(0), Gid::from_raw(0));
@@ -75,21 +80,26 @@ impl Opened {
 
 /// The namespaces of a process that are not ours already, by its pidfd in one call (Linux 5.8).
 fn of_process(pid: i32) -> Result<Opened> {
-    let (pid, flags) = match others(pid)? {
-        flags if !flags.is_empty() => (pid, flags),
-        // An isolate that waits is outside of what it made: its child is meant.
+    let (pid, flags) = meant(pid)?;
+    let process = rustix::process::Pid::from_raw(pid).with_context(|| format!("{pid}: not a process id"))?;
+    let fd = pidfd_open(process, PidfdFlags::empty()).with_context(|| format!("process {pid}"))?;
+    Ok(Opened { namespaces: vec![(fd, flags)], groups: hierarchy::limiting(pid) })
+}
+
+/// The process to join, and what it has that is not ours. An isolate that waits is outside of what it
+/// made: its child is meant.
+fn meant(pid: i32) -> Result<(i32, CloneFlags)> {
+    match others(pid)? {
+        flags if !flags.is_empty() => Ok((pid, flags)),
         _ => {
             let children = read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
             let child = children.split_whitespace().next().and_then(|child| child.parse().ok());
             match child.map(|child| Ok::<_, anyhow::Error>((child, others(child)?))).transpose()? {
-                Some((child, flags)) if !flags.is_empty() => (child, flags),
+                Some((child, flags)) if !flags.is_empty() => Ok((child, flags)),
                 _ => bail!("process {pid} is in no namespace that this one is not in"),
             }
         }
-    };
-    let process = rustix::process::Pid::from_raw(pid).with_context(|| format!("{pid}: not a process id"))?;
-    let fd = pidfd_open(process, PidfdFlags::empty()).with_context(|| format!("process {pid}"))?;
-    Ok(Opened(vec![(fd, flags)]))
+    }
 }
 
 fn others(pid: i32) -> Result<CloneFlags> {
@@ -125,7 +135,7 @@ fn of_files(files: &[(String, PathBuf)]) -> Result<Opened> {
             opened.push((OwnedFd::from(fd), kind.flag()));
         }
     }
-    Ok(Opened(opened))
+    Ok(Opened { namespaces: opened, groups: Vec::new() })
 }
 
 /// Clones from inside of other namespaces, while this process stays out of them: a process between
@@ -158,7 +168,13 @@ pub fn clone_into(opened: Opened, flags: CloneFlags) -> Result<Result<Option<Pid
 impl fmt::Display for Join {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match &self.from {
-            args::Join::Process(pid) => write!(f, "nsenter --target {pid} --all"),
+            args::Join::Process(pid) => {
+                let pid = meant(*pid).map_or(*pid, |(pid, _)| pid);
+                for group in hierarchy::limiting(pid) {
+                    writeln!(f, "echo $$ >{}/cgroup.procs", quote(&group))?;
+                }
+                write!(f, "nsenter --target {pid} --all")
+            }
             args::Join::Files(files) => {
                 f.write_str("nsenter")?;
                 for (kind, file) in files {

@@ -1,6 +1,7 @@
 //! What the steps of a plan hand to each other.
 
 use std::fs::File;
+use std::path::PathBuf;
 
 use chain::{Carry, HasCarry, Marked};
 
@@ -16,6 +17,8 @@ pub struct State {
     pub join: Option<Opened>,
     /// What the carry says of the mount namespace that a new one is a copy of.
     pub marked: Option<Marked>,
+    /// The cgroups of the process whose namespaces those are.
+    pub joined: Vec<PathBuf>,
     /// The guard tells the child of isolate's end; the kernel would do it with SIGKILL.
     pub told_by_guard: bool,
     /// Where a reaper at PID 1 tells what became of the command.

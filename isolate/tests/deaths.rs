@@ -55,16 +55,18 @@ fn su_does_not_outlive_isolate() {
     dies_with_isolate("$ISOLATE --pid -- su -s /bin/sh nobody -c \"exec 7<>$dir/held; exec cat $dir/up\"");
 }
 
-/// A setuid cat of this owner and group (in a user namespace both must be mapped): as it starts, the
-/// kernel forgets its parent-death signal.
-fn setuid_cat(owner: u32) -> String {
-    format!("cp $(command -v cat) $dir/cat; chown {owner}:{owner} $dir/cat; chmod 4755 $dir/cat")
+/// A setuid program of this owner and group (in a user namespace both must be mapped): as it starts,
+/// the kernel forgets its parent-death signal.
+fn setuid(program: &str, owner: u32) -> String {
+    format!(
+        "cp $(command -v {program}) $dir/{program}; chown {owner}:{owner} $dir/{program}; chmod 4755 $dir/{program}"
+    )
 }
 
 #[test]
 fn a_setuid_program_does_not_outlive_isolate() {
     needs_root!();
-    let cat = setuid_cat(NOBODY);
+    let cat = setuid("cat", NOBODY);
     for option in ["--pid", "--fork", "--init"] {
         let command = format!("{cat}; $ISOLATE {option} -- sh -c \"exec 7<>$dir/held; exec $dir/cat $dir/up\"");
         dies_as_user(&command, &NOBODY.to_string());
@@ -78,7 +80,7 @@ fn a_setuid_program_of_an_ordinary_users_does_not_outlive_isolate() {
         skip!("no newuidmap");
     }
     // The program is the second subordinate user's, who is user 2 inside.
-    let cat = setuid_cat(200_001);
+    let cat = setuid("cat", 200_001);
     for option in ["--pid", "--fork", "--init"] {
         dies_as_user(
             &format!(
@@ -116,4 +118,26 @@ fn a_pid_1_that_leaves_the_signal_at_its_default_dies_of_it_all_the_same() {
         dies_with_isolate(&format!("$ISOLATE $U --pid --kill-child={signal} -- {HOLD}"));
     }
     bench::isolate(["--kill-child=NONESUCH", "true"]).refused("no such signal");
+}
+
+#[test]
+fn roots_setuid_program_for_an_ordinary_user_ends_unless_it_becomes_root_altogether() {
+    needs_root!();
+    let cat = setuid("cat", 0);
+    let user = format!("cd /; exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups");
+    // By its real user it is the caller's still.
+    let command =
+        format!("{cat}; sh -c \"{user} $ISOLATE --fork -- sh -c 'exec 7<>$dir/held; exec $dir/cat $dir/up'\"");
+    dies_as_user(&command, "0");
+    // What is root's altogether the caller may not signal: it lives on, as the manual says.
+    let outcome = sh(&format!(
+        "dir=$(mktemp -d); chmod 755 $dir; mkfifo -m 666 $dir/up; {}
+        sh -c \"{user} $ISOLATE --fork -- $dir/setpriv --reuid=0 cat $dir/up\" & pid=$!
+        exec 6>$dir/up
+        kill -9 $pid; wait $pid 2>/dev/null
+        echo heard >&6; pgrep -U 0 -f \"^cat $dir/up\" >/dev/null && echo alive; exec 6>&-
+        while pgrep -f $dir/up >/dev/null; do :; done; rm -r $dir",
+        setuid("setpriv", 0)
+    ));
+    assert_eq!(outcome.stdout, "heard\nalive\n", "{outcome:?}");
 }

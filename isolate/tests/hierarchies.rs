@@ -181,3 +181,49 @@ fn an_ordinary_user_without_a_group_is_told_how_to_get_one() {
     }
     outcome.refused("delegated");
 }
+
+/// Starts a chain with a limit, and runs this with `$pid` as its isolate.
+fn beside_a_limited_chain(script: &str) -> Outcome {
+    sh(&format!(
+        "dir=$(mktemp -d); mkfifo $dir/up $dir/down
+        $ISOLATE $U --pids-max 16 --pid --uts -- sh -c \"cat /proc/self/cgroup >$dir/cgroup; echo >$dir/up; read x <$dir/down\" & pid=$!
+        read x <$dir/up
+        {script}
+        echo >$dir/down; wait $pid; rm -r $dir"
+    ))
+}
+
+#[test]
+fn whoever_joins_a_chain_is_under_its_limits() {
+    if isolate(["--pids-max", "5", "true"]).status != 0 {
+        skip!("no limits here");
+    }
+    let outcome = beside_a_limited_chain(
+        "$ISOLATE --join $pid -- cat /proc/self/cgroup | grep -c isolate-
+        $ISOLATE --join $pid -- cat /proc/self/cgroup | cmp - $dir/cgroup && echo the same
+        $ISOLATE --explain --join $pid -- cat /proc/self/cgroup | sh | cmp - $dir/cgroup && echo the same by hand
+        $ISOLATE --join $pid -- sh -c 'f() { f | f & }; f; f; wait' 2>/dev/null",
+    );
+    assert_eq!(outcome.stdout, "1\nthe same\nthe same by hand\n", "{outcome:?}");
+    assert!(outcome.stderr.contains("limit of processes was reached"), "{outcome:?}");
+}
+
+#[test]
+fn whoever_may_not_be_moved_joins_all_the_same_and_says_so() {
+    needs_root!();
+    if isolate(["--pids-max", "5", "true"]).status != 0 {
+        skip!("no limits here");
+    }
+    // An ordinary user's chain in a group of root's.
+    let outcome = sh(&format!(
+        "dir=$(mktemp -d); chmod 777 $dir; mkfifo -m 666 $dir/up $dir/down
+        $ISOLATE --pids-max 16 -- setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups \\
+            $ISOLATE --map-root --pid -- sh -c \"echo >$dir/up; read x <$dir/down\" &
+        read x <$dir/up
+        inner=$(pgrep -u {NOBODY} -f \"^sh -c echo >$dir/up\")
+        cd /; setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups $ISOLATE --join $inner -- echo joined
+        echo >$dir/down; wait; rm -r $dir"
+    ));
+    assert_eq!(outcome.stdout, "joined\n", "{outcome:?}");
+    assert!(outcome.stderr.contains("do not hold here: Permission denied\n"), "{outcome:?}");
+}

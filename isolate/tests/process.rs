@@ -41,6 +41,22 @@ fn the_callers_pipes_end_when_the_command_does() {
 }
 
 #[test]
+fn a_stream_that_the_caller_closed_is_closed() {
+    for option in ["--uts", "--fork", "--pid", "--init"] {
+        let run = |command: &str, closed: &str| sh(&format!("$ISOLATE $U {option} -- {command} {closed}"));
+        // What cannot be written is the command's to say.
+        let outcome = run("$ISOLATE --uts -- env echo lost", ">&-");
+        assert_ne!(outcome.status, 0, "{option}: {outcome:?}");
+        assert!(outcome.stderr.contains("Bad file descriptor"), "{option}: {outcome:?}");
+        for (stream, closed) in [(0, "<&-"), (1, ">&-"), (2, "2>&-")] {
+            let command = format!("sh -c 'test ! -e /proc/self/fd/{stream} && exit 7'");
+            assert_eq!(run(&command, closed).status, 7, "{option} {closed}");
+        }
+        assert_eq!(run("no-such-command", "<&- >&- 2>&-").status, 127, "{option}");
+    }
+}
+
+#[test]
 fn sigchld_may_be_ignored_by_the_caller() {
     if !have("bash") {
         skip!("no bash");
