@@ -1,4 +1,4 @@
-//! Images that umoci and skopeo made.
+//! Images that umoci, skopeo and buildah made.
 
 mod archive;
 
@@ -24,6 +24,53 @@ fn run(directory: &Path, program: &str, words: &[&str]) -> bool {
             assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
             true
         }
+    }
+}
+
+/// A base of two files, then a layer that adds one, changes one and removes one; pushed by buildah itself.
+#[test]
+fn archives_that_buildah_writes_hold_the_layers_that_it_committed() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root commits layers with buildah here");
+        return;
+    }
+    let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+    let at = directory.path();
+    for (name, content) in [("a", "one"), ("b", "two"), ("new", "three")] {
+        fs::write(at.join(name), content).unwrap();
+    }
+    let store = ["--root", "store", "--runroot", "run", "--storage-driver", "vfs"];
+    let buildah = |words: &[&str]| run(at, "buildah", &[&store, words].concat());
+    let steps: [&[&str]; 12] = [
+        &["from", "--name", "c", "scratch"],
+        &["copy", "c", "a", "/d/a"],
+        &["copy", "c", "b", "/d/b"],
+        &["commit", "--quiet", "c", "base"],
+        &["from", "--name", "e", "--pull-never", "localhost/base"],
+        &["copy", "e", "new", "/d/new"],
+        &["copy", "e", "new", "/d/a"],
+        &["config", "--cmd", "sh", "e"],
+        &["commit", "--quiet", "e", "top"],
+        &["push", "--quiet", "top", "docker-archive:docker.tar:top:tag"],
+        &["push", "--quiet", "top", "oci-archive:oci.tar:tag"],
+        &["push", "--quiet", "top", "oci:oci:tag"],
+    ];
+    if !steps.iter().all(|words| buildah(words)) {
+        return;
+    }
+    for (name, kind) in [("docker.tar", Kind::Docker), ("oci.tar", Kind::Oci), ("oci", Kind::Oci)] {
+        let mut image = Image::open(Source::open(&at.join(name)).unwrap(), &request(at)).unwrap();
+        assert_eq!(image.kind, kind, "{name}");
+        assert_eq!(image.config.as_ref().unwrap()["config"]["Cmd"][0], "sh", "{name}");
+        let layers: Vec<Vec<(String, String)>> = contents(&mut image).unwrap();
+        let files = |layer: &[(String, String)]| -> Vec<(String, String)> {
+            layer.iter().filter(|(name, _)| !name.ends_with('/')).cloned().collect()
+        };
+        let file = |name: &str, content: &str| (name.to_owned(), content.to_owned());
+        let all: Vec<_> = layers.iter().map(|layer| files(layer)).collect();
+        let base = vec![file("d/a", "one"), file("d/b", "two")];
+        let top = vec![file("d/a", "three"), file("d/new", "three")];
+        assert_eq!(all, [base, top], "{name}");
     }
 }
 

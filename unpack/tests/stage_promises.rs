@@ -301,15 +301,18 @@ fn kill_after(scene: &Scene, child: &mut std::process::Child, files: usize) {
 fn sigkill_at_any_moment_leaves_no_root_or_a_whole_one() {
     let scene = Scene::new();
     scene.write("img.tar", &image(b'a', 300));
-    for i in 0..times("UNPACK_TEST_KILLS", 25) {
+    let (kills, mut whole) = (times("UNPACK_TEST_KILLS", 25), 0);
+    for i in 0..kills {
         let mut child = scene.command(&["-q", "img.tar", "root"]).stdout(Stdio::null()).spawn().unwrap();
         kill_after(&scene, &mut child, (i as usize * 37) % 330);
         if scene.path("root").exists() {
+            whole += 1;
             is_whole(&scene.path("root"), b'a', 300);
             ok(&scene.unpack(&["-q", "img.tar", "root"]));
             fs::remove_dir_all(scene.path("root")).unwrap();
         }
     }
+    eprintln!("{kills} kills, {whole} of them when the root was whole");
     let root = scene.extracted(&image(b'a', 300), &[]);
     is_whole(&root, b'a', 300);
 }

@@ -251,11 +251,47 @@ fn only_harmless_devices_are_made_unless_asked_for() {
 
 #[test]
 fn names_longer_than_the_filesystem_takes_are_an_error() {
+    let refused = |entries: &[Vec<u8>]| {
+        let message = Scene::new().refused(&[entries.concat(), END.to_vec()].concat(), &[]);
+        assert!(message.contains("too long"), "{message}");
+    };
+    let long = "n".repeat(256);
+    refused(&[archive::long(&long), Block::file("x", b"x").bytes()]);
+    refused(&[archive::long(&format!("{long}/x")), Block::file("x", b"x").bytes()]);
+    refused(&[archive::long(&format!("x/{long}")), dir("x").bytes()]);
+    refused(&[archive::long(&long), symlink("x", "y").bytes()]);
+    refused(&[Block::file("x", b"x").bytes(), archive::long(&long), hard_link("y", "x").bytes()]);
+    refused(&[archive::long_link(&"t".repeat(4096)), symlink("x", "y").bytes()]);
+}
+
+/// NAME_MAX is 255, and what a symlink may hold is one less than PATH_MAX.
+#[test]
+fn names_as_long_as_the_filesystem_takes_are_made_and_paths_may_be_longer_than_any_call_takes() {
     let scene = Scene::new();
-    let long = "n".repeat(300);
-    let bytes = [archive::long(&long), Block::file("x", b"x").bytes(), END.to_vec()].concat();
-    let message = scene.refused(&bytes, &[]);
-    assert!(message.contains("too long"), "{message}");
+    let (name, target) = ("n".repeat(255), "t".repeat(4095));
+    let path = vec![name.as_str(); 20].join("/");
+    let bytes = [
+        archive::long(&path),
+        Block::file("x", b"deep").bytes(),
+        archive::long(&format!("{}link", &path[..path.len() - 255])),
+        archive::long_link(&path),
+        hard_link("y", "x").bytes(),
+        archive::long_link(&target),
+        symlink("symlink", "y").bytes(),
+        END.to_vec(),
+    ]
+    .concat();
+    let root = scene.extracted(&bytes, &[]);
+    assert_eq!(fs::read_link(root.join("symlink")).unwrap().as_os_str().len(), 4095);
+    let mut at: std::os::fd::OwnedFd = fs::File::open(&root).unwrap().into();
+    for _ in 0..19 {
+        at = rustix::fs::openat(&at, name.as_str(), rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap();
+    }
+    let file = rustix::fs::statat(&at, name.as_str(), rustix::fs::AtFlags::empty()).unwrap();
+    assert_eq!((file.st_size, file.st_nlink), (4, 2));
+    drop(at);
+    assert!(scene.unpack(&["--replace", "img.tar", "root"]).status.success());
+    assert!(std::process::Command::new("rm").arg("-rf").arg(&root).status().unwrap().success());
 }
 
 fn nested(depth: usize) -> Vec<u8> {
@@ -375,6 +411,7 @@ fn a_concurrent_swapper_gains_nothing() {
     if !has("tar") {
         return skip("no tar");
     }
+    let mut all = 0;
     for _ in 0..rounds {
         let scene = Scene::new();
         let outside = scene.outside();
@@ -406,5 +443,7 @@ fn a_concurrent_swapper_gains_nothing() {
         }
         scene.untouched();
         assert!(swaps > 0, "it was over before the first swap");
+        all += swaps;
     }
+    eprintln!("{rounds} extractions, {all} swaps");
 }
