@@ -66,13 +66,42 @@ fn runtime_config(image: &Value, root: &Path) -> Result<Value> {
         },
     });
     if rootless {
-        let map = |id: u32| json!([{ "containerID": 0, "hostID": id, "size": 1 }]);
-        spec["linux"]["uidMappings"] = map(rustix::process::geteuid().as_raw());
-        spec["linux"]["gidMappings"] = map(rustix::process::getegid().as_raw());
+        let user = &spec["process"]["user"];
+        let others = ["uid", "gid", "additionalGids"].iter().any(|id| user[id] != 0 && user[id] != json!([]));
+        let map = |id: u32, file| [vec![mapping(0, id, 1)], subordinate(file, others)].concat();
+        let uids = map(rustix::process::geteuid().as_raw(), "/etc/subuid");
+        let gids = map(rustix::process::getegid().as_raw(), "/etc/subgid");
+        spec["linux"]["uidMappings"] = uids.into();
+        spec["linux"]["gidMappings"] = gids.into();
     } else {
         spec["linux"]["resources"] = json!({ "devices": [{ "allow": false, "access": "rwm" }] });
     }
     Ok(spec)
+}
+
+fn mapping(inside: u32, outside: u32, size: u32) -> Value {
+    json!({ "containerID": inside, "hostID": outside, "size": size })
+}
+
+/// The caller's first range of subordinate ids (subuid(5)), where a user other than root is to be in the container: what
+/// runs it needs newuidmap(1) then, and can do without otherwise.
+fn subordinate(file: &str, wanted: bool) -> Vec<Value> {
+    if !wanted {
+        return Vec::new();
+    }
+    let id = rustix::process::geteuid().as_raw().to_string();
+    // Not getpwuid(3): in a static program it loads what does not fit it.
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let mut accounts = passwd.lines().map(|line| line.split(':'));
+    let name = accounts.find_map(|mut fields| Some((fields.next()?, fields.nth(1)?)).filter(|&(_, uid)| uid == id));
+    let ranges = std::fs::read_to_string(file).unwrap_or_default();
+    let range = ranges.lines().find_map(|line| {
+        let (who, range) = line.split_once(':')?;
+        let (start, count) = range.split_once(':')?;
+        let ours = who == id || name.is_some_and(|(name, _)| name == who);
+        ours.then(|| Some(mapping(1, start.parse().ok()?, count.trim().parse().ok()?))).flatten()
+    });
+    range.into_iter().collect()
 }
 
 /// Docker's.
