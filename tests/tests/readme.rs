@@ -1,5 +1,8 @@
 //! What the README says is so.
 
+use std::fs;
+use std::path::Path;
+
 use chainroot_tests::Work;
 
 const README: &str = include_str!("../../README.md");
@@ -8,6 +11,32 @@ const README: &str = include_str!("../../README.md");
 fn the_readme_says_what_the_canonical_line_is_not() {
     let text = README.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(text.contains("not a sandbox for an untrusted image run as real root"));
+}
+
+#[test]
+fn the_readme_shows_the_table_whose_commands_a_test_runs() {
+    let rows = |page: &'static str| page.lines().filter(|line| line.matches('|').count() == 8).collect::<Vec<_>>();
+    assert!(rows(README).len() > 8);
+    assert_eq!(rows(README), rows(include_str!("../../docs/compared.md")));
+}
+
+#[test]
+fn every_link_in_the_pages_leads_to_a_file() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("workspace");
+    let docs = fs::read_dir(workspace.join("docs")).expect("docs").flatten().map(|entry| entry.path());
+    let pages = docs.chain(["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| workspace.join(name)));
+    let mut links = 0;
+    for page in pages.filter(|page| page.extension().is_some_and(|extension| extension == "md")) {
+        let text = fs::read_to_string(&page).expect("a page");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if !link.contains("://") {
+                let file = page.with_file_name(link.split('#').next().unwrap_or_default());
+                assert!(file.exists(), "{}: {link}", page.display());
+                links += 1;
+            }
+        }
+    }
+    assert!(links > 10, "{links}");
 }
 
 #[test]
