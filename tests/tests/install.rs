@@ -7,10 +7,10 @@ use chainroot_tests::{Work, busybox_image, debian_image, have, needs_root, skip}
 
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts");
 
-/// The binaries under test, for scripts that would build others; without what is for debuggers, or
-/// most of the time would go into compressing it.
+/// The binaries under test, for scripts that would build others; without what is for debuggers, and
+/// packed quickly, or most of the time would go into compressing.
 const BIN: &str = "mkdir -p bin && for tool in unpack isolate pivot mountclean; do
-    strip -o bin/$tool $(command -v $tool); done; export CHAINROOT_BIN=$PWD/bin";
+    strip -o bin/$tool $(command -v $tool); done; export CHAINROOT_BIN=$PWD/bin DPKG_DEB_COMPRESSOR_TYPE=gzip DPKG_DEB_COMPRESSOR_LEVEL=1";
 
 #[test]
 fn install_puts_tools_manuals_completions_and_examples_below_the_prefix() {
