@@ -1,6 +1,7 @@
 //! Making the child: clone(2) with namespaces, and the state it starts from.
 
 use anyhow::{Context, Result};
+use chain::patient::again;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sched::CloneFlags;
@@ -74,9 +75,9 @@ pub fn let_go_of(streams: &[i32]) {
         // SAFETY: dup2 and close of a standard stream that this process does not use any more.
         unsafe {
             match &null {
-                Ok(null) => libc::dup2(null.as_raw_fd(), stream),
-                Err(_) => libc::close(stream),
-            };
+                Ok(null) => drop(again(|| Errno::result(libc::dup2(null.as_raw_fd(), stream)))),
+                Err(_) => drop(libc::close(stream)),
+            }
         }
     }
 }

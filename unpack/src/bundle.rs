@@ -218,7 +218,7 @@ fn file_in(root: &Path, path: &str) -> Option<String> {
     let root = crate::patient::open(root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let file = File::from(rustix::fs::openat2(&root, path, flags, Mode::empty(), inside).ok()?);
+    let file = File::from(crate::patient::openat2(&root, path, flags, inside).ok()?);
     let mut text = String::new();
     file.metadata().ok()?.is_file().then_some(())?;
     file.take(LARGEST).read_to_string(&mut text).ok()?;

@@ -3,8 +3,8 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
-use rustix::io::{Result, retry_on_intr};
+use rustix::fs::{FlockOperation, Mode, OFlags, ResolveFlags};
+use rustix::io::{Errno, Result, retry_on_intr};
 use rustix::path::Arg;
 
 pub fn open<P: Arg + Copy>(path: P, flags: OFlags, mode: Mode) -> Result<OwnedFd> {
@@ -13,6 +13,16 @@ pub fn open<P: Arg + Copy>(path: P, flags: OFlags, mode: Mode) -> Result<OwnedFd
 
 pub fn openat<P: Arg + Copy>(dir: impl AsFd, path: P, flags: OFlags, mode: Mode) -> Result<OwnedFd> {
     retry_on_intr(|| rustix::fs::openat(&dir, path, flags, mode))
+}
+
+/// Any rename or mount on the machine meanwhile can make the kernel unsure as well: openat2(2).
+pub fn openat2<P: Arg + Copy>(dir: impl AsFd, path: P, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd> {
+    loop {
+        match rustix::fs::openat2(&dir, path, flags, Mode::empty(), resolve) {
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            result => return result,
+        }
+    }
 }
 
 pub fn flock(file: impl AsFd, how: FlockOperation) -> Result<()> {

@@ -16,6 +16,7 @@ use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{pipe2, read};
 
 use super::{receipt_path, stdin_from_terminal};
+use crate::patient::again;
 use crate::{Tool, WithHint, warn};
 
 /// Which root's line is awaited.
@@ -161,7 +162,7 @@ impl<'a> Peek<'a> {
             Peek::Pipe(fd) => pipe2(OFlag::O_CLOEXEC).and_then(|copy| tee_into(*fd, copy, buffer)),
             Peek::Socket(fd) => {
                 use std::os::fd::AsRawFd;
-                recv(fd.as_raw_fd(), buffer, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT)
+                again(|| recv(fd.as_raw_fd(), buffer, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT))
             }
         };
         match result {
@@ -175,15 +176,11 @@ impl<'a> Peek<'a> {
 }
 
 fn tee_into(fd: BorrowedFd, (out, into): (OwnedFd, OwnedFd), buffer: &mut [u8]) -> Result<usize, Errno> {
-    let copied = loop {
-        match tee(fd, &into, buffer.len(), SpliceFFlags::SPLICE_F_NONBLOCK) {
-            Err(Errno::EINTR) => {}
-            result => break result?,
-        }
-    };
+    let copied = again(|| tee(fd, &into, buffer.len(), SpliceFFlags::SPLICE_F_NONBLOCK))?;
     let mut filled = 0;
     while filled < copied {
-        filled += read(&out, &mut buffer[filled..copied])?;
+        let free = &mut buffer[filled..copied];
+        filled += again(|| read(&out, free))?;
     }
     Ok(copied)
 }

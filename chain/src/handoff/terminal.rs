@@ -9,6 +9,8 @@ use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
 use nix::unistd::{Pid, dup2_stdin, getpid, read};
 
+use crate::patient::again;
+
 /// Makes stdin the controlling terminal, or /dev/null where there is none or it is not ours to
 /// read. A background job waits as a shell's own reader would: stopped, until it is continued.
 pub fn stdin_from_terminal() -> Result<()> {
@@ -17,7 +19,7 @@ pub fn stdin_from_terminal() -> Result<()> {
         Ok(terminal) if !started_with_ampersand_in_a_script() && in_foreground(&terminal)? => terminal,
         _ => File::open("/dev/null").context("/dev/null")?,
     };
-    dup2_stdin(&input).context("standard input")?;
+    again(|| dup2_stdin(&input)).context("standard input")?;
     Ok(())
 }
 

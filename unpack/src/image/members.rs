@@ -7,10 +7,11 @@ use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{OFlags, ResolveFlags};
 
 use crate::budget::Limits;
 use crate::frame::{Archive, Kind};
+use crate::patient;
 use crate::source::{Region, Source};
 
 /// Layered images have one file for each layer and a few more.
@@ -94,7 +95,7 @@ fn within(directory: &OwnedFd, name: &str) -> Result<Option<Region>> {
     // A fifo in place of a file must not block us.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    let file = match rustix::fs::openat2(directory, name, flags, Mode::empty(), beneath) {
+    let file = match patient::openat2(directory, name, flags, beneath) {
         Ok(file) => File::from(file),
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(None),
         Err(error) => return Err(Errno::from_raw(error.raw_os_error()).into()),

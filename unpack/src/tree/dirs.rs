@@ -231,13 +231,7 @@ fn step(dir: BorrowedFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
 }
 
 fn open(dir: BorrowedFd, path: &[u8], resolve: ResolveFlags) -> rustix::io::Result<OwnedFd> {
-    loop {
-        match rustix::fs::openat2(dir, path, DIRECTORY, Mode::empty(), resolve) {
-            // Any rename or mount on the machine meanwhile can make the kernel unsure: openat2(2).
-            Err(Errno::AGAIN | Errno::INTR) => continue,
-            result => return result,
-        }
-    }
+    crate::patient::openat2(dir, path, DIRECTORY, resolve)
 }
 
 /// Where the name that starts after `done` ends.
