@@ -6,6 +6,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd};
 
 use anyhow::{Context, Result, bail};
+use chain::patient::again;
 use chain::{Command, Link, Tool};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -28,6 +29,8 @@ use crate::waiting::SI_KERNEL;
 pub const STOPPED: u8 = b's';
 pub const EXITED: u8 = b'e';
 pub const SIGNALLED: u8 = b'k';
+/// An error of its own: the number is an errno.
+pub const FAILED: u8 = b'f';
 
 /// Starts this program again from a read-only clone of itself, unless it runs from one: root in the
 /// container could otherwise change the host's file through /proc/1/exe.
@@ -49,7 +52,7 @@ pub fn sealed(mut link: Link) -> Result<Link> {
 
 fn is_sealed() -> Result<bool> {
     let exe = File::open("/proc/self/exe")?;
-    if fstatvfs(&exe)?.flags().contains(FsFlags::ST_RDONLY) {
+    if again(|| fstatvfs(&exe))?.flags().contains(FsFlags::ST_RDONLY) {
         return Ok(true);
     }
     Ok(fcntl(&exe, FcntlArg::F_GET_SEALS)
@@ -81,9 +84,7 @@ fn reap(command: Pid, mut report: File) -> Result<()> {
         let info = match signals.read_signal() {
             Ok(Some(info)) => info,
             Ok(None) | Err(Errno::EINTR) => continue,
-            // Nobody hears a message from here, and what this process had open is closed beneath its
-            // owners: it ends, and the command with it, rather than wait for what it cannot hear.
-            Err(_) => std::process::exit(chain::FAILED.into()),
+            Err(errno) => fail(&mut report, errno),
         };
         let signal = info.ssi_signo as i32;
         if signal == libc::SIGCHLD {
@@ -95,33 +96,41 @@ fn reap(command: Pid, mut report: File) -> Result<()> {
     }
 }
 
+fn tell(report: &mut File, letter: u8, number: i32) {
+    let mut record = [letter; 5];
+    record[1..].copy_from_slice(&number.to_ne_bytes());
+    let _ = report.write_all(&record);
+}
+
+/// A message of this process's own would go nowhere: isolate outside says it. It ends, and the
+/// command with it, rather than wait for what it cannot hear.
+fn fail(report: &mut File, errno: Errno) -> ! {
+    tell(report, FAILED, errno as i32);
+    std::process::exit(chain::FAILED.into())
+}
+
 /// Reaps all that can be reaped; ends with the command.
 fn bury(command: Pid, report: &mut File) {
-    let mut tell = |letter: u8, number: i32| {
-        let mut record = [letter; 5];
-        record[1..].copy_from_slice(&number.to_ne_bytes());
-        let _ = report.write_all(&record);
-    };
     loop {
         let status = match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
             Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
             Err(Errno::EINTR) => continue,
-            Err(_) => std::process::exit(chain::FAILED.into()),
+            Err(errno) => fail(report, errno),
             Ok(status) => status,
         };
         if status.pid() != Some(command) {
             continue;
         }
         if let WaitStatus::Stopped(_, signal) = status {
-            tell(STOPPED, signal as i32);
+            tell(report, STOPPED, signal as i32);
         }
         match Ending::of(status) {
             Some(Ending::Exit(code)) => {
-                tell(EXITED, code);
+                tell(report, EXITED, code);
                 std::process::exit(code);
             }
             Some(Ending::Signal(signal)) => {
-                tell(SIGNALLED, signal);
+                tell(report, SIGNALLED, signal);
                 std::process::exit(128 + signal);
             }
             None => {}

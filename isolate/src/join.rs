@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{File, metadata, read_to_string};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -147,7 +147,8 @@ pub fn clone_into(opened: Opened, flags: CloneFlags) -> Result<Result<Option<Pid
             opened.enter()?;
             match process::clone_into(flags | CloneFlags::CLONE_PARENT) {
                 Ok(Some(child)) => {
-                    let _ = File::from(write).write_all(&child.as_raw().to_ne_bytes());
+                    // Without it the child finds its gate gone, and leaves.
+                    File::from(write).write_all(&child.as_raw().to_ne_bytes()).context("pipe")?;
                     std::process::exit(0);
                 }
                 result => Ok(result),
@@ -156,10 +157,13 @@ pub fn clone_into(opened: Opened, flags: CloneFlags) -> Result<Result<Option<Pid
         Some(between) => {
             drop((write, opened));
             let mut pid = [0; 4];
-            if File::from(read).read_exact(&mut pid).is_err() {
-                end_as(between);
+            match File::from(read).read_exact(&mut pid) {
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => end_as(between),
+                result => {
+                    waitpid(between, None).context("wait")?;
+                    result.context("pipe")?;
+                }
             }
-            waitpid(between, None).context("wait")?;
             Ok(Ok(Some(Pid::from_raw(i32::from_ne_bytes(pid)))))
         }
     }

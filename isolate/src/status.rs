@@ -1,6 +1,6 @@
 //! What became of the child, as JSON lines for a program.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt;
 
@@ -45,11 +45,17 @@ pub fn exited(fd: i32, ending: Ending, exceeded: Option<&Exceeded>) {
     write(fd, &line);
 }
 
-/// A reader that is gone does not matter: the child does.
+/// A reader that is gone does not matter: the child does. Any other loss is said.
 fn write(fd: i32, line: &Value) {
     // SAFETY: the descriptor was checked when the options were read, and stays open.
-    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-    if let Ok(fd) = fd.try_clone_to_owned() {
-        let _ = std::fs::File::from(fd).write_all(format!("{line}\n").as_bytes());
+    let status = unsafe { BorrowedFd::borrow_raw(fd) };
+    let written = status
+        .try_clone_to_owned()
+        .and_then(|file| std::fs::File::from(file).write_all(format!("{line}\n").as_bytes()));
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            chain::warn(chain::Tool::Isolate, format_args!("--status-fd {fd}: {error}"));
+        }
+        _ => {}
     }
 }

@@ -165,6 +165,7 @@ impl Waiting {
             // Both of these have been heard already, for us or in the child's group.
             init::STOPPED if number == libc::SIGTTIN || number == libc::SIGTTOU => {}
             init::STOPPED => self.stop(number, self.whom_for(number)),
+            init::FAILED => return Err(Errno::from_raw(number)).context("the reaper at PID 1"),
             letter => {
                 self.child_group = getpgid(Some(self.child)).ok();
                 waitpid(self.child, None).context("wait")?;
