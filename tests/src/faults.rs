@@ -10,12 +10,13 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::Pid;
 
 use crate::Work;
-use crate::inject::{ERRNOS, Fault, Traced, can_fail, run};
+use crate::inject::{ERRNOS, Fault, Traced, can_fail, run, run_filtered};
 
 /// A chain, and what it prints where nothing fails.
 pub struct Case<'a> {
     /// The tool whose calls fail.
     pub tool: &'a str,
+    /// A line for a shell: a tool first, with redirections, or a pipeline of tools.
     pub line: &'a str,
     pub stdout: String,
     /// What must be before each run.
@@ -74,10 +75,15 @@ fn host_is_as_it_was(before: &(String, String), traced: &Traced, next: impl Fn()
 }
 
 fn command(work: &Work, line: &str) -> Command {
-    let words: Vec<&str> = line.split(' ').collect();
-    // A tool by its path, and a PATH in which the command is found at once.
-    let mut command = work.command(work.tool(words[0]));
-    command.args(&words[1..]).env("PATH", "/bin").stdin(Stdio::null());
+    // The tools by their paths, and a PATH in which the command is found at once.
+    let mut starts = true;
+    let words = line.split(' ').map(|word| match std::mem::replace(&mut starts, word == "|") {
+        true => work.tool(word).display().to_string(),
+        false => word.to_owned(),
+    });
+    let script = format!("exec {}", words.collect::<Vec<_>>().join(" "));
+    let mut command = work.command("sh");
+    command.args(["-c", &script]).env("PATH", "/bin").stdin(Stdio::null());
     command
 }
 
@@ -100,12 +106,13 @@ pub fn fail_every_call(work: &Work, case: &Case) {
     }
     // A prime step, so that the sample has every kind of error in it.
     let step = if all { 1 } else { 17 };
-    let (mut broken, mut hit) = (Vec::new(), 0);
+    let (mut broken, mut hit, mut interrupted) = (Vec::new(), 0, 0);
     for &fault in faults.iter().step_by(step) {
         (case.before)();
-        let traced = run(&mut command(work, case.line), case.tool, Some(fault));
+        let traced = run_filtered(&mut command(work, case.line), case.tool, fault);
         let next = || drop(run(&mut command(work, case.line), case.tool, None));
         hit += usize::from(traced.hit.is_some());
+        interrupted += usize::from(traced.hit.is_some() && fault.errno == Errno::EINTR);
         let verdict = judge(case, fault, &whole, &traced)
             .and_then(|()| (case.after)(traced.outcome.status))
             .and_then(|()| host_is_as_it_was(&host, &traced, next));
@@ -124,9 +131,10 @@ pub fn fail_every_call(work: &Work, case: &Case) {
         }
     }
     eprintln!(
-        "{}: {} calls, {} faults tried, {hit} hit",
+        "{}: {} calls of {} kinds, {} faults tried, {hit} hit, {interrupted} of them EINTR",
         case.line,
         whole.calls.values().sum::<usize>(),
+        whole.calls.len(),
         faults.len().div_ceil(step)
     );
     assert!(

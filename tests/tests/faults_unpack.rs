@@ -1,17 +1,20 @@
 //! Every system call of unpack fails once: there is no ROOT, the old one or a whole one, and the
 //! next run leaves nothing behind.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use chainroot_tests::faults::{Case, behind_a_wall, fail_every_call};
 use chainroot_tests::inject::{Fault, Traced, run};
-use chainroot_tests::{Work, needs_root};
+use chainroot_tests::{Work, needs_root, snapshot};
 use nix::errno::Errno;
 use nix::libc;
 
 /// An image of two small layers with an entry of every kind, as docker save writes it, and the first
 /// of its layers as a plain tar.
-fn images(work: &Work) {
+fn make_images(work: &Work) {
     let script = r#"set -e
         mkdir -p a/dir/deep b/dir && cd a
         echo content >dir/file && ln dir/file hard && ln -s dir/file soft && mkfifo fifo && mknod null c 1 3
@@ -25,72 +28,124 @@ fn images(work: &Work) {
         id() { sha256sum <"$1" | cut -d ' ' -f 1; }
         printf '{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":["sha256:%s","sha256:%s"]}}' "$(id layer1.tar)" "$(id layer2.tar)" >config.json
         printf '[{"Config":"config.json","RepoTags":["x:1"],"Layers":["layer1.tar","layer2.tar"]}]' >manifest.json
-        tar -cf layered.tar manifest.json config.json layer1.tar layer2.tar
-        mv layer1.tar plain.tar && gzip -k plain.tar && mkdir images && mv layered.tar plain.tar plain.tar.gz images/
-        rm -rf a b layer2.tar config.json manifest.json"#;
+        mkdir images && tar -cf images/layered.tar manifest.json config.json layer1.tar layer2.tar
+        mkdir -p images/layout/blobs/sha256 && blob() {
+            id=$(id "$1") && cp "$1" images/layout/blobs/sha256/$id
+            printf '{"mediaType":"%s","digest":"sha256:%s","size":%s}' "$2" "$id" "$(stat -c %s "$1")"
+        }
+        type=application/vnd.oci.image
+        printf '{"schemaVersion":2,"config":%s,"layers":[%s,%s]}' "$(blob config.json $type.config.v1+json)" \
+            "$(blob layer1.tar $type.layer.v1.tar)" "$(blob layer2.tar $type.layer.v1.tar)" >oci.json
+        printf '{"schemaVersion":2,"manifests":[%s]}' "$(blob oci.json $type.manifest.v1+json)" >images/layout/index.json
+        printf '{"imageLayoutVersion":"1.0.0"}' >images/layout/oci-layout
+        mv layer1.tar images/plain.tar && cd images && gzip -k plain.tar && xz -k plain.tar && bzip2 -k plain.tar && zstd -q plain.tar
+        mkdir old && echo old >old/file && tar -C old -cf old.tar . && rm -r old && cd ..
+        rm -r a b layer2.tar config.json manifest.json oci.json"#;
     work.sh(script).expect(0, "");
 }
 
-/// Everything that a tree has, in one text.
-fn tree(work: &Work, root: &str) -> String {
-    let script = format!(
-        "cd {root} && find . ! -type d -printf '%p %y %m %U %G %s %T@ %l\\n' -o -printf '%p %y %m %U %G %T@\\n' | sort && find . -type f ! -name null -exec sha256sum {{}} + | sort"
-    );
-    let outcome = work.sh(&script);
-    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
-    outcome.stdout
+/// What a directory of the test's holds, names only; those below `bundle` as well.
+fn names(work: &Work) -> BTreeSet<PathBuf> {
+    let list = |dir: PathBuf| {
+        let entries = fs::read_dir(work.join(&dir)).into_iter().flatten();
+        entries.map(|entry| dir.join(entry.expect("an entry").file_name())).collect::<BTreeSet<_>>()
+    };
+    let mut found = list(PathBuf::new());
+    found.append(&mut list("bundle".into()));
+    found
 }
 
-/// Fails every call of an unpack of this image, onto nothing or, with `--replace`, onto the root of another.
-fn fail_unpack(work: &Work, image: &str, replaces: bool) {
-    let own = format!("unpack --quiet images/{image} root");
-    let old = "unpack --quiet --replace images/old.tar root";
-    let reset = || {
-        if replaces {
+/// An unpack that is to fail: its options and image, where it puts the root, and whether there is another there already.
+struct Unpack<'a> {
+    words: &'a str,
+    root: &'a str,
+    replaces: bool,
+}
+
+impl Unpack<'_> {
+    fn fail(&self, work: &Work) {
+        let line = format!("unpack --quiet {}", self.words);
+        let clear = || {
+            for path in [work.join("bundle"), work.join("root")].iter().filter(|path| path.exists()) {
+                fs::remove_dir_all(path).expect("remove");
+            }
+            let _ = fs::remove_file(work.join("root.image.json"));
+        };
+        let reset = || {
+            let old = "unpack --quiet --replace images/old.tar root";
             // What the last fault has left is judged already.
-            let outcome = work.sh(&format!("{old} || {{ rm -rf root root.image.json; {old}; }}"));
-            assert_eq!(outcome.status, 0, "{}", outcome.stderr);
-        } else {
-            work.sh("rm -rf root root.image.json").expect(0, "");
-        }
-    };
-    work.sh("rm -rf root root.image.json; mkdir other && echo old >other/file && tar -C other -cf images/old.tar . && rm -r other").expect(0, "");
-    reset();
-    let before = replaces.then(|| tree(work, "root"));
-    assert_eq!(work.sh("rm -rf root root.image.json").status, 0);
-    assert_eq!(work.sh(&own).status, 0);
-    let whole = tree(work, "root");
-    let after = |status| {
-        let root = work.join("root").symlink_metadata().is_ok().then(|| tree(work, "root"));
-        if root.as_ref() == Some(&whole) {
-            // Failing after the rename is failing all the same, but nothing half done.
-        } else if status == 0 {
-            return Err("it succeeded without a whole root".into());
-        } else if root != before {
-            return Err(format!("ROOT is neither the old one nor the new one: {root:?}"));
-        }
-        // The next run sweeps.
-        let again = work.sh(&own.replace(" root", if replaces { " --replace root" } else { " root" }));
-        if again.status != 0 || tree(work, "root") != whole {
-            return Err(format!("the next run fails: {}", again.stderr));
-        }
-        let left = work.sh("ls -A").stdout;
-        if left != "images\nroot\nroot.image.json\n" { Err(format!("left after the next run: {left}")) } else { Ok(()) }
-    };
-    let option = if replaces { " --replace" } else { "" };
-    let line = format!("unpack --quiet{option} images/{image} root");
-    let stdout = format!("{}\n", work.join("root").display());
-    fail_every_call(work, &Case { tool: "unpack", line: &line, stdout, before: &reset, after: &after });
+            if !self.replaces {
+                clear();
+            } else if work.sh(old).status != 0 {
+                clear();
+                assert_eq!(work.sh(old).status, 0);
+            }
+        };
+        let tree = || work.join(self.root).symlink_metadata().is_ok().then(|| snapshot(&work.join(self.root)));
+        clear();
+        assert_eq!(work.sh(&line.replace("--replace ", "")).status, 0);
+        let (whole, expected) = (tree(), names(work));
+        clear();
+        reset();
+        let before = tree();
+        let after = |status| {
+            let root = tree();
+            if root == whole {
+                // Failing after the rename is failing all the same, but nothing half done.
+            } else if status == 0 {
+                return Err("it succeeded without a whole root".into());
+            } else if root != before {
+                return Err(format!("ROOT is neither the old one nor the new one: {root:?}"));
+            }
+            // The next run sweeps.
+            let again = work.sh(&line);
+            if again.status != 0 || tree() != whole {
+                return Err(format!("the next run fails: {}", again.stderr));
+            }
+            let left = names(work);
+            if left == expected { Ok(()) } else { Err(format!("left after the next run: {left:?}")) }
+        };
+        let stdout = format!("{}\n", work.join(self.root).display());
+        fail_every_call(work, &Case { tool: "unpack", line: &line, stdout, before: &reset, after: &after });
+    }
+}
+
+fn fail(images: &[&str], options: &str) {
+    behind_a_wall();
+    let work = Work::new();
+    make_images(&work);
+    for image in images {
+        Unpack { words: &format!("{options}images/{image} root"), root: "root", replaces: false }.fail(&work);
+    }
 }
 
 #[test]
 fn whatever_fails_in_unpack_there_is_no_root_or_a_whole_one() {
     needs_root!();
+    fail(&["plain.tar", "plain.tar.gz"], "");
+}
+
+#[test]
+fn whatever_fails_in_an_unpack_of_other_compressions_there_is_no_root_or_a_whole_one() {
+    needs_root!();
+    fail(&["plain.tar.xz", "plain.tar.zst", "plain.tar.bz2"], "");
+}
+
+#[test]
+fn whatever_fails_in_an_unpack_of_layers_there_is_no_root_or_a_whole_one() {
+    needs_root!();
+    fail(&["layered.tar", "layout"], "");
+}
+
+#[test]
+fn whatever_fails_in_an_unpack_from_a_pipe_there_is_no_root_or_a_whole_one() {
+    needs_root!();
     behind_a_wall();
     let work = Work::new();
-    images(&work);
-    fail_unpack(&work, "plain.tar", false);
-    fail_unpack(&work, "plain.tar.gz", false);
+    make_images(&work);
+    for image in ["plain.tar.gz", "layered.tar"] {
+        Unpack { words: &format!("--sync - root <images/{image}"), root: "root", replaces: false }.fail(&work);
+    }
 }
 
 #[test]
@@ -98,8 +153,18 @@ fn whatever_fails_in_a_replace_there_is_the_old_root_or_the_new_one() {
     needs_root!();
     behind_a_wall();
     let work = Work::new();
-    images(&work);
-    fail_unpack(&work, "plain.tar", true);
+    make_images(&work);
+    Unpack { words: "--replace images/plain.tar root", root: "root", replaces: true }.fail(&work);
+}
+
+#[test]
+fn whatever_fails_in_a_bundle_there_is_no_root_or_a_whole_one() {
+    needs_root!();
+    behind_a_wall();
+    let work = Work::new();
+    make_images(&work);
+    let words = "--bundle bundle images/layered.tar";
+    Unpack { words, root: "bundle/rootfs", replaces: false }.fail(&work);
 }
 
 /// What a sync that fails keeps away came after it.
