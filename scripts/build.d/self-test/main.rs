@@ -5,6 +5,7 @@
 mod decompressors;
 mod files;
 mod kernel;
+mod memory;
 mod processes;
 
 use std::error::Error;
@@ -24,13 +25,14 @@ fn main() -> ExitCode {
     if let Some(role) = std::env::args().nth(1) {
         return processes::child(&role);
     }
-    let checks: [(&str, Check); 16] = [
+    let checks: [(&str, Check); 17] = [
         ("arguments and environment", processes::arguments),
         ("exit statuses", processes::statuses),
         ("panic", processes::panics),
         ("backtraces", processes::backtraces),
         ("stack overflow", processes::overflows),
         ("threads", processes::threads),
+        ("blocks of memory", memory::blocks),
         ("metadata", files::metadata),
         ("large files", files::large_files),
         ("directories", files::directories),
