@@ -15,7 +15,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::mount::OpenTreeFlags;
 
-use crate::{Image, Tool, WithHint, sys};
+use crate::{Image, Tool, WithHint, attach, mounts, sys};
 
 pub(crate) const VARIABLE: &str = "CHAINROOT_CARRY";
 
@@ -47,6 +47,10 @@ pub struct Carry {
     /// `--explain` is under way: the here-documents that are open, outermost first.
     pub explain: Option<Vec<String>>,
     pub(crate) tools: [Option<OwnedFd>; 4],
+    /// Copies of mounts that are attached nowhere, through which something was opened.
+    pub(crate) copies: Vec<OwnedFd>,
+    /// The directory of our binaries, in the host's tree.
+    pub(crate) beside: Option<OwnedFd>,
 }
 
 impl Carry {
@@ -124,6 +128,23 @@ impl Carry {
         Ok(text.into())
     }
 
+    /// Takes note of a mount that a lock is held through, and that is attached nowhere.
+    pub fn lock_through(&mut self, mount: OwnedFd) -> Result<()> {
+        self.locks.push(mounts::id_of(&mount)?);
+        self.copies.push(mount);
+        Ok(())
+    }
+
+    /// What was opened through a copy of a mount needs it no more. The kernel waits for all processors when it
+    /// dissolves one: attached to the host's tree, which is about to be detached, they are gone with one wait for all.
+    pub fn leave_copies_to_host_tree(&mut self) {
+        for copy in self.copies.drain(..) {
+            if let Some(dir) = &self.beside {
+                let _ = attach::attach(copy, dir);
+            }
+        }
+    }
+
     /// Opens our siblings while they can still be reached: after pivot_root the host's paths are
     /// gone, and the image's must not be taken for them.
     pub fn hold_tools(&mut self) -> Result<()> {
@@ -146,6 +167,8 @@ impl Carry {
             return Err(anyhow!("{}: none of the tools is there", dir.display()))
                 .hint("keep the four tools in one directory, and start the chain outside a chroot");
         }
+        self.copies.extend(copy);
+        self.beside = rustix::fs::open(&dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok();
         Ok(())
     }
 }

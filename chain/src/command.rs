@@ -74,9 +74,8 @@ impl Command {
         let held_ones = carry.tools.iter().any(Option::is_some);
         // A copy that closes at exec: the chain may come to this tool again.
         let held = carry.tools[tool as usize].as_ref().map(OwnedFd::try_clone).transpose()?;
-        let mut env = self.env.clone();
-        env.push((carry::VARIABLE.into(), carry.lend()?));
-        let (argv, envp) = (strings(&self.argv)?, strings(&pairs(&env))?);
+        let (argv, mut envp) = (strings(&self.argv)?, environment(&self.env)?);
+        envp.push(pair(OsStr::new(carry::VARIABLE), &carry.lend()?)?);
         let (path, result) = match held {
             Some(fd) => {
                 let Err(errno) = execveat(fd.as_fd(), c"", &argv, &envp, AtFlags::AT_EMPTY_PATH);
@@ -99,7 +98,7 @@ impl Command {
     }
 
     fn exec_foreign(&self) -> Result<Infallible> {
-        let (argv, envp) = (strings(&self.argv)?, strings(&pairs(&self.env))?);
+        let (argv, envp) = (strings(&self.argv)?, environment(&self.env)?);
         let word = &self.argv[0];
         if word.is_empty() || word.as_bytes().contains(&b'/') {
             let errno = exec_file(&string(word)?, &argv, &envp);
@@ -209,14 +208,13 @@ fn interpreter(file: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(name.split(|&b| b == 0).next()?).into_owned())
 }
 
-fn pairs(env: &[(OsString, OsString)]) -> Vec<OsString> {
-    let pair = |(name, value): &(OsString, OsString)| {
-        let mut pair = name.clone();
-        pair.push("=");
-        pair.push(value);
-        pair
-    };
-    env.iter().map(pair).collect()
+fn environment(env: &[(OsString, OsString)]) -> Result<Vec<CString>> {
+    env.iter().map(|(name, value)| pair(name, value)).collect()
+}
+
+fn pair(name: &OsStr, value: &OsStr) -> Result<CString> {
+    let pair = [name.as_bytes(), b"=", value.as_bytes(), b"\0"].concat();
+    CString::from_vec_with_nul(pair).with_context(|| format!("{}: contains a NUL", shell::quote(name)))
 }
 
 fn string(text: &OsStr) -> Result<CString> {

@@ -9,9 +9,9 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
+use chain::WithHint;
 use chain::attach::{self, READ_ONLY};
 use chain::patient::{flock, openat};
-use chain::{WithHint, mounts};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl};
 use nix::sys::stat::{Mode, fstat};
@@ -21,10 +21,10 @@ use crate::root::{self, identity};
 /// High enough that no script's own redirections meet it.
 const NUMBER: i32 = 100;
 
-/// ROOT, kept from being removed, and the id of the mount that the lock is held through. What
+/// ROOT, kept from being removed, and the mount that the lock is held through. What
 /// `unpack --replace` has put in its place meanwhile is taken instead.
 /// Changes through the lock's descriptor are as harmless as through `/` where ROOT is not overlaid.
-pub fn shared(mut root: OwnedFd, path: &Path, overlaid: bool) -> Result<(OwnedFd, Option<u64>)> {
+pub fn shared(mut root: OwnedFd, path: &Path, overlaid: bool) -> Result<(OwnedFd, Option<OwnedFd>)> {
     loop {
         let held = hold(&root, FlockArg::LockSharedNonblock, !overlaid);
         // A tree that has lost its name to another may be on its way out, whatever its lock says.
@@ -46,7 +46,7 @@ pub fn shared(mut root: OwnedFd, path: &Path, overlaid: bool) -> Result<(OwnedFd
 }
 
 /// Keeps other containers out.
-pub fn alone(dir: &OwnedFd) -> Result<Option<u64>> {
+pub fn alone(dir: &OwnedFd) -> Result<Option<OwnedFd>> {
     let held =
         hold(dir, FlockArg::LockExclusiveNonblock, false).map_err(|refused| match refused.downcast_ref::<Errno>() {
             Some(&Errno::EWOULDBLOCK) => anyhow!("in use by another container")
@@ -58,7 +58,7 @@ pub fn alone(dir: &OwnedFd) -> Result<Option<u64>> {
 
 struct Held {
     locked: Flock<OwnedFd>,
-    mount: u64,
+    mount: OwnedFd,
 }
 
 fn hold(dir: &OwnedFd, how: FlockArg, may_be_writable: bool) -> Result<Option<Held>> {
@@ -82,7 +82,7 @@ fn hold(dir: &OwnedFd, how: FlockArg, may_be_writable: bool) -> Result<Option<He
         opened => opened.context("open for the lock")?,
     };
     match flock(opened, how) {
-        Ok(locked) => Ok(Some(Held { locked, mount: mounts::id_of(copy)? })),
+        Ok(locked) => Ok(Some(Held { locked, mount: copy })),
         // A filesystem without locks has none that unpack could ask for either.
         Err((_, Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EBADF | Errno::EINVAL)) => Ok(None),
         Err((_, errno)) => Err(errno.into()),
@@ -90,7 +90,7 @@ fn hold(dir: &OwnedFd, how: FlockArg, may_be_writable: bool) -> Result<Option<He
 }
 
 /// Passes the lock on to COMMAND.
-fn keep(held: Held) -> Result<u64> {
+fn keep(held: Held) -> Result<OwnedFd> {
     let number = fcntl(&*held.locked, FcntlArg::F_DUPFD(NUMBER)).or_else(|errno| match errno {
         Errno::EINVAL | Errno::EMFILE => fcntl(&*held.locked, FcntlArg::F_DUPFD(3)),
         errno => Err(errno),

@@ -25,8 +25,8 @@ const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 pub struct Layer {
     upper: OwnedFd,
     work: OwnedFd,
-    /// The id of the mount that the lock on the directory is held through.
-    pub lock: Option<u64>,
+    /// The mount that the lock on the directory is held through.
+    pub lock: Option<OwnedFd>,
 }
 
 /// In memory, over ROOT, where the detach of the host's tree takes it away.

@@ -198,14 +198,14 @@ impl chain::Step for Step<'_> {
                         .with_context(shown)
                         .hint("start again");
                 }
-                state.carry.locks.extend(lock);
+                lock.map(|mount| state.carry.lock_through(mount)).transpose()?;
                 state.source = Some(root);
             }
             Step::Overlay { dir, .. } => {
                 let source = state.source()?;
                 let layer = dir.map_or_else(|| overlay::in_memory(source), |dir| overlay::kept(dir, source))?;
                 let merged = overlay::mount(&layer, source)?;
-                state.carry.locks.extend(layer.lock);
+                layer.lock.map(|mount| state.carry.lock_through(mount)).transpose()?;
                 state.tree = Some(merged.try_clone()?);
                 state.source = Some(merged);
             }
@@ -228,7 +228,11 @@ impl chain::Step for Step<'_> {
             }
             Step::LendProc => {}
             Step::PivotRoot => {
-                state.carry.host_tree = Some(switch::pivot(state.tree()?, state.host)?);
+                let host_tree = switch::pivot(state.tree()?, state.host)?;
+                if host_tree == HostTree::Stacked {
+                    state.carry.leave_copies_to_host_tree();
+                }
+                state.carry.host_tree = Some(host_tree);
                 // The namespace goes by the mount of /, which has changed.
                 state.carry.mount_namespace = chain::mount_namespace_id();
             }
