@@ -17,7 +17,7 @@ use crate::ending::{Ending, Whom};
 use crate::guard::{Guard, Post};
 use crate::namespaces::{Kind, flags};
 use crate::pasta::Pasta;
-use crate::process::{SignalState, clone_into, close_all_but, let_go_of};
+use crate::process::{SignalState, clone_into, close_all_but, let_go_of, let_go_of_code};
 use crate::state::State;
 use crate::terminal::Terminal;
 use crate::unshare::{Unshare, Wait};
@@ -152,6 +152,7 @@ fn stay(step: &Unshare, wait: &Wait, state: &mut State, child: Child) -> Result<
     // Closed, whichever way this ends.
     let _ = us.into_raw_fd();
     let_go_of(&[0, 1]);
+    let_go_of_code();
     let (ending, whom) = waiting.until_the_end()?;
     pasta.inspect(Pasta::stop);
     let exceeded = group.and_then(|group| group.finish());

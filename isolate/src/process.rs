@@ -81,3 +81,17 @@ pub fn let_go_of(streams: &[i32]) {
         }
     }
 }
+
+/// Unmaps the pages of our code: what waiting needs comes back from the page cache, a tenth of what starting needed.
+pub fn let_go_of_code() {
+    unsafe extern "C" {
+        // ld(1) puts these around the program's headers and code.
+        static __executable_start: u8;
+        static etext: u8;
+    }
+    const PAGE: usize = 4096;
+    let start = (&raw const __executable_start).addr().next_multiple_of(PAGE);
+    let length = (&raw const etext).addr().saturating_sub(start) / PAGE * PAGE;
+    // SAFETY: nothing is ever written to these pages, so the file still has all of them (madvise(2), MADV_DONTNEED).
+    unsafe { libc::madvise(start as *mut libc::c_void, length, libc::MADV_DONTNEED) };
+}
