@@ -7,6 +7,9 @@ use nix::sys::resource::{Resource, getrlimit};
 /// threads, and what a call opens for its own time.
 const OTHERS: u64 = 24;
 
+/// All that are ever open at once.
+const MOST: usize = 1024;
+
 fn spare() -> usize {
     // Where the limit cannot be read, the least that anyone gives.
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(64, |(current, _)| current);
@@ -21,4 +24,13 @@ pub fn directories(most: usize) -> usize {
 /// How many files may be open in each of so many batches.
 pub fn files(most: usize, batches: usize) -> usize {
     (spare() / 2 / batches.max(1)).clamp(1, most)
+}
+
+/// Makes the table of descriptors as large as it is going to be. While a process has one thread that costs nothing;
+/// later each doubling waits until all processors have passed through the scheduler (`expand_fdtable` in the kernel's
+/// fs/file.c), which may be 10 ms.
+pub fn reserve() {
+    let last = spare().saturating_add(OTHERS as usize).min(MOST) - 1;
+    // Where this fails the table grows later.
+    drop(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), i32::try_from(last).unwrap_or(i32::MAX)));
 }

@@ -27,6 +27,7 @@ use crate::wanted::{Known, Wanted};
 
 /// Sees to it that `root` is the image, completely.
 pub fn ensure(args: &Args, root: &Path) -> Result<()> {
+    crate::descriptors::reserve();
     let interrupts = Interrupts::watch()?;
     let owners = Owners::new(args.owner)?;
     let epoch = epoch()?;
@@ -90,10 +91,10 @@ fn make(
     let mut timer = Timer::new(args.common.verbose);
     let mut image = Image::open(source, request).with_context(named)?;
     timer.told(format_args!("found the image in {}: {:?}, {} layers", named(), image.kind, image.layers.len()));
-    // A layered image is known by its configuration's digest; a file of any other kind by its own, which is
-    // worked out beside its extraction.
+    // A layered image is known by its configuration's digest; a file of any other kind by its own. Where that is not the
+    // digest of what is extracted, it is worked out beside.
     let digest = match again {
-        Some(file) if image.kind == Kind::RootFs => {
+        Some(file) if image.kind == Kind::RootFs && !image.is_plain() => {
             let thread = std::thread::Builder::new().name("digest".into()).spawn(move || file.digest());
             Some(thread.context("start a thread")?)
         }

@@ -9,8 +9,10 @@ use anyhow::{Context, Result, anyhow};
 use crate::above::{Above, OutOfOrder};
 use crate::budget::Limits;
 use crate::confine::{Confinement, own_umask};
-use crate::image::{Image, Kind, Verified};
+use crate::frame::Archive;
+use crate::image::{Image, Kind, LayerStream, Verified};
 use crate::layer::Layers;
+use crate::source::FileSystem;
 use crate::tree::{Policy, Tree};
 use crate::writers::Writers;
 
@@ -83,24 +85,46 @@ impl Filling<'_> {
             entries: 0,
             bytes: 0,
         };
-        let count = self.image.layers.len();
-        let mut verified = vec![Verified::default(); count];
-        for step in 0..count {
-            let number = if newest_first { count - 1 - step } else { step };
+        let stored = &mut self.image.layers;
+        let mut verified = vec![Verified::default(); stored.len()];
+        let mut order: Vec<usize> = (0..stored.len()).collect();
+        if newest_first {
+            order.reverse();
+        }
+        // Each layer is read ahead while the one before it is applied, and what is left of its digest is worked out
+        // while the one after it is.
+        let near = FileSystem::of(layers.tree.root())?;
+        let mut open = |step: usize| {
+            let number = *order.get(step)?;
+            let layer = stored.get_mut(number)?;
+            let archive = layer.open(self.limits, Some(&near)).map(|stream| stream.entries(self.limits));
+            Some((number, layer.name.clone(), archive))
+        };
+        let mut finish = |(number, name, archive): (usize, String, Archive<LayerStream>)| -> Result<()> {
+            let checked = archive.finish().and_then(LayerStream::finish);
+            verified[number] = of(&name, checked)?;
+            Ok(())
+        };
+        let (mut next, mut applied) = (open(0), None);
+        for step in 1.. {
+            let Some((number, name, archive)) = std::mem::replace(&mut next, open(step)) else { break };
             if let Some(above) = &mut layers.above {
                 above.lowest = number == 0;
             }
-            let layer = &mut self.image.layers[number];
-            let mut apply = || -> Result<Verified> {
-                let mut archive = layer.open(self.limits)?.entries(self.limits);
-                layers.apply(&mut archive)?;
-                archive.finish()?.finish()
-            };
-            let result = apply();
-            verified[number] =
-                if layer.name.is_empty() { result? } else { result.with_context(|| layer.name.clone())? };
+            let mut archive = of(&name, archive)?;
+            let result = layers.apply(&mut archive);
+            if let Some(before) = applied.replace((number, name.clone(), archive)) {
+                finish(before)?;
+            }
+            of(&name, result)?;
         }
+        applied.map_or(Ok(()), finish)?;
         layers.tree.close()?;
         Ok(verified)
     }
+}
+
+/// A root file system's only layer has no name.
+fn of<T>(layer: &str, result: Result<T>) -> Result<T> {
+    if layer.is_empty() { result } else { result.with_context(|| layer.to_owned()) }
 }

@@ -15,6 +15,7 @@ use chain::WithHint;
 
 use crate::budget::{Limits, within};
 use crate::source::read_some;
+use crate::stream::Bytes;
 use extension::Extensions;
 use header::{BLOCK, Header};
 
@@ -178,6 +179,18 @@ impl<R: Read> Archive<R> {
     /// Bytes of the stream that were read: where the current entry's content begins, right after `next`.
     pub fn position(&self) -> u64 {
         self.offset
+    }
+
+    /// The next bytes of the current entry's content, at most so many, out of what `take` has of the stream.
+    pub fn share(&mut self, most: usize, take: impl FnOnce(&mut R, usize) -> io::Result<Bytes>) -> io::Result<Bytes> {
+        let most = most.min(usize::try_from(self.content).unwrap_or(usize::MAX));
+        let bytes = take(&mut self.stream, most)?;
+        if bytes.is_empty() || bytes.len() > most {
+            return Err(truncated(self.offset));
+        }
+        self.offset += bytes.len() as u64;
+        self.content -= bytes.len() as u64;
+        Ok(bytes)
     }
 
     /// Passes over what is left of the current entry's content by `skip`, which is told how many bytes

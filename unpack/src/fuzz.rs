@@ -95,7 +95,7 @@ fn read_all(source: Source, request: &Request) -> Result<Vec<String>> {
     let mut image = Image::open(source, request)?;
     let mut found = vec![format!("{:?} {:?}", image.kind, image.config_digest)];
     for layer in &mut image.layers {
-        let mut archive = layer.open(&request.limits)?.entries(&request.limits);
+        let mut archive = layer.open(&request.limits, None)?.entries(&request.limits);
         while let Some(entry) = archive.next()? {
             found.push(format!("{entry:?}"));
         }

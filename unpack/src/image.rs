@@ -24,7 +24,7 @@ use crate::args::Format;
 use crate::budget::Limits;
 use crate::digest::{Algorithm, Digest, Hashing};
 use crate::source::{Region, Source, read_full, spool};
-use crate::stream::{Compression, Decoder, run_ahead};
+use crate::stream::{Bytes, Compression, Decoder, run_ahead};
 use choice::{Candidate, Leaf, choose};
 use layer::{Input, Passing};
 use members::Members;
@@ -92,9 +92,14 @@ impl Image {
                 head.truncate(filled);
                 let compression = Compression::of(&head);
                 let stream: Box<dyn Read + Send> = Box::new(Cursor::new(head).chain(stream));
-                from_stream(Hashing::new(stream, Some(Algorithm::Sha256)), compression, request)
+                from_stream(Hashing::new(stream, Some(Algorithm::OWN)), compression, request)
             }
         }
+    }
+
+    /// Whether nothing of it is compressed.
+    pub fn is_plain(&self) -> bool {
+        self.layers.iter().all(|layer| layer.compression == Compression::Plain)
     }
 
     fn root_fs(layer: Layer, source_digest: Option<Digest>) -> Image {
@@ -146,7 +151,7 @@ fn from_stream(input: Input, compression: Compression, request: &Request) -> Res
     };
     if !wanted {
         return Ok(Image::root_fs(
-            Layer::passing(Passing { head: Cursor::new(head), rest: stream }, compression),
+            Layer::passing(Passing { head: Bytes::from(head), rest: stream }, compression),
             None,
         ));
     }

@@ -13,6 +13,7 @@ use crate::budget::{Limits, within};
 use crate::frame::{Archive, Entry, Kind, Segment, Time};
 use crate::image::LayerStream;
 use crate::ledger::Change;
+use crate::stream::Bytes;
 use crate::tree::{Member, Meta, NewFile, Policy, Special, Tree, shown};
 use crate::writers::Writers;
 
@@ -31,6 +32,9 @@ pub trait Content: Read {
 
     /// Passes over bytes.
     fn pass(&mut self, bytes: u64) -> io::Result<()>;
+
+    /// The next bytes, at least one and at most so many; none at the end.
+    fn share(&mut self, most: usize) -> io::Result<Bytes>;
 }
 
 impl Content for LayerStream {
@@ -41,6 +45,10 @@ impl Content for LayerStream {
     fn pass(&mut self, bytes: u64) -> io::Result<()> {
         self.skip(bytes)
     }
+
+    fn share(&mut self, most: usize) -> io::Result<Bytes> {
+        LayerStream::share(self, most)
+    }
 }
 
 impl Content for &[u8] {
@@ -50,6 +58,12 @@ impl Content for &[u8] {
 
     fn pass(&mut self, bytes: u64) -> io::Result<()> {
         io::copy(&mut self.take(bytes), &mut io::sink()).map(drop)
+    }
+
+    fn share(&mut self, most: usize) -> io::Result<Bytes> {
+        let (first, rest) = self.split_at(most.min(self.len()));
+        *self = rest;
+        Ok(Bytes::from(first.to_vec()))
     }
 }
 
@@ -153,7 +167,8 @@ impl Layers<'_> {
         let position = archive.position();
         let Some((from, begin)) = large.then(|| archive.stream().file()).flatten() else {
             return segments.iter().try_for_each(|segment| {
-                self.writers.copy(file, segment.offset, segment.length, &mut archive.content())
+                let share = |most| archive.share(most, R::share);
+                self.writers.copy(file, segment.offset, segment.length, share)
             });
         };
         let mut offset = begin + position;

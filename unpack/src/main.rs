@@ -6,6 +6,11 @@ use chain::handoff::{Promise, absolute};
 use clap::CommandFactory;
 use unpack::args::Args;
 
+/// musl's malloc gives pages back and takes them anew for each directory's worth of names; in a process of several threads
+/// either interrupts all processors.
+#[global_allocator]
+static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
     chain::main_or(Tool::Unpack, unpack::run, break_the_promise)
 }

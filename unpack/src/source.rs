@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -88,7 +88,7 @@ impl Source {
             Source::Stream(stream) => stream,
             Source::Directory(_) => bail!("a directory has no digest"),
         };
-        let mut reader = Hashing::new(reader, Some(Algorithm::Sha256));
+        let mut reader = Hashing::new(reader, Some(Algorithm::OWN));
         let mut buffer = vec![0; 256 << 10];
         while read_some(&mut reader, &mut buffer)? > 0 {}
         reader.finish().0.context("no digest")
@@ -115,6 +115,28 @@ pub(crate) fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result
         }
     }
     Ok(filled)
+}
+
+/// A file system, told from others.
+#[derive(Clone, Copy, Debug)]
+pub struct FileSystem {
+    device: u64,
+    btrfs: bool,
+}
+
+/// statfs(2): each of its subvolumes has a device number of its own.
+const BTRFS: u32 = 0x9123_683e;
+
+impl FileSystem {
+    pub fn of(file: impl AsFd) -> rustix::io::Result<FileSystem> {
+        let device = rustix::fs::fstat(&file)?.st_dev;
+        Ok(FileSystem { device, btrfs: rustix::fs::fstatfs(&file)?.f_type as u32 == BTRFS })
+    }
+
+    /// Whether copy_file_range(2) may copy from this file to one of ours: not between file systems.
+    pub fn has(&self, file: impl AsFd) -> bool {
+        FileSystem::of(file).is_ok_and(|other| other.device == self.device || (other.btrfs && self.btrfs))
+    }
 }
 
 /// A part of a file, read without moving the file's own offset: others read the same file.

@@ -1,6 +1,7 @@
 //! Compressed streams. What a stream is, its first bytes say; names and media types are not asked.
 
 mod ahead;
+mod bytes;
 mod codec;
 mod failure;
 mod memory;
@@ -11,6 +12,7 @@ use anyhow::anyhow;
 use chain::WithHint;
 
 pub use ahead::{Ahead, run_ahead};
+pub use bytes::{Bytes, buffer};
 pub use failure::{failure, hinted};
 
 use crate::budget::{Limits, RATIO_FREE};

@@ -81,6 +81,10 @@ impl Tree {
         Ok(Tree { policy, dirs, epoch, forward: Vec::new(), forward_bytes: 0, made: None, newest_first: false })
     }
 
+    pub fn root(&self) -> BorrowedFd<'_> {
+        self.dirs.root()
+    }
+
     /// Everything of a layer has come. Another may follow.
     pub fn end_layer(&mut self) -> Result<()> {
         for (path, target) in std::mem::take(&mut self.forward) {

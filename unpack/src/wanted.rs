@@ -93,7 +93,7 @@ impl Wanted<'_> {
         let mut verified = Vec::new();
         if image.kind == Kind::RootFs {
             for layer in &mut image.layers {
-                verified.push(layer.open(&request.limits)?.finish()?);
+                verified.push(layer.open(&request.limits, None)?.finish()?);
             }
         }
         Ok(Known::of(&image, &verified, None))

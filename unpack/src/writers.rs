@@ -3,8 +3,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Read};
-use std::ops::Range;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -14,23 +13,31 @@ use rustix::io::Errno;
 
 use crate::confine::Confinement;
 use crate::descriptors;
+use crate::stream::Bytes;
 use crate::tree::{NewFile, shown};
 
-/// Content travels in buffers of this many bytes,
-const BUFFER: usize = 256 << 10;
+/// Content is handed on in batches of about this many bytes,
+const BATCH: usize = 256 << 10;
 /// of at most this many files, which are open meanwhile,
 const FILES: usize = 32;
+/// out of at most this many chunks of what was read, which are kept meanwhile,
+const CHUNKS: usize = 2;
 /// and this many of them wait at once, where there are descriptors for all that.
-const WAITING: usize = 8;
-/// A file of many short segments has this many of them in one buffer.
+const WAITING: usize = 16;
+/// A file of many short segments has this many of them in one batch.
 const PIECES: usize = 4096;
 /// So much at a time is copied from file to file.
 const PART: usize = 64 << 20;
+/// And so much by hand.
+const BUFFER: usize = 256 << 10;
 
+#[derive(Default)]
 struct Batch {
-    data: Vec<u8>,
-    used: usize,
     pieces: Vec<Piece>,
+    bytes: usize,
+    chunks: usize,
+    files: usize,
+    last: Bytes,
 }
 
 struct Piece {
@@ -40,7 +47,7 @@ struct Piece {
 }
 
 enum From {
-    Buffer(Range<usize>),
+    Bytes(Bytes),
     /// A part of a file, from an offset and so long.
     File(Arc<File>, u64, u64),
 }
@@ -52,7 +59,8 @@ struct State {
     own: Vec<VecDeque<Batch>>,
     waiting: usize,
     busy: usize,
-    spare: Vec<Vec<u8>>,
+    /// Threads that wait for something to do.
+    idle: usize,
     failure: Option<anyhow::Error>,
     failed: bool,
     done: bool,
@@ -77,6 +85,32 @@ impl Queue {
             state.failure = Some(error);
         }
     }
+
+    /// Writes a batch that was just taken off the queue.
+    fn take<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        batch: Batch,
+        buffer: &mut Vec<u8>,
+    ) -> MutexGuard<'a, State> {
+        state.waiting -= 1;
+        state.busy += 1;
+        // The reader is woken when there is room for several, since each waking costs it a switch.
+        if state.waiting == WAITING / 2 {
+            self.drained.notify_all();
+        }
+        let failed = state.failed;
+        drop(state);
+        if !failed && let Err(error) = write(batch.pieces, buffer) {
+            self.fail(error);
+        }
+        let mut state = self.lock();
+        state.busy -= 1;
+        if state.failed || (state.waiting == 0 && state.busy == 0) {
+            self.drained.notify_all();
+        }
+        state
+    }
 }
 
 pub struct Writers {
@@ -86,6 +120,8 @@ pub struct Writers {
     next: usize,
     files: usize,
     waiting: usize,
+    /// For what this thread writes itself.
+    buffer: Vec<u8>,
 }
 
 impl Writers {
@@ -104,36 +140,42 @@ impl Writers {
             threads
                 .push(std::thread::Builder::new().name(format!("write-{me}")).spawn(write).context("start a thread")?);
         }
-        let batch = Batch { data: vec![0; BUFFER], used: 0, pieces: Vec::new() };
-        // One batch is being filled, one is with each thread.
-        let all = WAITING + number + 1;
+        // One batch is being filled, one is with each thread and with this one.
+        let all = WAITING + number + 2;
         let (waiting, files) = match descriptors::files(FILES, all) {
-            few @ ..4 => (1, few.max(descriptors::files(4, number + 2))),
+            few @ ..4 => (1, few.max(descriptors::files(4, number + 3))),
             enough => (WAITING, enough),
         };
-        Ok(Writers { queue, threads, batch, next: 0, files, waiting })
+        Ok(Writers { queue, threads, batch: Batch::default(), next: 0, files, waiting, buffer: Vec::new() })
     }
 
-    /// `length` bytes from `content` go to `file` at `at`.
-    pub fn copy(&mut self, file: &Arc<NewFile>, mut at: u64, mut length: u64, content: &mut impl Read) -> Result<()> {
+    /// `length` bytes go to `file` at `at`; `share` gives the next of them, at most so many.
+    pub fn copy(
+        &mut self,
+        file: &Arc<NewFile>,
+        mut at: u64,
+        mut length: u64,
+        mut share: impl FnMut(usize) -> io::Result<Bytes>,
+    ) -> Result<()> {
         let mut to = None;
-        if length > BUFFER as u64 {
+        if length > BATCH as u64 {
             self.submit(None)?;
             self.next = (self.next + 1) % self.threads.len().max(1);
             to = Some(self.next);
         }
         while length > 0 {
-            let room = BUFFER - self.batch.used;
-            let part = usize::try_from(length).map_or(room, |length| length.min(room));
-            let range = self.batch.used..self.batch.used + part;
-            content
-                .read_exact(&mut self.batch.data[range.clone()])
-                .with_context(|| format!("{}: read its content", shown(file.path())))?;
-            self.batch.used += part;
-            self.batch.pieces.push(Piece { file: file.clone(), at, from: From::Buffer(range) });
+            let most = usize::try_from(length).map_or(BATCH, |length| length.min(BATCH));
+            let bytes = share(most).with_context(|| format!("{}: read its content", shown(file.path())))?;
+            let part = bytes.len();
+            if !bytes.shares_its_chunk_with(&self.batch.last) {
+                self.batch.chunks += 1;
+                self.batch.last = bytes.clone();
+            }
+            self.batch.bytes += part;
+            self.batch.pieces.push(Piece { file: file.clone(), at, from: From::Bytes(bytes) });
             at += part as u64;
-            length -= part as u64;
-            if self.batch.used == BUFFER || self.batch.pieces.len() >= PIECES {
+            length -= (part as u64).min(length);
+            if to.is_some() || self.batch.is_full() {
                 self.submit(to)?;
             }
         }
@@ -149,53 +191,68 @@ impl Writers {
         other: &Arc<File>,
         offset: u64,
     ) -> Result<()> {
+        self.batch.bytes = self.batch.bytes.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
         let from = From::File(other.clone(), offset, length);
         self.batch.pieces.push(Piece { file: file.clone(), at, from });
-        self.submit(None)
+        if self.batch.is_full() { self.submit(None) } else { Ok(()) }
     }
 
     /// All of a file's content has been handed over.
     pub fn end(&mut self, file: Arc<NewFile>) -> Result<()> {
-        let empty = self.batch.used..self.batch.used;
-        self.batch.pieces.push(Piece { file, at: 0, from: From::Buffer(empty) });
-        if self.batch.pieces.len() >= self.files { self.submit(None) } else { Ok(()) }
+        self.batch.pieces.push(Piece { file, at: 0, from: From::Bytes(Bytes::default()) });
+        self.batch.files += 1;
+        if self.batch.files >= self.files || self.batch.is_full() { self.submit(None) } else { Ok(()) }
     }
 
     /// Waits until every file is whole.
     pub fn flush(&mut self) -> Result<()> {
         self.submit(None)?;
-        let mut state = self.queue.lock();
+        let queue = self.queue.clone();
+        let mut state = queue.lock();
         while (state.waiting > 0 || state.busy > 0) && !state.failed {
-            state = self.queue.drained.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.help(&queue, state);
         }
         failure(&mut state)
     }
 
     fn submit(&mut self, to: Option<usize>) -> Result<()> {
-        let mut state = self.queue.lock();
+        let queue = self.queue.clone();
+        let mut state = queue.lock();
         while state.waiting >= self.waiting && !state.failed {
-            state = self.queue.drained.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.help(&queue, state);
         }
         failure(&mut state)?;
         if self.batch.pieces.is_empty() {
             return Ok(());
         }
-        let data = state.spare.pop();
-        let fresh =
-            Batch { data: data.unwrap_or_else(|| vec![0; BUFFER]), used: 0, pieces: Vec::with_capacity(self.files) };
-        let batch = std::mem::replace(&mut self.batch, fresh);
+        let batch = std::mem::take(&mut self.batch);
         state.waiting += 1;
         match to.and_then(|to| state.own.get_mut(to)) {
             Some(own) => own.push_back(batch),
             None => state.shared.push_back(batch),
         }
+        let idle = state.idle;
         drop(state);
-        if to.is_some() {
-            self.queue.filled.notify_all()
-        } else {
-            self.queue.filled.notify_one()
+        match (idle, to) {
+            (0, _) => {}
+            (_, Some(_)) => queue.filled.notify_all(),
+            (_, None) => queue.filled.notify_one(),
         }
         Ok(())
+    }
+
+    /// Writes a batch in place of waiting for somebody to do it: each waiting costs two switches.
+    fn help<'a>(&mut self, queue: &'a Queue, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        match state.shared.pop_front() {
+            Some(batch) => queue.take(state, batch, &mut self.buffer),
+            None => queue.drained.wait(state).unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+}
+
+impl Batch {
+    fn is_full(&self) -> bool {
+        self.bytes >= BATCH || self.chunks > CHUNKS || self.pieces.len() >= PIECES
     }
 }
 
@@ -225,35 +282,20 @@ fn work(queue: &Queue, me: usize) {
             if state.done {
                 return;
             }
+            state.idle += 1;
             state = queue.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
             continue;
         };
-        state.waiting -= 1;
-        state.busy += 1;
-        // The reader is woken when there is room for several, since each waking costs it a switch.
-        if state.waiting == WAITING / 2 {
-            queue.drained.notify_all();
-        }
-        let failed = state.failed;
-        drop(state);
-        let Batch { data, pieces, .. } = batch;
-        if !failed && let Err(error) = write(pieces, &data, &mut buffer) {
-            queue.fail(error);
-        }
-        state = queue.lock();
-        state.busy -= 1;
-        state.spare.push(data);
-        if state.failed || (state.waiting == 0 && state.busy == 0) {
-            queue.drained.notify_all();
-        }
+        state = queue.take(state, batch, &mut buffer);
     }
 }
 
-fn write(pieces: Vec<Piece>, data: &[u8], buffer: &mut Vec<u8>) -> Result<()> {
+fn write(pieces: Vec<Piece>, buffer: &mut Vec<u8>) -> Result<()> {
     for Piece { file, at, from } in pieces {
         let written = match from {
-            From::Buffer(range) if range.is_empty() => Ok(()),
-            From::Buffer(range) => file.file().write_all_at(data.get(range).unwrap_or_default(), at),
+            From::Bytes(bytes) if bytes.is_empty() => Ok(()),
+            From::Bytes(bytes) => file.file().write_all_at(bytes.as_slice(), at),
             From::File(other, offset, length) => copy(&other, offset, file.file(), at, length, buffer),
         };
         written.with_context(|| format!("{}: write it", shown(file.path())))?;

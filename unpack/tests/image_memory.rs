@@ -39,7 +39,7 @@ fn read_through(pieces: impl Iterator<Item = Vec<u8>> + Send + 'static) -> u64 {
     let mut image = Image::open(source, &request(spool.path())).unwrap();
     let mut entries = 0;
     for layer in &mut image.layers {
-        let mut archive = layer.open(&limits).unwrap().entries(&limits);
+        let mut archive = layer.open(&limits, None).unwrap().entries(&limits);
         while archive.next().unwrap().is_some() {
             entries += 1;
         }

@@ -10,8 +10,11 @@ use anyhow::{Context, Result, bail};
 use crate::budget::Limits;
 use crate::digest::{Algorithm, Digest, Hasher, Hashing};
 use crate::frame::Archive;
-use crate::source::{Region, read_some};
-use crate::stream::{Ahead, Compression, Decoder, run_ahead};
+use crate::source::{FileSystem, Region, read_some};
+use crate::stream::{Ahead, Bytes, Compression, Decoder, buffer, run_ahead};
+
+/// As much of a file is read at a time as is likely to be wanted before the next skip.
+const READ: usize = 128 << 10;
 
 /// What a compressed stream is read from.
 pub(super) type Input = Hashing<Box<dyn Read + Send>>;
@@ -44,14 +47,8 @@ impl std::fmt::Debug for Data {
 
 /// A stream whose first bytes were looked at.
 pub(super) struct Passing {
-    pub head: io::Cursor<Vec<u8>>,
+    pub head: Bytes,
     pub rest: Ahead<Decoder<Input>>,
-}
-
-impl Passing {
-    fn head_is_read(&self) -> bool {
-        self.head.position() >= self.head.get_ref().len() as u64
-    }
 }
 
 /// What was found where a layer was read to its end, all of it as announced.
@@ -59,7 +56,7 @@ impl Passing {
 pub struct Verified {
     pub digest: Option<Digest>,
     pub diff_id: Option<Digest>,
-    /// Of everything that came through a stream, for a root file system that did.
+    /// Of the file that a plain root file system is, and of everything that came through a stream for one that did.
     pub source: Option<Digest>,
 }
 
@@ -82,40 +79,57 @@ impl Layer {
         }
     }
 
-    /// Begins to read it: its bytes are decompressed and digested ahead of whoever takes them.
-    pub fn open(&mut self, limits: &Limits) -> Result<LayerStream> {
+    /// Begins to read it: its bytes are decompressed and digested ahead of whoever takes them. `near` is the file system
+    /// whose files can be copied from the layer's file by the kernel.
+    pub fn open(&mut self, limits: &Limits, near: Option<&FileSystem>) -> Result<LayerStream> {
         let stream = match self.data.take().context("this stream was read already")? {
             Data::Passing(passing) => Stream::Passing(passing),
             Data::Stored(region) => {
                 self.data = Some(Data::Stored(region.clone()));
-                self.open_region(region, limits)?
+                self.open_region(region, limits, near)?
             }
         };
         let (digest, diff_id) = (self.digest.clone(), self.diff_id.clone());
         Ok(LayerStream { stream, digest, diff_id })
     }
 
-    fn open_region(&self, region: Region, limits: &Limits) -> io::Result<Stream> {
+    fn open_region(&self, region: Region, limits: &Limits, near: Option<&FileSystem>) -> io::Result<Stream> {
+        let algorithm = |digest: &Option<Digest>| digest.as_ref().map(Digest::algorithm);
+        let (mut stored, mut plain) = (algorithm(&self.digest), algorithm(&self.diff_id));
         if self.compression == Compression::Plain {
-            // It is digested beside its reading, not by it: so a reader need not see the bytes that it can copy
-            // from file to file.
-            let mut algorithms: Vec<_> =
-                [&self.diff_id, &self.digest].into_iter().flatten().map(Digest::algorithm).collect();
-            algorithms.dedup();
-            let digests = (!algorithms.is_empty()).then(|| digest_region(region.clone(), algorithms)).transpose()?;
-            return Ok(Stream::Plain { reader: Buffered::new(region), digests });
+            // A root file system's bytes are nobody's word: they are digested to be known again.
+            let source = self.name.is_empty();
+            if near.is_some_and(|near| near.has(region.file())) {
+                // It is digested beside its reading, not by it: so a reader need not see the bytes that it can copy
+                // from file to file.
+                let own = source.then_some(Algorithm::OWN);
+                let mut algorithms: Vec<_> = [plain, stored, own].into_iter().flatten().collect();
+                algorithms.dedup();
+                let digests =
+                    (!algorithms.is_empty()).then(|| digest_region(region.clone(), algorithms)).transpose()?;
+                return Ok(Stream::Plain { reader: Buffered::new(region), digests, source });
+            }
+            if source {
+                let input: Input = Hashing::new(Box::new(region), Some(Algorithm::OWN));
+                let rest = run_ahead(Decoder::new(input, self.compression, limits)?, None)?;
+                return Ok(Stream::Passing(Passing { head: Bytes::default(), rest }));
+            }
+            // Stored and plain bytes are the same: one digest of both.
+            if plain.is_none() || plain == stored {
+                plain = plain.or(stored);
+                stored = None;
+            }
         }
-        let algorithm = self.digest.as_ref().map(Digest::algorithm);
-        let input: Input = Hashing::new(Box::new(region), algorithm);
+        let input: Input = Hashing::new(Box::new(region), stored);
         let decoder = Decoder::new(input, self.compression, limits)?;
-        Ok(Stream::Decoded(run_ahead(decoder, self.diff_id.as_ref().map(Digest::algorithm))?))
+        Ok(Stream::Decoded(run_ahead(decoder, plain)?))
     }
 }
 
 fn digest_region(mut region: Region, algorithms: Vec<Algorithm>) -> io::Result<JoinHandle<io::Result<Vec<Digest>>>> {
     std::thread::Builder::new().name("digest".into()).spawn(move || {
         let mut hashers: Vec<Hasher> = algorithms.into_iter().map(Hasher::new).collect();
-        let mut buffer = vec![0; 256 << 10];
+        let mut buffer = buffer();
         loop {
             match read_some(&mut region, &mut buffer)? {
                 0 => return Ok(hashers.into_iter().map(Hasher::finish).collect()),
@@ -132,7 +146,7 @@ pub struct LayerStream {
 }
 
 enum Stream {
-    Plain { reader: Buffered, digests: Option<JoinHandle<io::Result<Vec<Digest>>>> },
+    Plain { reader: Buffered, digests: Option<JoinHandle<io::Result<Vec<Digest>>>>, source: bool },
     Decoded(Ahead<Decoder<Input>>),
     Passing(Passing),
 }
@@ -165,11 +179,21 @@ impl LayerStream {
         }
     }
 
+    /// The next bytes, at least one and at most so many; none at the end.
+    pub fn share(&mut self, most: usize) -> io::Result<Bytes> {
+        match &mut self.stream {
+            Stream::Plain { reader, .. } => reader.share(most),
+            Stream::Decoded(ahead) => ahead.share(most),
+            Stream::Passing(passing) if passing.head.is_empty() => passing.rest.share(most),
+            Stream::Passing(passing) => Ok(passing.head.take(most)),
+        }
+    }
+
     /// Reads what is left, and fails unless all of the layer was as announced.
     pub fn finish(mut self) -> Result<Verified> {
         let mut found = Verified::default();
         match self.stream {
-            Stream::Plain { digests, .. } => {
+            Stream::Plain { digests, source, .. } => {
                 if let Some(thread) = digests {
                     let digests = thread.join().ok().context("the digesting thread ended too early")??;
                     let like = |announced: &Option<Digest>| {
@@ -177,14 +201,18 @@ impl LayerStream {
                         digests.iter().find(|digest| digest.algorithm() == algorithm).cloned()
                     };
                     (found.diff_id, found.digest) = (like(&self.diff_id), like(&self.digest));
+                    found.source = digests.into_iter().find(|digest| source && digest.algorithm() == Algorithm::OWN);
                 }
             }
             Stream::Decoded(ref mut ahead) => {
                 drain(ahead)?;
                 let Stream::Decoded(ahead) = self.stream else { bail!("no stream") };
-                let (decoder, diff_id) = ahead.finish()?;
-                found.diff_id = diff_id;
+                let (decoder, plain) = ahead.finish()?;
                 found.digest = decoder.into_inner().finish().0;
+                if self.digest.is_some() && found.digest.is_none() {
+                    found.digest.clone_from(&plain);
+                }
+                found.diff_id = plain.filter(|_| self.diff_id.is_some());
             }
             Stream::Passing(mut passing) => {
                 drain(&mut passing.rest)?;
@@ -221,11 +249,11 @@ impl BufRead for LayerStream {
         match &mut self.stream {
             Stream::Plain { reader, .. } => reader.fill_buf(),
             Stream::Decoded(ahead) => ahead.fill_buf(),
-            Stream::Passing(passing) => {
-                if passing.head_is_read() {
-                    passing.rest.fill_buf()
+            Stream::Passing(Passing { head, rest }) => {
+                if head.is_empty() {
+                    rest.fill_buf()
                 } else {
-                    passing.head.fill_buf()
+                    Ok(head.as_slice())
                 }
             }
         }
@@ -233,15 +261,10 @@ impl BufRead for LayerStream {
 
     fn consume(&mut self, amount: usize) {
         match &mut self.stream {
-            Stream::Plain { reader, .. } => reader.consume(amount),
+            Stream::Plain { reader, .. } => reader.current.advance(amount),
             Stream::Decoded(ahead) => ahead.consume(amount),
-            Stream::Passing(passing) => {
-                if passing.head_is_read() {
-                    passing.rest.consume(amount)
-                } else {
-                    passing.head.consume(amount)
-                }
-            }
+            Stream::Passing(passing) if passing.head.is_empty() => passing.rest.consume(amount),
+            Stream::Passing(passing) => passing.head.advance(amount),
         }
     }
 }
@@ -260,36 +283,36 @@ impl Read for LayerStream {
 struct Buffered {
     region: Region,
     begin: u64,
-    buffer: Box<[u8]>,
-    from: usize,
-    to: usize,
+    current: Bytes,
 }
 
 impl Buffered {
     fn new(region: Region) -> Buffered {
-        Buffered { begin: region.position(), region, buffer: vec![0; 128 << 10].into(), from: 0, to: 0 }
+        Buffered { begin: region.position(), region, current: Bytes::default() }
     }
 
     fn skip(&mut self, bytes: u64) -> io::Result<()> {
-        let buffered = (self.to - self.from) as u64;
+        let buffered = self.current.len() as u64;
         if bytes <= buffered {
-            self.from += bytes as usize;
+            self.current.advance(bytes as usize);
             return Ok(());
         }
-        (self.from, self.to) = (0, 0);
+        self.current = Bytes::default();
         self.region.skip(bytes - buffered)
     }
 
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.from == self.to {
-            self.from = 0;
-            self.to = 0;
-            self.to = read_some(&mut self.region, &mut self.buffer)?;
+        if self.current.is_empty() {
+            let mut bytes = buffer();
+            let filled = read_some(&mut self.region, &mut bytes[..READ])?;
+            bytes.truncate(filled);
+            self.current = bytes.into();
         }
-        Ok(&self.buffer[self.from..self.to])
+        Ok(self.current.as_slice())
     }
 
-    fn consume(&mut self, amount: usize) {
-        self.from += amount;
+    fn share(&mut self, most: usize) -> io::Result<Bytes> {
+        self.fill_buf()?;
+        Ok(self.current.take(most))
     }
 }

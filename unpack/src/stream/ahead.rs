@@ -3,35 +3,18 @@
 
 use std::io::{self, BufRead, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use super::bytes::{Bytes, buffer};
 use crate::digest::{Algorithm, Digest, Hasher};
 
-const CHUNK: usize = 256 << 10;
-/// Chunks in flight: 4 MiB.
-const AHEAD: usize = 16;
-
-/// Buffers go back to the reader: memory that was never touched costs a page fault for each page.
-type Pool = Arc<Mutex<Vec<Vec<u8>>>>;
-
-struct Chunk {
-    bytes: Vec<u8>,
-    pool: Pool,
-}
-
-impl Drop for Chunk {
-    fn drop(&mut self) {
-        if let Ok(mut pool) = self.pool.lock() {
-            pool.push(std::mem::take(&mut self.bytes));
-        }
-    }
-}
+/// Chunks in flight: 8 MiB. Small files keep their writers busy and large ones the decompressor; so much lets one go on
+/// while it is the other's turn.
+const AHEAD: usize = 32;
 
 pub struct Ahead<S> {
-    chunks: Receiver<io::Result<Arc<Chunk>>>,
-    current: Option<Arc<Chunk>>,
-    position: usize,
+    chunks: Receiver<io::Result<Bytes>>,
+    current: Bytes,
     ended: bool,
     reader: Option<JoinHandle<S>>,
     hasher: Option<JoinHandle<Digest>>,
@@ -48,7 +31,7 @@ pub fn run_ahead<S: Read + Send + 'static>(source: S, digest: Option<Algorithm>)
         None => (None, None),
     };
     let reader = spawn("read", move || read_chunks(source, &sender, to_hasher))?;
-    Ok(Ahead { chunks, current: None, position: 0, ended: false, reader: Some(reader), hasher })
+    Ok(Ahead { chunks, current: Bytes::default(), ended: false, reader: Some(reader), hasher })
 }
 
 fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
@@ -56,19 +39,12 @@ fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'stati
 }
 
 /// Gives the source back where it was read to its end, failed, or nobody wants more of it.
-fn read_chunks<S: Read>(
-    mut source: S,
-    sender: &SyncSender<io::Result<Arc<Chunk>>>,
-    hasher: Option<SyncSender<Arc<Chunk>>>,
-) -> S {
-    let pool = Pool::default();
+fn read_chunks<S: Read>(mut source: S, sender: &SyncSender<io::Result<Bytes>>, hasher: Option<SyncSender<Bytes>>) -> S {
     loop {
-        let recycled = pool.lock().ok().and_then(|mut pool| pool.pop());
-        let mut bytes = recycled.unwrap_or_default();
-        bytes.resize(CHUNK, 0);
+        let mut bytes = buffer();
         let mut filled = 0;
         let mut end = None;
-        while filled < CHUNK && end.is_none() {
+        while filled < bytes.len() && end.is_none() {
             match source.read(&mut bytes[filled..]) {
                 Ok(0) => end = Some(None),
                 Ok(n) => filled += n,
@@ -77,7 +53,7 @@ fn read_chunks<S: Read>(
             }
         }
         bytes.truncate(filled);
-        let chunk = Arc::new(Chunk { bytes, pool: pool.clone() });
+        let chunk = Bytes::from(bytes);
         if filled > 0 {
             if hasher.as_ref().is_some_and(|hasher| hasher.send(chunk.clone()).is_err()) {
                 return source;
@@ -98,10 +74,10 @@ fn read_chunks<S: Read>(
     }
 }
 
-fn digest_chunks(algorithm: Algorithm, chunks: &Receiver<Arc<Chunk>>) -> Digest {
+fn digest_chunks(algorithm: Algorithm, chunks: &Receiver<Bytes>) -> Digest {
     let mut hasher = Hasher::new(algorithm);
     for chunk in chunks {
-        hasher.update(&chunk.bytes);
+        hasher.update(chunk.as_slice());
     }
     hasher.finish()
 }
@@ -116,23 +92,28 @@ impl<S> Ahead<S> {
             _ => Err(io::Error::other("a reading thread ended too early")),
         }
     }
+
+    /// The next bytes, at least one and at most so many; none at the end.
+    pub fn share(&mut self, most: usize) -> io::Result<Bytes> {
+        self.fill_buf()?;
+        Ok(self.current.take(most))
+    }
 }
 
 impl<S> BufRead for Ahead<S> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        while !self.ended && self.current.as_ref().is_none_or(|chunk| chunk.bytes.len() == self.position) {
-            self.position = 0;
-            self.current = None;
+        while !self.ended && self.current.is_empty() {
+            self.current = Bytes::default();
             match self.chunks.recv() {
-                Ok(chunk) => self.current = Some(chunk?),
+                Ok(chunk) => self.current = chunk?,
                 Err(_) => self.ended = true,
             }
         }
-        Ok(self.current.as_ref().map_or(&[], |chunk| &chunk.bytes[self.position..]))
+        Ok(self.current.as_slice())
     }
 
     fn consume(&mut self, amount: usize) {
-        self.position += amount;
+        self.current.advance(amount);
     }
 }
 

@@ -55,6 +55,10 @@ impl Dirs {
         Ok(dirs)
     }
 
+    pub fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
     /// Closes every directory: each is then what it should be, unless it is opened again. Also how
     /// the cache forgets directories that are replaced or reached through links that are.
     pub fn close(&mut self, policy: &Policy) -> Result<()> {

@@ -29,7 +29,7 @@ pub fn contents(image: &mut Image) -> anyhow::Result<Files> {
     let limits = Limits::default();
     let mut layers = Vec::new();
     for layer in &mut image.layers {
-        let mut archive = layer.open(&limits)?.entries(&limits);
+        let mut archive = layer.open(&limits, None)?.entries(&limits);
         let mut files = Vec::new();
         while let Some(entry) = archive.next()? {
             let mut content = String::new();
