@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -97,7 +97,11 @@ impl Link {
             let width = if size.ws_col == 0 { 80 } else { usize::from(size.ws_col) };
             script = layout::for_terminal(&script, depth, width);
         }
-        stdout.write_all(script.as_bytes()).and_then(|()| stdout.flush()).context("standard output")?;
+        match stdout.write_all(script.as_bytes()).and_then(|()| stdout.flush()) {
+            // A reader that has seen enough: the next link would find nobody, either.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+            written => written.context("standard output")?,
+        }
         if command.tool().is_some() {
             let never: Infallible = command.exec(self.carry)?;
             match never {}

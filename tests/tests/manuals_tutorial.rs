@@ -111,6 +111,82 @@ fn the_tutorial_as_an_ordinary_user_is_what_a_person_sees() {
     assert_eq!(terminal.end().1, 0);
 }
 
+/// The chains that a page types, each with what is typed into it and what is printed then.
+fn chains(page: &'static str, prompt: &str) -> Vec<(String, String, Vec<&'static str>)> {
+    let mut found = Vec::new();
+    for block in transcripts(page, prompt) {
+        let mut exchanges = block.into_iter();
+        while let Some(exchange) = exchanges.next() {
+            let words: Vec<&str> = exchange.typed.split(' ').collect();
+            let explains = words.iter().any(|word| ["--explain", "--verbose"].contains(word));
+            if explains || !["unpack", "isolate"].contains(&words[0]) {
+                continue;
+            }
+            let mut input = String::new();
+            let mut printed: Vec<&str> = exchange.printed;
+            if exchange.typed.ends_with(" sh") {
+                for inside in exchanges.by_ref().take_while(|inside| inside.typed != "exit") {
+                    input.push_str(&format!("{}\n", inside.typed));
+                    printed.extend(inside.printed);
+                }
+            }
+            // Messages are not the command's output.
+            printed.retain(|line| !["unpack: ", "pivot: "].iter().any(|tool| line.starts_with(tool)));
+            // The form without a pipe is one script.
+            found.push((exchange.typed.replacen(" | isolate", " -- isolate", 1), input, printed));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_step_of_the_tutorial_is_explained_by_a_script_that_does_it() {
+    let image = busybox_image();
+    let as_user = "setpriv --reuid=1234 --regid=1234 --clear-groups --bounding-set=-all sh";
+    let as_root = "unshare --mount --propagation private sh";
+    let steps = [("# ", as_root, 5), ("$ ", if is_root() { as_user } else { "sh" }, 1)];
+    for (prompt, shell, least) in steps.into_iter().filter(|(prompt, ..)| is_root() || *prompt == "$ ") {
+        let chains = chains(TUTORIAL, prompt);
+        assert!(chains.len() >= least, "{chains:?}");
+        for (line, input, expected) in chains {
+            let (tool, rest) = line.split_once(' ').expect("words");
+            let explain = format!("{tool} --explain {rest} >script && sh script");
+            for run in [&line, &explain] {
+                let work = Work::new();
+                work.sh(&format!("chmod 777 . && cp '{}' img.tar && chmod 644 img.tar", image.display())).expect(0, "");
+                if tool != "unpack" {
+                    assert_eq!(work.shell(shell, "unpack --quiet img.tar").status, 0);
+                }
+                let outcome = work.with_input(shell, run, input.as_bytes());
+                let printed: Vec<&str> = outcome.stdout.lines().collect();
+                assert_eq!(outcome.status, 0, "{run}\n{}", outcome.stderr);
+                assert!(
+                    like(&expected, &printed),
+                    "{run}\n{}{}\nis not\n{expected:#?}",
+                    outcome.stdout,
+                    outcome.stderr
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_scripts_in_the_tutorial_are_what_a_terminal_shows() {
+    let parts: Vec<&str> = TUTORIAL.split("```sh\n").collect();
+    assert_eq!(parts.len(), 4);
+    for pair in parts.windows(2) {
+        let command = pair[0].trim_end().trim_end_matches("`:").rsplit('`').next().expect("a command");
+        let script: Vec<&str> = pair[1].split("\n```").next().unwrap_or_default().lines().collect();
+        let work = Work::new();
+        work.sh(&format!("cp '{}' img.tar", busybox_image().display())).expect(0, "");
+        let (shown, status) = work.terminal("sh", &["-c", command]).end();
+        let shown = shown.replace('\r', "");
+        assert_eq!(status, 0, "{command}: {shown}");
+        assert!(like(&script, &shown.lines().collect::<Vec<_>>()), "{command}\n{shown}\nis not\n{}", script.join("\n"));
+    }
+}
+
 #[test]
 fn every_comparison_is_what_the_programs_do() {
     needs_root!();

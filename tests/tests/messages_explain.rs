@@ -31,3 +31,13 @@ fn in_a_pipe_it_is_one_line_a_step() {
     assert!(script.contains("\nhostname inside\n") && script.contains("\ncd ./root\n"), "{script}");
     assert!(!script.contains("\\\n"), "{script}");
 }
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let work = Work::new();
+    for line in ["unpack --explain img.tar", "isolate --explain --pid -- pivot ./root -- sh"] {
+        let outcome = work.sh(&format!("mkfifo pipe; (exec 4<pipe) & exec 3>pipe; wait $!; {line} >&3; rm pipe"));
+        outcome.expect(0, "");
+        assert_eq!(outcome.stderr, "", "{line}");
+    }
+}

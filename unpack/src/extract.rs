@@ -90,7 +90,7 @@ fn make(
     };
     let mut timer = Timer::new(args.common.verbose);
     let mut image = Image::open(source, request).with_context(named)?;
-    timer.told(format_args!("found the image in {}: {:?}, {} layers", named(), image.kind, image.layers.len()));
+    timer.told(format_args!("found the image in {}: {}, layers: {}", named(), image.kind, image.layers.len()));
     // A layered image is known by its configuration's digest; a file of any other kind by its own. Where that is not the
     // digest of what is extracted, it is worked out beside.
     let digest = match again {

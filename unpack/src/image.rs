@@ -10,6 +10,7 @@ mod oci;
 mod platform;
 mod sniff;
 
+use std::fmt;
 use std::io::{Cursor, Read, Write};
 use std::path::PathBuf;
 
@@ -45,6 +46,16 @@ pub enum Kind {
     RootFs,
     Docker,
     Oci,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::RootFs => "a plain root file system",
+            Kind::Docker => "a docker archive",
+            Kind::Oci => "an OCI layout",
+        })
+    }
 }
 
 /// An image that is ready to be read, layer by layer.
