@@ -1,10 +1,12 @@
 //! What an archive means where its writers or attackers were creative.
 
 mod archive;
+mod scene;
 
 use std::io::Read;
 
 use archive::{Block, END, extended, global, long, long_link, record};
+use scene::Scene;
 use unpack::budget::Limits;
 use unpack::frame::{Archive, End, Entry, Kind, Time};
 
@@ -26,8 +28,12 @@ fn one(bytes: &[u8]) -> Entry {
     entries(bytes, false).unwrap().remove(0)
 }
 
+/// By the program as well, which must leave nothing.
 fn refusal(bytes: &[u8]) -> String {
-    format!("{:#}", entries(bytes, false).unwrap_err())
+    let why = format!("{:#}", entries(bytes, false).unwrap_err());
+    let message = Scene::new().refused(bytes, &["--format", "rootfs"]);
+    assert!(message.contains(&why), "{message}, not {why}");
+    why
 }
 
 /// Accepted, but not by --strict.
@@ -287,7 +293,7 @@ fn a_truncated_archive_is_refused_at_every_byte_inside_an_entry() {
         if whole.contains(&cut) {
             continue;
         }
-        let message = refusal(&bytes[..cut]);
+        let message = format!("{:#}", entries(&bytes[..cut], false).unwrap_err());
         assert!(message.contains("truncated") || message.contains("ends after an extended header"), "{cut}: {message}");
     }
 }

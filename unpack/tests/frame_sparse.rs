@@ -1,6 +1,7 @@
 //! Sparse files in their four encodings: as tars write them, and as nobody should.
 
 mod archive;
+mod scene;
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -8,6 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use archive::{Block, END, extended, padded, record};
+use scene::Scene;
 use unpack::budget::Limits;
 use unpack::frame::{Archive, Entry, Segment};
 
@@ -20,8 +22,12 @@ fn first(bytes: &[u8], strict: bool) -> anyhow::Result<(Entry, Vec<u8>)> {
     Ok((entry, data))
 }
 
+/// By the program as well, which must leave nothing.
 fn refusal(bytes: &[u8]) -> String {
-    format!("{:#}", first(bytes, false).unwrap_err())
+    let why = format!("{:#}", first(bytes, false).unwrap_err());
+    let message = Scene::new().refused(bytes, &["--format", "rootfs"]);
+    assert!(message.contains(&why), "{message}, not {why}");
+    why
 }
 
 fn segments(pairs: &[(u64, u64)]) -> Vec<Segment> {

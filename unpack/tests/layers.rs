@@ -132,6 +132,10 @@ fn whiteouts_of_nothing_are_refused_and_what_aufs_left_is_ignored() {
         assert!(message.contains("whiteout"), "{message}");
     }
     let scene = Scene::new();
+    let nul = [archive::extended(&[archive::record("path", ".wh.d\0x")]), packed(&[file("y", "")])].concat();
+    layout(&scene, &[packed(&base()), nul]);
+    let message = scene.failed(&scene.unpack(&["oci", "root"]));
+    assert!(message.contains("NUL"), "{message}");
     let aufs = vec![dir(".wh..wh.plnk"), file(".wh..wh.plnk/1.2", "x"), file(".wh..wh.aufs", ""), file("y", "2")];
     assert_eq!(tree(&scene, &[vec![file("a", "1")], aufs]), ["a=1", "y=2"]);
     // A longer name that only begins like a special one is an ordinary whiteout.

@@ -357,6 +357,18 @@ fn many_entries_are_a_budget() {
     assert!(message.contains("--max-bytes"), "{message}");
 }
 
+/// 1969 and 1901 are times as well.
+#[test]
+fn times_before_1970_are_set() {
+    let scene = Scene::new();
+    let early = |name: &str, time: &str| [extended(&[record("mtime", time)]), Block::file(name, b"x").bytes()].concat();
+    let root = scene.extracted(&[early("a", "-1"), early("b", "-2147483648.25"), END.to_vec()].concat(), &[]);
+    let time = |name: &str| fs::metadata(root.join(name)).map(|m| (m.mtime(), m.mtime_nsec())).unwrap();
+    assert_eq!(time("a"), (-1, 0));
+    // Filesystems of 128-byte inodes have no earlier ones: this is one that all of them have, rounded perhaps.
+    assert!((-2_147_483_649..=-2_147_483_648).contains(&time("b").0), "{:?}", time("b"));
+}
+
 /// A setuid file of whoever extracts it: another's would lose the bit with its owner.
 fn setuid() -> Block {
     Block::file("su", b"#!").mode(0o4755).uid(rustix::process::geteuid().as_raw().into())
