@@ -8,7 +8,7 @@ use std::process::Stdio;
 
 use chainroot_tests::faults::{Case, behind_a_wall, fail_every_call};
 use chainroot_tests::inject::{Fault, Traced, run};
-use chainroot_tests::{Work, needs_root, snapshot};
+use chainroot_tests::{Work, needs_root, skip, snapshot};
 use nix::errno::Errno;
 use nix::libc;
 
@@ -195,4 +195,33 @@ fn sync_makes_the_tree_durable_before_it_appears_and_its_name_after() {
     assert_eq!((failed.outcome.status, failed.hit.is_some()), (125, true), "{:?}", failed.outcome);
     assert!(failed.outcome.stderr.contains("in place and complete, but may not outlive"), "{:?}", failed.outcome);
     work.sh("ls -A").expect(0, "images\nroot\nroot.image.json\n");
+}
+
+/// What writes is behind a second wall (landlock(7)); what renames and becomes the command is not.
+#[test]
+fn the_threads_that_write_confine_themselves_and_the_one_that_goes_on_does_not() {
+    let work = Work::new();
+    work.sh("mkdir images d && echo content >d/file && tar -C d -cf images/plain.tar . && rm -r d").expect(0, "");
+    let mut command = work.command(work.tool("unpack"));
+    command.args([
+        "--quiet",
+        "--threads",
+        "3",
+        "images/plain.tar",
+        "root",
+        "--",
+        "sh",
+        "-c",
+        "echo >beside && ls root",
+    ]);
+    let traced = run(command.stdin(Stdio::null()), "unpack", None);
+    traced.outcome.expect(0, "file\n");
+    let confined = traced.calls.get(&libc::SYS_landlock_restrict_self).copied().unwrap_or(0);
+    let here = std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
+    if confined == 0 && !here.contains("landlock") {
+        skip!("no Landlock here");
+    }
+    // The one that reads the archive and makes directories; those that fill files are started from it.
+    assert_eq!(confined, 1, "{:?}", traced.calls);
+    assert!(work.join("beside").exists());
 }

@@ -437,6 +437,20 @@ fn a_full_filesystem_leaves_nothing() {
         let lines: Vec<_> = stderr.lines().collect();
         assert!(lines.len() == 1 && lines[0].contains("No space left"), "{stderr}");
     }
+    // What has to be kept of a pipe before it can be read needs room too.
+    let scene = Scene::new();
+    let layer = image(b'a', 400);
+    scene.write("img.tar", &archive::layout::docker("x:1", &[layer], &["a/layer.tar".into()]).tar());
+    fs::create_dir_all(scene.path("small")).unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size=1m none small && cat img.tar | {UNPACK} - small/root; s=$?; ls -A small >&2; exit $s"
+    );
+    let output =
+        Command::new("unshare").args(["-m", "sh", "-c", &script]).current_dir(scene.path("")).output().unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{stderr}");
+    let ours: Vec<_> = stderr.lines().filter(|line| !line.starts_with("cat: ")).collect();
+    assert!(ours.len() == 1 && ours[0].contains("No space left"), "{stderr}");
 }
 
 #[test]
