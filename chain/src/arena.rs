@@ -3,16 +3,23 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
+use std::ops::Range;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Pages that are not touched cost nothing.
 const SIZE: usize = 256 << 10;
 
-/// Blocks lie one behind the other; only the last one can be given back or grow. What does not fit
-/// any more comes from malloc.
+/// The first part is for small blocks, the second for large ones: a list that doubles as it grows would be copied each
+/// time if small blocks came to lie behind it, and leave its old copies as pages that were touched for nothing.
+const PARTS: [Range<usize>; 2] = [0..SIZE / 2, SIZE / 2..SIZE];
+const LARGE: usize = 2 << 10;
+
+/// In each part blocks lie one behind the other; only the last one can be given back or grow. What does
+/// not fit any more comes from malloc.
 pub struct Arena {
-    used: AtomicUsize,
+    /// The end of the used bytes of each part, from its start.
+    used: [AtomicUsize; 2],
     bytes: UnsafeCell<[u8; SIZE]>,
 }
 
@@ -22,7 +29,7 @@ unsafe impl Sync for Arena {}
 impl Arena {
     #[expect(clippy::new_without_default, reason = "a static, never a value")]
     pub const fn new() -> Arena {
-        Arena { used: AtomicUsize::new(0), bytes: UnsafeCell::new([0; SIZE]) }
+        Arena { used: [const { AtomicUsize::new(0) }; 2], bytes: UnsafeCell::new([0; SIZE]) }
     }
 
     fn start(&self) -> *mut u8 {
@@ -34,10 +41,16 @@ impl Arena {
         block.addr().checked_sub(self.start().addr()).filter(|&offset| offset < SIZE)
     }
 
-    /// Moves the end of the used bytes, if it still is at `from`.
-    fn move_end(&self, from: usize, to: usize) -> bool {
-        to <= SIZE && self.used.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    /// Moves the end of a part's used bytes, if it still is at `from`.
+    fn move_end(&self, part: usize, from: usize, to: usize) -> bool {
+        let Range { start, end } = PARTS[part];
+        to <= end
+            && self.used[part].compare_exchange(from - start, to - start, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
+}
+
+fn part_of(offset: usize) -> usize {
+    usize::from(offset >= PARTS[1].start)
 }
 
 // SAFETY: a block of the arena is aligned, as large as asked for, and nobody else's until it is given
@@ -45,16 +58,17 @@ impl Arena {
 unsafe impl GlobalAlloc for Arena {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let base = self.start().addr();
+        let part = usize::from(layout.size() >= LARGE);
         loop {
-            let end = self.used.load(Ordering::Relaxed);
+            let end = PARTS[part].start + self.used[part].load(Ordering::Relaxed);
             let Some(offset) = (base + end).checked_next_multiple_of(layout.align()).map(|addr| addr - base) else {
                 return null_mut();
             };
-            match offset.checked_add(layout.size()).filter(|&after| after <= SIZE) {
+            match offset.checked_add(layout.size()).filter(|&after| after <= PARTS[part].end) {
                 // SAFETY: the caller's layout is passed on.
                 None => return unsafe { System.alloc(layout) },
                 // SAFETY: the offset and the block behind it lie inside the arena.
-                Some(after) if self.move_end(end, after) => return unsafe { self.start().add(offset) },
+                Some(after) if self.move_end(part, end, after) => return unsafe { self.start().add(offset) },
                 Some(_) => {}
             }
         }
@@ -63,7 +77,7 @@ unsafe impl GlobalAlloc for Arena {
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         match self.offset(block) {
             Some(offset) => {
-                self.move_end(offset + layout.size(), offset);
+                self.move_end(part_of(offset), offset + layout.size(), offset);
             }
             // SAFETY: not ours, so malloc's.
             None => unsafe { System.dealloc(block, layout) },
@@ -75,8 +89,10 @@ unsafe impl GlobalAlloc for Arena {
             // SAFETY: not ours, so malloc's.
             return unsafe { System.realloc(block, layout, size) };
         };
-        let after = offset.checked_add(size);
-        if size <= layout.size() || after.is_some_and(|after| self.move_end(offset + layout.size(), after)) {
+        let part = part_of(offset);
+        let stays = part == 1 || size < LARGE;
+        let grown = offset.checked_add(size).filter(|_| stays);
+        if size <= layout.size() || grown.is_some_and(|after| self.move_end(part, offset + layout.size(), after)) {
             return block;
         }
         // SAFETY: the caller vouches that the new size makes a layout; the old block holds the bytes copied.
@@ -134,6 +150,22 @@ mod tests {
             let block = ARENA.alloc(layout(100, 8));
             ARENA.dealloc(block, layout(100, 8));
             assert_eq!(ARENA.alloc(layout(50, 8)), block);
+        }
+    }
+
+    #[test]
+    fn a_large_block_grows_where_it_is_whatever_small_ones_come() {
+        static ARENA: Arena = Arena::new();
+        // SAFETY: as above.
+        unsafe {
+            let small = ARENA.alloc(layout(LARGE - 1, 8));
+            let large = ARENA.realloc(small, layout(LARGE - 1, 8), LARGE);
+            assert_ne!(large, small);
+            ARENA.alloc(layout(24, 8));
+            assert_eq!(ARENA.realloc(large, layout(LARGE, 8), 4 * LARGE), large);
+            // Two of them cannot both be the last.
+            ARENA.alloc(layout(LARGE, 8));
+            assert_ne!(ARENA.realloc(large, layout(4 * LARGE, 8), 8 * LARGE), large);
         }
     }
 }

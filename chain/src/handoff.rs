@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-pub use first_line::{Expect, receive};
+pub use first_line::{Expect, may_come, receive};
 pub use terminal::stdin_from_terminal;
 
 /// The path by which both ends of a handoff name a root: its parent as the kernel resolves it, and

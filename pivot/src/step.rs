@@ -259,7 +259,9 @@ pub fn await_root(root: &Path) -> Result<Option<PathBuf>> {
         return handoff::receive(Tool::Pivot, Expect::Any);
     }
     // Where ROOT's parent is not even there, no unpack is about to make ROOT in it.
-    if let Ok(absolute) = handoff::absolute(root) {
+    if handoff::may_come()
+        && let Ok(absolute) = handoff::absolute(root)
+    {
         handoff::receive(Tool::Pivot, Expect::Root(&absolute))?;
     }
     Ok(None)

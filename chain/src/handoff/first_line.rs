@@ -41,6 +41,11 @@ pub(crate) enum Verdict {
     Data,
 }
 
+/// Whether stdin can be the pipe of an unpack at all.
+pub fn may_come() -> bool {
+    !matches!(Peek::on(std::io::stdin().as_fd()), Ok(None))
+}
+
 /// Where stdin is a pipe or socket with an expected root's line in it: waits until the line is
 /// whole, takes exactly it and gives the command the terminal (or /dev/null) as its stdin. In every
 /// other case nothing is taken.
