@@ -73,6 +73,37 @@ fn every_test_that_the_security_page_names_is_there() {
 }
 
 #[test]
+fn a_crate_with_a_known_vulnerability_is_found_without_a_network() {
+    let check = |lock: &Path| {
+        let script = repository().join("scripts/deny.d/check");
+        std::process::Command::new("python3").arg(script).arg("advisories").arg(lock).output().expect("python3")
+    };
+    for lock in ["Cargo.lock", "fuzz/Cargo.lock"] {
+        let output = check(&repository().join(lock));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let lock = dir.path().join("Cargo.lock");
+    let registry = "registry+https://github.com/rust-lang/crates.io-index";
+    let found = |name: &str, version: &str| {
+        let entry = format!("[[package]]\nname = \"{name}\"\nversion = \"{version}\"\nsource = \"{registry}\"\n");
+        fs::write(&lock, entry).expect("a lock file");
+        let output = check(&lock);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.success(), text.is_empty(), "{text}");
+        text
+    };
+    assert!(found("tar", "0.4.44").contains("RUSTSEC-2026-0067"));
+    assert!(found("anyhow", "1.0.102").contains("RUSTSEC-2026-0190 (unsound)"));
+    assert!(found("nix", "0.21.1").contains("RUSTSEC-2021-0119"));
+    assert!(found("never-heard-of", "1.0.0").contains("was never looked up"));
+    // Patched in its own series, patched at all, and older than the flaw.
+    for (name, version) in [("nix", "0.21.2"), ("nix", "0.31.3"), ("nix", "0.15.9"), ("tar", "0.4.45")] {
+        assert_eq!(found(name, version), "");
+    }
+}
+
+#[test]
 fn no_tool_depends_on_another() {
     let tools = ["unpack", "isolate", "pivot", "mountclean"];
     for tool in tools {
