@@ -1,9 +1,9 @@
 //! The same request to other programs, and what each of them made of it.
 //!
-//! Images of eight kinds by default; with a Debian one and more packagings with
-//! `CHAINROOT_DIFFERENTIAL=all` (scripts/soak differential).
+//! A dozen contents in seven packagings each, and Debian as mmdebstrap makes it, by default; Debian with
+//! layers over it in all of them with `CHAINROOT_DIFFERENTIAL=all` (scripts/soak differential).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use chainroot_tests::{Work, busybox_image, debian_image, differences, have, needs_root, skip, snapshot};
 
@@ -37,6 +37,30 @@ const STORIES: &[(&str, &[&str])] = &[
     (
         "metadata",
         &["mkdir -p m/n; touch m/n/f", "chmod 700 m", "chown 7:8 m/n", "touch -d '1999-01-01' m/n/f; chmod 400 m/n/f"],
+    ),
+    (
+        "attributes",
+        &[
+            "mkdir x; touch x/f x/g; setfattr -n user.one -v 1 x; setfattr -n user.two -v '' x/f; setfattr -n user.bytes -v 0x00ff0a3d x/g; setfattr -n trusted.t -v v x/f",
+            "setfattr -x user.one x; setfattr -n user.two -v changed x/f; mkdir y; setfacl -m u:1000:rwx,d:g:7:r y; touch y/inherits",
+            "setfattr -x user.two x/f; setfacl -b y",
+        ],
+    ),
+    (
+        "sparse",
+        &[
+            "truncate -s 8M hole; echo end >>hole; truncate -s 1M none; printf x | dd of=mid bs=1 seek=300000 2>/dev/null; truncate -s 600K mid",
+            "ln hole hole2; printf y | dd of=mid bs=1 seek=400000 conv=notrunc 2>/dev/null",
+        ],
+    ),
+    (
+        "hidden",
+        &[
+            "mkdir -p h/a/b h/c; echo 1 >h/a/b/f; ln h/a/b/f h/c/g; touch h/.wh-is-no-whiteout",
+            "rm h/a/b/f; ln -s ../../c/g h/a/b/f",
+            "rm -r h/a; echo 2 >h/a; rm h/c/g",
+            "rm h/a; mkdir h/a; echo 3 >h/a/b; touch -h -d '2002-02-02' h/a h",
+        ],
     ),
     (
         "names",
@@ -109,24 +133,49 @@ fn compare(name: &str, base: PathBuf, layers: &[&str], found: &mut Vec<String>) 
         compared += 1;
     }
     for image in ["export.pax.tar", "export.gnu.tar"] {
-        let script = format!(
-            "unpack --quiet --owner keep {image} ours && mkdir tars && tar -C tars --numeric-owner --xattrs --xattrs-include='*' --acls -xpf {image}"
-        );
-        let outcome = work.sh(&script);
-        assert_eq!(outcome.status, 0, "{name} {image}: {}", outcome.stderr);
-        let against = format!("{name} as {image}, ours and GNU tar\'s");
-        let lines = differences(&snapshot(&work.join("ours")), &snapshot(&work.join("tars")));
-        found.extend(lines.into_iter().map(|line| format!("{against}: {line}")));
-        work.sh("rm -rf ours ours.image.json tars").expect(0, "");
+        compare_with_tar(&work, name, &work.join(image), found);
         compared += 1;
     }
     compared
 }
 
+/// A root file system's archive, against GNU tar's tree.
+fn compare_with_tar(work: &Work, name: &str, image: &Path, found: &mut Vec<String>) {
+    let image = image.display();
+    let script = format!(
+        "unpack --quiet --owner keep {image} ours && mkdir tars && tar -C tars --numeric-owner --xattrs --xattrs-include='*' --acls -xpf {image}"
+    );
+    let outcome = work.sh(&script);
+    assert_eq!(outcome.status, 0, "{name} {image}: {}", outcome.stderr);
+    let lines = differences(&snapshot(&work.join("ours")), &snapshot(&work.join("tars")));
+    found.extend(lines.into_iter().map(|line| format!("{name} as {image}, ours and GNU tar\'s: {line}")));
+    work.sh("rm -rf ours ours.image.json tars").expect(0, "");
+}
+
+/// What layers do to a Debian root.
+const DEBIAN: &[(&str, &[&str])] = &[
+    ("debian", &[]),
+    (
+        "debian-changed",
+        &[
+            "rm -rf usr/share/doc usr/share/man var/cache/apt; mkdir -p usr/share/doc/mine",
+            "chroot . useradd --create-home somebody; rm -rf usr/share/doc",
+        ],
+    ),
+    (
+        "debian-upgraded",
+        &[
+            "cp -a usr/bin usr/bin.new; rm -r usr/bin; mv usr/bin.new usr/bin; chmod u+s,g+s usr/bin/mount; setcap cap_net_raw+ep usr/bin/hostname",
+            "rm usr/bin/perl*; ln usr/bin/mount usr/bin/mount.again; find usr/lib -name '*.so*' -type l -exec touch -h -d 2003-03-03 {} +",
+            "rm -r var/lib/dpkg/info; mkdir var/lib/dpkg/info; echo new >var/lib/dpkg/info/format; chown -R 1:1 var/mail",
+        ],
+    ),
+];
+
 #[test]
 fn our_trees_are_umocis_and_gnu_tars_for_images_of_buildah_and_skopeo() {
     needs_root!();
-    for program in ["buildah", "skopeo", "umoci", "setcap", "setfattr"] {
+    for program in ["buildah", "skopeo", "umoci", "setcap", "setfattr", "setfacl"] {
         if !have(program) {
             skip!("{program} is not installed");
         }
@@ -135,13 +184,17 @@ fn our_trees_are_umocis_and_gnu_tars_for_images_of_buildah_and_skopeo() {
     for (name, layers) in STORIES {
         compared += compare(name, busybox_image(), layers, &mut found);
     }
-    if std::env::var("CHAINROOT_DIFFERENTIAL").is_ok_and(|value| value == "all") {
-        let Some(debian) = debian_image("") else { skip!("no Debian image") };
-        let layers = [
-            "rm -rf usr/share/doc usr/share/man var/cache/apt; mkdir -p usr/share/doc/mine",
-            "chroot . useradd --create-home somebody; rm -rf usr/share/doc",
-        ];
-        compared += compare("debian", debian, &layers, &mut found);
+    let all = std::env::var("CHAINROOT_DIFFERENTIAL").is_ok_and(|value| value == "all");
+    let Some(debian) = debian_image("") else { skip!("no Debian image") };
+    for (name, layers) in DEBIAN.iter().filter(|_| all) {
+        compared += compare(name, debian.clone(), layers, &mut found);
+    }
+    // As mmdebstrap wrote them.
+    let work = Work::new();
+    for compression in if all { &["", "gz", "xz", "zst"][..] } else { &["zst"] } {
+        let image = debian_image(compression).expect("the plain one is there");
+        compare_with_tar(&work, "mmdebstrap's", &image, &mut found);
+        compared += 1;
     }
     eprintln!("{compared} images compared");
     assert!(found.is_empty(), "{}", found.join("\n"));
