@@ -89,14 +89,14 @@ fn images(work: &Work, name: &str, base: PathBuf, layers: &[&str]) {
         r#"set -e
         b="buildah --root $PWD/storage --runroot $PWD/run --storage-driver vfs"
         c=$($b from scratch); m=$($b mount "$c"); tar -C "$m" --xattrs --xattrs-include='*' -xpf '{}'; $b umount "$c" >/dev/null
-        $b commit -q "$c" {name} >/dev/null; $b rm "$c" >/dev/null
+        $b commit -q "$c" localhost/{name} >/dev/null; $b rm "$c" >/dev/null
         "#,
         base.display()
     );
     for layer in layers {
         script.push_str(&format!(
             r#"c=$($b from localhost/{name}); m=$($b mount "$c"); (cd "$m"; {layer}); $b umount "$c" >/dev/null
-            $b commit -q "$c" {name} >/dev/null; $b rm "$c" >/dev/null
+            $b commit -q "$c" localhost/{name} >/dev/null; $b rm "$c" >/dev/null
             "#
         ));
     }
@@ -154,16 +154,16 @@ fn compare_with_tar(work: &Work, name: &str, image: &Path, found: &mut Vec<Strin
 
 /// What layers do to a Debian root.
 const DEBIAN: &[(&str, &[&str])] = &[
-    ("debian", &[]),
+    ("mmdebstrap", &[]),
     (
-        "debian-changed",
+        "mmdebstrap-changed",
         &[
             "rm -rf usr/share/doc usr/share/man var/cache/apt; mkdir -p usr/share/doc/mine",
             "chroot . useradd --create-home somebody; rm -rf usr/share/doc",
         ],
     ),
     (
-        "debian-upgraded",
+        "mmdebstrap-upgraded",
         &[
             "cp -a usr/bin usr/bin.new; rm -r usr/bin; mv usr/bin.new usr/bin; chmod u+s,g+s usr/bin/mount; setcap cap_net_raw+ep usr/bin/hostname",
             "rm usr/bin/perl*; ln usr/bin/mount usr/bin/mount.again; find usr/lib -name '*.so*' -type l -exec touch -h -d 2003-03-03 {} +",
