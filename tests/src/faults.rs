@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
+use nix::libc::{self, c_long};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::Pid;
@@ -145,6 +146,70 @@ pub fn fail_every_call(work: &Work, case: &Case) {
         faults.len().div_ceil(step),
         broken.join("\n")
     );
+}
+
+/// The calls by which a mount table and the tree below a root are changed, and what they are changed by.
+const MOUNTING: [c_long; 20] = [
+    libc::SYS_unshare,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_mount_setattr,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_chdir,
+    libc::SYS_fchdir,
+    libc::SYS_openat,
+    libc::SYS_openat2,
+    libc::SYS_mkdirat,
+    libc::SYS_mknodat,
+    libc::SYS_symlinkat,
+    libc::SYS_flock,
+    libc::SYS_setns,
+    libc::SYS_close_range,
+];
+
+/// Fails each of a tool's steps in each call that could leave a mount behind: COMMAND, which prints
+/// `done`, does not start, and the mount table outside is the same. Needs no root; as root it is behind a wall.
+#[track_caller]
+pub fn fail_every_step(work: &Work, tool: &str, line: &str) {
+    let outside = || fs::read_to_string("/proc/thread-self/mountinfo").expect("mountinfo");
+    let before = outside();
+    let line = line.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+    let with = |option: &str| line.replacen(tool, &format!("{tool} {option}"), 1);
+    let whole = run(&mut command(work, &line), tool, None);
+    whole.outcome.expect(0, "done\n");
+    let mut said = Vec::new();
+    for (&call, &count) in whole.calls.iter().filter(|(call, _)| MOUNTING.contains(call)) {
+        for nth in 1..=count {
+            let traced = run(&mut command(work, &line), tool, Some(Fault { call, nth, errno: Errno::EIO }));
+            let outcome = &traced.outcome;
+            let about = || format!("{line}: call {call}, time {nth}: {} {:?}", outcome.status, outcome);
+            assert!(!traced.hung, "{}", about());
+            match outcome.status {
+                0 => assert_eq!(outcome.stdout, "done\n", "{}", about()),
+                125 => {
+                    assert_eq!(outcome.stdout, "", "{}", about());
+                    said.push(outcome.stderr.clone());
+                }
+                _ => panic!("{}", about()),
+            }
+            assert_eq!(outside(), before, "{}", about());
+        }
+    }
+    // Every step that has a name has failed once.
+    let explained = run(&mut command(work, &with("--explain")), tool, None).outcome.stdout;
+    let verbose = run(&mut command(work, &with("--verbose")), tool, None).outcome.stderr;
+    let prefix = format!("{tool}: ");
+    let steps = verbose.lines().filter_map(|line| Some(line.strip_prefix(&prefix)?.rsplit_once(" (")?.0));
+    for step in steps.filter(|step| !explained.contains(&format!("# {step}\n"))) {
+        let failed = said.iter().any(|said| said.contains(&format!("{prefix}{step}: ")));
+        assert!(failed, "{line}: {step:?} has not failed in:\n{}", said.concat());
+    }
+    eprintln!("{line}: {} failures", said.len());
 }
 
 /// Whether the run ended as the contract has it.
