@@ -172,6 +172,44 @@ fn the_masks_are_those_of_runc_path_by_path() {
     }
 }
 
+/// A container of runc's own, looked at from inside: the same places, hidden or read-only as ours are.
+#[test]
+fn a_container_of_runcs_has_the_same_masks() {
+    needs_root!();
+    for program in ["runc", "python3"] {
+        if !chainroot_tests::have(program) {
+            chainroot_tests::skip!("needs {program}");
+        }
+    }
+    let work = scene();
+    // Each place that is a mount of its own below /proc, and /sys/firmware: what kind it is, whether anything is in it,
+    // whether it may be written.
+    let look = r#"while read -r _ _ _ _ point options _; do
+        case $point in /proc/* | /sys/firmware*) ;; *) continue ;; esac
+        case ,$options, in *,ro,*) mode=ro ;; *) mode=rw ;; esac
+        if [ -d $point ]; then kind=directory; content=$(ls -A $point | head -c 1); else kind=file; content=; fi
+        [ $kind$point != file/proc/sysrq-trigger ] && [ $kind = file ] && content=$(head -c 1 $point)
+        echo $point $kind $mode ${content:+full}
+    done </proc/self/mountinfo | sort"#;
+    std::fs::write(work.join("look"), look).unwrap();
+    let make = r#"set -e
+        mkdir bundle; cp -a root bundle/rootfs; cp look root/; cp look bundle/rootfs/; cd bundle; runc spec
+        python3 - <<'END'
+import json
+config = json.load(open("config.json"))
+config["process"].update(terminal=False, args=["sh", "/look"])
+json.dump(config, open("config.json", "w"))
+END"#;
+    work.sh(make).expect(0, "");
+    let theirs = work.sh("runc --root $PWD/state run --bundle bundle chainroot-masks-$$");
+    let ours = work.sh("isolate --pid --net -- pivot root -- mountclean --sys --mask -- sh /look");
+    assert_eq!((theirs.status, ours.status), (0, 0), "{}{}", theirs.stderr, ours.stderr);
+    assert!(theirs.stdout.lines().count() > 6, "{}", theirs.stdout);
+    // runc hides files with /dev/null, which is not marked read-only there: nothing can be written to it.
+    let theirs = theirs.stdout.replace(" file rw\n", " file ro\n");
+    assert_eq!(ours.stdout, theirs);
+}
+
 #[test]
 fn arguments_reach_the_command_as_they_were_typed() {
     for way in ways() {

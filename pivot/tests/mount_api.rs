@@ -13,6 +13,8 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 const NEW: [i64; 11] = [428, 429, 430, 431, 432, 433, 442, 436, 457, 458, 467];
 /// The attributes came later than the rest.
 const SINCE_5_12: [i64; 4] = [442, 457, 458, 467];
+/// statmount and listmount alone.
+const LISTING: [i64; 2] = [457, 458];
 
 fn without(calls: &[i64], work: &Work, script: &str) -> Outcome {
     let rules = calls.iter().map(|&call| (call, vec![])).collect();
@@ -56,7 +58,7 @@ fn both_paths_give_the_same_mount_table() {
             );
             let new = work.sh(&script);
             assert_eq!(new.status, 0, "{way} {option}: {}", new.stderr);
-            for refused in [&NEW[..], &SINCE_5_12[..]] {
+            for refused in [&NEW[..], &SINCE_5_12[..], &LISTING[..]] {
                 let old = without(refused, &work, &script);
                 assert_eq!(
                     (old.status, &old.stdout),
@@ -64,6 +66,50 @@ fn both_paths_give_the_same_mount_table() {
                     "{way} {option} without {refused:?}: {}",
                     old.stderr
                 );
+            }
+        }
+    }
+}
+
+/// What the proof finds, and what it passes, with either source of the mount table.
+#[test]
+fn the_proof_is_the_same_from_mountinfo_and_with_the_old_calls() {
+    for way in ways() {
+        let by_hand = |before: &str, after: &str| {
+            format!(
+                "mkdir -p root/tools; cp $(command -v mountclean) root/tools/; {} sh -ec 'mount --rbind root root; {before}; cd root; pivot_root . .; {after}'",
+                way.replace("--pid", "--pid --mount")
+            )
+        };
+        let proof = "exec /tools/mountclean -- echo started";
+        let cases: [(String, &[&str]); 6] = [
+            (by_hand("exec 9<.", proof), &["descriptor 9 is a directory outside the root"]),
+            (by_hand("exec 9</proc/self/ns/mnt", proof), &["descriptor 9 is a namespace outside the root"]),
+            (
+                by_hand(
+                    "mount -t tmpfs tmpfs root/mnt; mkdir root/mnt/x; mount -t tmpfs tmpfs root/mnt/x",
+                    "exec /tools/mountclean --keep-mount /mnt/x -- echo started",
+                ),
+                &["left at /mnt", "--keep-mount /mnt lets it stay"],
+            ),
+            (
+                by_hand(":", proof).replace("cd root; pivot_root . .", "r=$PWD/root; cd /etc; pivot_root $r $r"),
+                &["the working directory is in the host\'s tree"],
+            ),
+            (by_hand(":", proof).replace("cd root; pivot_root . .; exec", "exec chroot root"), &["hint: "]),
+            (
+                format!(
+                    "{way} pivot --bind .:/mnt/new --tmpfs /tmp --dev --ephemeral root -- mountclean -- true && {way} pivot --bind .:/mnt root -- mountclean --keep-mount / -- true"
+                ),
+                &["--keep-mount /: that would keep everything"],
+            ),
+        ];
+        for (script, words) in cases {
+            let work = scene();
+            work.sh(&script).expect_refusal(words);
+            for refused in [&NEW[..], &LISTING[..]] {
+                let work = scene();
+                without(refused, &work, &script).expect_refusal(words);
             }
         }
     }

@@ -4,7 +4,7 @@ mod scene;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use chainroot_tests::Work;
+use chainroot_tests::{Work, kernel_at_least, skip};
 use scene::{stopped_at, ways};
 
 /// How often ROOT is replaced; `CHAINROOT_SWAPS=all` (scripts/soak swaps) does it a thousand times.
@@ -24,6 +24,9 @@ fn images(work: &Work) {
 
 #[test]
 fn a_container_sees_one_whole_tree_however_often_root_is_replaced_meanwhile() {
+    if !kernel_at_least(5, 12) {
+        skip!("no lock before Linux 5.12");
+    }
     for way in ways() {
         let work = Work::new();
         images(&work);
@@ -64,7 +67,7 @@ fn a_container_sees_one_whole_tree_however_often_root_is_replaced_meanwhile() {
 #[test]
 fn a_root_that_is_replaced_between_its_opening_and_its_lock_is_the_new_one() {
     if !chainroot_tests::have("strace") {
-        chainroot_tests::skip!("needs strace");
+        skip!("needs strace");
     }
     let way = if chainroot_tests::is_root() { "" } else { ways()[0] };
     let line = "pivot --no-handoff root -- cat /many/7";
