@@ -50,7 +50,8 @@ const NAMES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
-/// What container runtimes leave to a container.
+/// What container runtimes leave to a container. unpack writes the same into a bundle; a test holds the two
+/// together (tests/tests/capabilities.rs).
 const DEFAULT: [&str; 14] = [
     "CHOWN",
     "DAC_OVERRIDE",

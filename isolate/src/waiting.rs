@@ -38,6 +38,8 @@ pub struct Waiting {
     terminal: Terminal,
     signals: SignalFd,
     child_group: Option<Pid>,
+    /// The child was sent a SIGSTOP, which it may not have come to yet.
+    stops_soon: bool,
     /// The last signal that the terminal sent to the child's group and not to ours.
     from_terminal: i32,
 }
@@ -74,6 +76,7 @@ impl Waiting {
             terminal,
             signals,
             child_group: None,
+            stops_soon: false,
             from_terminal: 0,
         })
     }
@@ -245,6 +248,7 @@ impl Waiting {
     fn stop_both(&mut self, signal: i32, whom: Whom) {
         // From outside, SIGSTOP works on a PID 1 as well.
         self.send(libc::SIGSTOP);
+        self.stops_soon = true;
         self.stop(signal, whom);
     }
 
@@ -259,7 +263,8 @@ impl Waiting {
     fn go_on(&mut self) {
         self.terminal.hand_over();
         // A shell continues the whole group: a child that is running has had its SIGCONT.
-        if self.report.is_some() || disposition::is_stopped(self.child) != Some(false) {
+        let stops_soon = std::mem::take(&mut self.stops_soon);
+        if self.report.is_some() || stops_soon || disposition::is_stopped(self.child) != Some(false) {
             self.send_continue();
         }
     }
@@ -275,8 +280,11 @@ impl Waiting {
     fn kill(&mut self, signal: i32) -> Result<Ending> {
         self.child_group = getpgid(Some(self.child)).ok();
         self.send(libc::SIGKILL);
-        waitpid(self.child, None).context("wait")?;
-        Ok(Ending::Signal(signal))
+        // It may have heard the signal, and come to its own end before us.
+        match Ending::of(waitpid(self.child, None).context("wait")?) {
+            Some(exit @ Ending::Exit(_)) => Ok(exit),
+            _ => Ok(Ending::Signal(signal)),
+        }
     }
 
     fn send(&self, signal: i32) {

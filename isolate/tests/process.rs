@@ -78,6 +78,19 @@ fn init_reaps_what_is_left_to_it() {
 }
 
 #[test]
+fn init_passes_signals_on_while_it_reaps() {
+    // The command leaves its children to PID 1 without a pause, and counts what it is sent.
+    let outcome = sh("dir=$(mktemp -d); mkfifo $dir/up $dir/told; exec 5<>$dir/told
+        $ISOLATE $U --init --mount-proc -- sh -c \"
+            trap 'echo told >&5' USR1; echo >$dir/up; while [ ! -e $dir/end ]; do (: &); (: &); (: &); done
+            while ps -eo stat= | grep -q ^Z; do :; done; exit 3\" & pid=$!
+        read x <$dir/up
+        for n in $(seq 100); do kill -USR1 $pid; read x <&5; done; echo $n
+        touch $dir/end; wait $pid; echo $?; rm -r $dir");
+    assert_eq!(outcome.stdout, "100\n3\n", "{outcome:?}");
+}
+
+#[test]
 fn init_passes_signals_on_and_the_command_has_them_at_their_default() {
     let script = "dir=$(mktemp -d); mkfifo $dir/up
         for signal in TERM HUP USR1; do
