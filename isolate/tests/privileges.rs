@@ -44,6 +44,25 @@ fn a_switched_user_has_the_added_ones_and_no_other() {
 }
 
 #[test]
+fn capabilities_that_could_be_inherited_are_bounded_too() {
+    needs_root!();
+    if !have("setpriv") {
+        skip!("setpriv is not installed");
+    }
+    // A file's inheritable set would give them back to whoever executes it (capabilities(7)).
+    let inheritable = |options: &str| {
+        let script =
+            format!("setpriv --inh-caps=+chown,+net_raw {} {options} grep -E '^Cap' /proc/self/status", bench::ISOLATE);
+        field(&sh(&script).stdout, "CapInh")
+    };
+    assert_eq!(inheritable("--uts"), "0000000000002001", "what the caller had where nothing was asked");
+    for options in ["--cap-drop ALL", "--cap-keep chown", "--cap-drop net_raw", "--cap-keep chown --setuid 65534"] {
+        assert_eq!(inheritable(options), "0000000000000000", "{options}");
+    }
+    assert_eq!(inheritable("--cap-drop ALL --cap-add chown --setuid 65534"), "0000000000000001");
+}
+
+#[test]
 fn keep_caps_keeps_those_of_the_user_namespace() {
     let status = |options: &[&str]| as_nobody([options, &STATUS, &["/proc/self/status"]].concat()).stdout;
     assert_eq!(field(&status(&["--map-current"]), "CapEff"), "0000000000000000");

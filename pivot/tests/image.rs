@@ -102,6 +102,25 @@ fn the_user_is_looked_up_in_the_roots_own_passwd() {
     }
 }
 
+#[test]
+fn a_passwd_that_leads_out_of_the_root_or_has_no_end_is_not_read() {
+    for way in ways() {
+        let work = scene();
+        receipt(&work, r#"{"config": {"User": "nobody", "Entrypoint": ["true"]}}"#);
+        work.sh("cp /etc/passwd hosts-passwd; grep -q ^nobody: hosts-passwd").expect(0, "");
+        for make in
+            ["ln -s ../../hosts-passwd", "ln -s \"$PWD/hosts-passwd\"", "ln -s /proc/self/root/etc/passwd", "mkfifo"]
+        {
+            work.sh(&format!("rm -f root/etc/passwd; {make} root/etc/passwd")).expect(0, "");
+            work.sh(&format!("{way} pivot --as-image root")).expect_refusal(&["user nobody is not in its /etc/passwd"]);
+        }
+        if chainroot_tests::is_root() {
+            work.sh("rm root/etc/passwd; mknod root/etc/passwd c 1 5").expect(0, "");
+            work.sh(&format!("{way} pivot --as-image root")).expect_refusal(&["user nobody is not in its /etc/passwd"]);
+        }
+    }
+}
+
 /// The last link is who becomes the image's user, after everything that takes privilege.
 #[test]
 fn an_isolate_that_is_the_last_link_becomes_the_images_user() {

@@ -73,6 +73,25 @@ fn every_test_that_the_security_page_names_is_there() {
 }
 
 #[test]
+fn every_number_on_the_security_page_has_its_address() {
+    let page = document("docs/security.md");
+    let (text, addresses) = page.split_once("\n[CVE-").expect("addresses at its end");
+    let addresses = format!("[CVE-{addresses}");
+    let addressed: BTreeSet<_> = addresses
+        .lines()
+        .map(|line| {
+            let (number, address) = line.split_once("]: ").unwrap_or_else(|| panic!("{line}"));
+            assert!(address.starts_with("https://"), "{line}");
+            number.trim_start_matches('[')
+        })
+        .collect();
+    let named: BTreeSet<_> =
+        text.split('[').filter(|rest| rest.starts_with("CVE-")).map(|rest| &rest[..rest.find(']').unwrap()]).collect();
+    assert_eq!(text.matches("CVE-").count(), text.matches("[CVE-").count(), "one without brackets is no link");
+    assert_eq!(named, addressed);
+}
+
+#[test]
 fn a_crate_with_a_known_vulnerability_is_found_without_a_network() {
     let check = |lock: &Path| {
         let script = repository().join("scripts/deny.d/check");
