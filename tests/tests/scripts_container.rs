@@ -100,6 +100,80 @@ fn what_the_image_says_is_run() {
 }
 
 #[test]
+fn the_images_entrypoint_can_be_left_out() {
+    if !have("umoci") {
+        skip!("no umoci");
+    }
+    let work = Work::new();
+    let make = format!(
+        "umoci init --layout layout && umoci new --image layout:tag &&
+        umoci raw add-layer --image layout:tag '{}' && umoci config --image layout:tag --config.entrypoint false",
+        busybox_image().display()
+    );
+    assert_eq!(work.sh(&make).status, 0);
+    work.sh(&line("", "layout echo typed")).expect(1, "");
+    work.sh(&line("-x", "layout echo typed")).expect(0, "typed\n");
+}
+
+#[test]
+fn the_root_can_be_read_only_and_the_hostname_another() {
+    let work = Work::new();
+    assert_eq!(work.sh("mkdir data").status, 0);
+    let write = "sh -c 'hostname; for dir in / /etc /root /tmp /data; do (echo x >$dir/new) 2>/dev/null && echo $dir; done; true'";
+    container(&work, "-r -H web -v ./data:/data", write).expect(0, "web\n/tmp\n/data\n");
+}
+
+#[test]
+fn the_terminal_is_the_callers() {
+    let work = Work::new();
+    let mut terminal = work.terminal("sh", &[]);
+    terminal.prompt();
+    let run = line("-H web", &format!("'{}' sh -c 'test -t 0 && stty size; hostname'", busybox_image().display()));
+    let output = terminal.run(&run);
+    assert!(output.contains("24 80\r\nweb\r\n"), "{output}");
+    terminal.send("exit\n");
+    assert_eq!(terminal.end().1, 0);
+}
+
+/// A server on the host's loopback, which through pasta is the gateway, and the line `$@` with a fetch from it at its end.
+const FETCH: &str = r#"
+import http.server, subprocess, sys, threading
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers(); self.wfile.write(b"from the host")
+    def log_message(self, *args): pass
+server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+fetch = "wget -q -O - http://$(ip route | sed -n 's/^default via \\([^ ]*\\).*/\\1/p'):%d/ || echo unreachable" % server.server_port
+sys.exit(subprocess.run(sys.argv[1:] + ["sh", "-c", fetch]).returncode)
+"#;
+
+#[test]
+fn there_is_no_network_unless_pasta_brings_it() {
+    if !have("pasta") || !have("python3") || !have("ip") {
+        skip!("no pasta, python3 or ip");
+    }
+    let work = Work::new();
+    if work.sh("ip route | grep -q ^default").status != 0 {
+        skip!("no default route");
+    }
+    std::fs::write(work.join("fetch.py"), FETCH).expect("write");
+    // What root's pasta mounts for a while is nobody else's to see.
+    let shell = if is_root() { "unshare --mount sh" } else { "sh" };
+    let run = |options: &str| {
+        let (container, image) = (script("container"), busybox_image());
+        let fetch = format!("python3 fetch.py {container} {options} '{}'", image.display());
+        work.shell(shell, &format!("export XDG_CACHE_HOME=$PWD/cache; {fetch}"))
+    };
+    run("").expect(0, "unreachable\n");
+    let outcome = run("-n pasta");
+    if outcome.stderr.contains("/dev/net/tun") {
+        skip!("no tun device to be had");
+    }
+    outcome.expect(0, "from the host");
+}
+
+#[test]
 fn another_image_at_the_same_place_is_another_root() {
     let work = Work::new();
     for name in ["one", "two"] {
