@@ -1,10 +1,8 @@
 //! A failure at any step leaves the host as it was, and COMMAND does not start.
 
-mod scene;
-
 use chainroot_tests::faults::{behind_a_wall, fail_every_step};
+use chainroot_tests::scene::{scene, ways};
 use chainroot_tests::{is_root, needs_root};
-use scene::{scene, ways};
 
 fn nothing_is_left(pivot: &str, mountclean: &str) {
     if is_root() {

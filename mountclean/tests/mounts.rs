@@ -1,9 +1,7 @@
 //! What is mounted, what is unmounted, and where.
 
-mod scene;
-
 use chainroot_tests::needs_root;
-use scene::{scene, ways};
+use chainroot_tests::scene::{scene, ways};
 
 #[test]
 fn without_a_pivot_everything_but_the_root_and_proc_goes() {

@@ -1,9 +1,7 @@
 //! The proof: each kind of leftover is planted, and found and named before COMMAND runs.
 
-mod scene;
-
+use chainroot_tests::scene::{scene, ways};
 use chainroot_tests::{Outcome, Work, needs_root};
-use scene::{scene, ways};
 
 /// What the refused command would have printed.
 const COMMAND: &str = "echo started";

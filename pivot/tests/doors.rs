@@ -1,9 +1,7 @@
 //! After the pivot nothing leads back to the host: no path, no descriptor, no second chroot, no unmount.
 
-mod scene;
-
+use chainroot_tests::scene::{scene, ways};
 use chainroot_tests::{kernel_at_least, needs_root, skip};
-use scene::{scene, ways};
 
 #[test]
 fn no_path_leads_to_the_host() {

@@ -1,8 +1,6 @@
 //! What --explain prints is a script that does the same.
 
-mod scene;
-
-use scene::{scene, ways};
+use chainroot_tests::scene::{scene, ways};
 
 const TABLE: &str = "cut -d\" \" -f5,6 /proc/self/mountinfo | sort; pwd; cat /etc/hostname 2>/dev/null; ls /dev | xargs; echo x >/etc/x; echo $?";
 

@@ -1,10 +1,8 @@
 //! A failure at any step leaves the host as it was.
 
-mod scene;
-
 use chainroot_tests::faults::{behind_a_wall, fail_every_step};
 use chainroot_tests::is_root;
-use scene::{scene, ways};
+use chainroot_tests::scene::{scene, ways};
 
 /// Each step fails, in each of its calls that changes a mount or leads to one.
 fn nothing_is_left(options: &str) {

@@ -1,9 +1,7 @@
 //! --as-image: what the image says, from the receipt beside the root.
 
-mod scene;
-
+use chainroot_tests::scene::{scene, ways};
 use chainroot_tests::{Work, needs_root};
-use scene::{scene, ways};
 
 /// A receipt as unpack writes it, with this configuration.
 fn receipt(work: &Work, config: &str) {

@@ -1,11 +1,9 @@
 //! The same with the old mount calls: a seccomp filter answers ENOSYS for the new ones.
 
-mod scene;
-
 use std::os::unix::process::CommandExt;
 
+use chainroot_tests::scene::{scene, ways};
 use chainroot_tests::{Outcome, Work};
-use scene::{scene, ways};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
 /// open_tree, move_mount, fsopen, fsconfig, fsmount, fspick, mount_setattr, close_range, statmount,

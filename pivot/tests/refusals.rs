@@ -1,9 +1,7 @@
 //! Places that pivot starts from: chroots, other chains, user namespaces inside privileged ones.
 
-mod scene;
-
 use chainroot_tests::needs_root;
-use scene::{scene, stopped_at, ways};
+use chainroot_tests::scene::{scene, stopped_at, ways};
 
 const COPY: &str = "mkdir -p root/tools root/inner && cp -a root/bin root/etc root/proc root/inner/ && mkdir -p root/inner/tmp root/inner/mnt && \
      for t in isolate pivot mountclean; do cp $(command -v $t) root/tools/; done";

@@ -1,11 +1,9 @@
 //! unpack --replace while containers start: each runs in one whole tree.
 
-mod scene;
-
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use chainroot_tests::scene::{stopped_at, ways};
 use chainroot_tests::{Work, kernel_at_least, skip};
-use scene::{stopped_at, ways};
 
 /// How often ROOT is replaced; `CHAINROOT_SWAPS=all` (scripts/soak swaps) does it a thousand times.
 fn replacements() -> usize {

@@ -1,9 +1,7 @@
 //! What ROOT may be, and what becomes of changes to it.
 
-mod scene;
-
 use chainroot_tests::needs_root;
-use scene::{scene, ways};
+use chainroot_tests::scene::{scene, ways};
 
 #[test]
 fn the_root_is_the_image_and_so_is_what_lies_above_it() {

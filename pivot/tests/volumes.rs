@@ -1,10 +1,6 @@
 //! Mounts inside the root.
 
-mod scene;
-
-use std::time::Duration;
-
-use scene::{scene, ways};
+use chainroot_tests::scene::{scene, ways};
 
 #[test]
 fn a_volume_is_what_its_source_is_with_the_options_given() {
@@ -196,11 +192,8 @@ fn two_thousand_binds_pass_the_proof_of_mountclean() {
         let work = scene();
         work.sh("mkdir data; cd root/mnt && seq 2000 | xargs mkdir");
         let binds: String = (1..=2000).map(|n| format!("--bind data:/mnt/{n} ")).collect();
-        let begun = std::time::Instant::now();
         work.sh(&format!("{way} pivot {binds} root -- mountclean -- sh -c 'wc -l </proc/self/mountinfo'"))
             .expect(0, "2002\n");
-        println!("two thousand binds: {:?}", begun.elapsed());
-        assert!(begun.elapsed() < Duration::from_secs(120));
     }
 }
 

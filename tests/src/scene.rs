@@ -1,7 +1,7 @@
-//! A root to work on, and the ways into namespaces that this machine and user have.
-#![allow(dead_code)]
+//! What the tests of single links share: a root to work on, and the ways into namespaces that this
+//! machine and user have.
 
-use chainroot_tests::{Outcome, Work, busybox_image, is_root};
+use crate::{Outcome, Work, busybox_image, is_root};
 
 /// As real root, and in a user namespace as whoever runs the tests.
 pub fn ways() -> Vec<&'static str> {
