@@ -5,12 +5,14 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{IntoRawFd, OwnedFd};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
+use chain::Hint;
 use chain::patient::waitpid;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, pipe2, setpgid};
+use rustix::io::Errno;
 use rustix::process::{PidfdFlags, pidfd_open};
 
 use crate::ending::{Ending, Whom};
@@ -36,7 +38,7 @@ struct Gate {
 }
 
 pub fn fork(step: &Unshare, wait: &Wait, state: &mut State) -> Result<()> {
-    let us = pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).context("pidfd")?;
+    let us = pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).map_err(no_pidfd)?;
     let terminal = Terminal::find();
     let leads = step.has(Kind::Pid) && terminal.wants_own_group();
     let gate =
@@ -84,6 +86,11 @@ pub fn fork(step: &Unshare, wait: &Wait, state: &mut State) -> Result<()> {
             stay(step, wait, state, Child { pid: child, leads, us, gate: gate.parents_side(), report, terminal })
         }
     }
+}
+
+fn no_pidfd(errno: Errno) -> Error {
+    let error = Error::new(errno).context("pidfd");
+    if errno == Errno::NOSYS { error.context(Hint("this needs Linux 5.3 or newer".into())) } else { error }
 }
 
 /// Whether the parent has something to do with namespaces that the child makes for itself.

@@ -63,10 +63,7 @@ impl Join {
 impl Opened {
     fn enter(&self) -> Result<()> {
         for (fd, flags) in &self.namespaces {
-            setns(fd, *flags).context("setns").hint(
-                "this needs root in the user namespace that owns them; for a chain of the own user that has one, \
-                 it must be entered as well",
-            )?;
+            setns(fd, *flags).map_err(|errno| refused(errno, *flags))?;
         }
         if self.namespaces.iter().any(|(_, flags)| flags.contains(Kind::User.flag())) {
             // Whoever we were outside need not have a name in there; root has (as nsenter(1) does it).
@@ -76,6 +73,20 @@ impl Opened {
         }
         Ok(())
     }
+}
+
+fn refused(errno: Errno, flags: CloneFlags) -> anyhow::Error {
+    let hint = match errno {
+        // Several at once, by a pidfd.
+        Errno::EINVAL if flags.bits().count_ones() > 1 => {
+            "a process's namespaces can be entered since Linux 5.8; before it, one by one: --join uts=/proc/PID/ns/uts,…"
+        }
+        _ => {
+            "this needs root in the user namespace that owns them; for a chain of the own user that has one, \
+             it must be entered as well"
+        }
+    };
+    anyhow::Error::new(errno).context("setns").context(chain::Hint(hint.into()))
 }
 
 /// The namespaces of a process that are not ours already, by its pidfd in one call (Linux 5.8).

@@ -5,6 +5,7 @@ pub mod faults;
 mod host;
 mod image;
 pub mod inject;
+pub mod older;
 pub mod scene;
 mod scripts;
 mod snapshot;

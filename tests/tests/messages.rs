@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 const PAGE: &str = include_str!("../../docs/troubleshooting.md");
 
 /// Where a hint is chosen before it is given: the functions and constants that hold its texts.
-const CHOSEN: [(&str, &[&str]); 12] = [
+const CHOSEN: [(&str, &[&str]); 13] = [
     ("isolate/src/account.rs", &["fn missing"]),
     ("isolate/src/capability.rs", &["pub fn set"]),
     ("isolate/src/hierarchy.rs", &["fn missing"]),
+    ("isolate/src/join.rs", &["    let hint"]),
     ("isolate/src/pasta.rs", &["        let hint"]),
     ("isolate/src/persist.rs", &["    let hint"]),
     ("isolate/src/privileges.rs", &["fn privilege", "fn unmapped"]),

@@ -1,0 +1,102 @@
+//! What a kernel lacks is done otherwise, or is an error that names it and the version that has it.
+//! scripts/test-kernels runs these on kernels that do lack some of it; here a filter stands for them.
+
+use chainroot_tests::older::{without, without_flag};
+use chainroot_tests::{Work, busybox_image, is_root, kernel_at_least, needs_root};
+use nix::libc::{CLONE_NEWTIME, SYS_openat2, SYS_pidfd_open, SYS_setns, SYS_unshare, c_long};
+
+/// The same numbers on every architecture; the older of the two libcs knows them not.
+const LANDLOCK: [c_long; 3] = [444, 445, 446];
+const STATMOUNT: [c_long; 2] = [457, 458];
+
+fn with_root() -> Work {
+    let work = Work::new();
+    assert_eq!(work.sh(&format!("unpack --quiet '{}'", busybox_image().display())).status, 0);
+    work
+}
+
+#[test]
+fn without_openat2_unpack_and_pivot_name_the_version_that_has_it() {
+    let work = with_root();
+    let image = busybox_image();
+    let outcome = without(&work, &[SYS_openat2], &format!("unpack --quiet '{}' other", image.display()));
+    assert_eq!(outcome.status, 125, "{outcome:?}");
+    assert!(outcome.stderr.contains("openat2") && outcome.stderr.contains("Linux 5.6"), "{outcome:?}");
+    work.sh("ls -A").expect(0, "root\nroot.image.json\n");
+    let line = format!("isolate {} --pid -- pivot --tmpfs /tmp root -- echo started", work.user());
+    without(&work, &[SYS_openat2], &line).expect_refusal(&["openat2", "hint: this needs Linux 5.6 or later"]);
+}
+
+#[test]
+fn without_landlock_unpack_is_contained_all_the_same_and_says_nothing() {
+    let work = Work::new();
+    let script = format!(
+        "ln -s ../outside link && mkdir outside && tar -cf hostile.tar link && rm link && mkdir link && \
+         echo x >link/file && tar -rf hostile.tar link/file && unpack --quiet hostile.tar hostile; ls outside; \
+         unpack '{}' 2>&1 >/dev/null",
+        busybox_image().display()
+    );
+    let outcome = without(&work, &LANDLOCK, &script);
+    assert_eq!(outcome.status, 0, "{outcome:?}");
+    let (path, rest) = outcome.stdout.split_once('\n').unwrap_or_default();
+    assert!(path.ends_with("/hostile") && !rest.contains("file") && !rest.contains("andlock"), "{outcome:?}");
+}
+
+#[test]
+fn without_statmount_the_proof_reads_mountinfo() {
+    let work = with_root();
+    let chain = format!("isolate {} --pid -- pivot root -- mountclean --", work.user());
+    let script = format!("{chain} sh -c 'mount | wc -l'");
+    without(&work, &STATMOUNT, &script).expect(0, "2\n");
+}
+
+#[test]
+fn without_time_namespaces_isolate_names_the_version_that_has_them() {
+    needs_root!();
+    let work = Work::new();
+    // Such a kernel has no file for them either.
+    let script = "exec unshare --mount sh -c 'mount -t tmpfs none /proc/$$/ns && exec isolate --time true'";
+    without_flag(&work, SYS_unshare, 0, CLONE_NEWTIME as u64, script).expect_refusal(&[
+        "this kernel has no time namespaces",
+        "hint: they need Linux 5.6 or newer",
+        "CONFIG_TIME_NS",
+    ]);
+}
+
+#[test]
+fn without_pidfds_isolate_names_the_version_that_has_them() {
+    let work = Work::new();
+    let line = format!("isolate {} --pid true", work.user());
+    without(&work, &[SYS_pidfd_open], &line).expect_refusal(&["pidfd", "hint: this needs Linux 5.3 or newer"]);
+}
+
+#[test]
+fn without_several_namespaces_at_once_a_join_names_the_version_that_has_it() {
+    let work = Work::new();
+    let user = work.user();
+    // A process's namespaces by its pidfd are those with more than one bit.
+    let script = format!(
+        "mkfifo up down; isolate {user} --uts --net sh -c 'echo >up; read x <down' & read x <up; \
+         isolate --join $! true; status=$?; echo >down; wait; exit $status"
+    );
+    without_flag(&work, SYS_setns, 1, 0x4400_0000, &script).expect_refusal(&[
+        "setns",
+        "hint: a process's namespaces can be entered since Linux 5.8",
+        "--join uts=/proc/",
+    ]);
+}
+
+#[test]
+fn an_overlay_of_an_ordinary_user_works_or_names_the_version_that_has_it() {
+    let work = with_root();
+    let line = "isolate --user --map-root --pid -- pivot --ephemeral root -- sh -c 'rm -r /etc && mkdir /etc && ls -A /etc && echo done'";
+    let outcome = work.sh(line);
+    if kernel_at_least(5, 11) {
+        outcome.expect(0, "done\n");
+    } else {
+        outcome.expect_refusal(&["hint: an overlay in a user namespace needs Linux 5.11 or later"]);
+    }
+    if is_root() {
+        work.sh(&line.replace("--user --map-root ", "")).expect(0, "done\n");
+    }
+}
