@@ -61,6 +61,33 @@ fn ninety_six_mebibytes_are_enough_to_unpack_with() {
     }
 }
 
+/// A docker save archive of the Debian image in two layers, the second of which hides a directory.
+fn docker_save(work: &Work, debian: &Path) {
+    let script = r#"mkdir usr && touch usr/.wh.share && tar -cf layer2 usr && rm -r usr && mkdir -p blobs/sha256
+        blob() { id=$(sha256sum <"$1" | cut -d ' ' -f 1) && mv "$1" blobs/sha256/$id && echo $id; }
+        one=$(blob layer1) && two=$(blob layer2)
+        printf '{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":["sha256:%s","sha256:%s"]}}' \
+            $one $two >config && config=$(blob config)
+        printf '[{"Config":"blobs/sha256/%s","RepoTags":["x:1"],"Layers":["blobs/sha256/%s","blobs/sha256/%s"]}]' \
+            $config $one $two >manifest.json
+        tar -cf image.tar blobs manifest.json && rm -r blobs"#;
+    work.sh(&format!("cp '{}' layer1 && {script}", debian.display())).expect(0, "");
+}
+
+#[test]
+fn ninety_six_mebibytes_and_sixty_four_descriptors_are_enough_for_a_docker_save_archive() {
+    needs_root!();
+    let Some(small) = Small::new("save", "100663296") else { skip!("no memory controller to make a group in") };
+    let Some(debian) = debian_image("") else { skip!("no Debian image") };
+    let work = Work::new();
+    docker_save(&work, &debian);
+    for unpack in ["unpack --quiet image.tar", "cat image.tar | unpack --quiet - piped"] {
+        let script = format!("ulimit -n 64 && echo 0 >'{}/cgroup.procs' && {unpack} >/dev/null", small.dir.display());
+        work.sh(&script).expect(0, "");
+    }
+    work.sh("ls root/usr piped/usr | grep -c share; ls root/usr | grep -c bin").expect(0, "0\n2\n");
+}
+
 /// `xz -T0` writes blocks that two threads at once would need more than this for.
 #[test]
 fn ninety_six_mebibytes_are_enough_for_an_xz_of_large_blocks() {

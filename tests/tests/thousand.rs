@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Stdio};
 
 use chainroot_tests::{Work, busybox_image};
@@ -16,10 +17,10 @@ fn with_root() -> Work {
 }
 
 /// A container that says in which namespaces it is, and lives until its stdin is closed.
-fn start(work: &Work) -> Child {
+fn start(work: &Work, limits: &str) -> Child {
     let user = work.user();
     let line = format!(
-        "exec isolate {user} --pid --uts --ipc --net -- pivot --no-handoff ./root -- mountclean -- \
+        "exec isolate {user} {limits} --pid --uts --ipc --net -- pivot --no-handoff ./root -- mountclean -- \
          sh -c 'for ns in pid mnt; do readlink /proc/self/ns/$ns; done | tr \"\\n\" \" \"; echo $$; cat; exit 7'"
     );
     let mut command = work.command("sh");
@@ -34,8 +35,11 @@ fn a_thousand_containers_a_hundred_at_a_time_and_none_is_lost() {
     let work = with_root();
     let descriptors = || fs::read_dir("/proc/self/fd").expect("/proc/self/fd").count();
     let before = descriptors();
+    // Each in a control group of its own, wherever this user may make one.
+    let limits = "--memory 64M --pids-max 32";
+    let limits = if work.sh(&format!("isolate {limits} true")).status == 0 { limits } else { "" };
     for _ in 0..rounds {
-        let mut containers: Vec<Child> = (0..at_once).map(|_| start(&work)).collect();
+        let mut containers: Vec<Child> = (0..at_once).map(|_| start(&work, limits)).collect();
         let mut namespaces = BTreeSet::new();
         for container in &mut containers {
             let mut line = String::new();
@@ -48,16 +52,35 @@ fn a_thousand_containers_a_hundred_at_a_time_and_none_is_lost() {
         }
         // All of them are alive now, each in namespaces of its own.
         assert_eq!(namespaces.len(), 2 * at_once);
+        let pids: BTreeSet<u32> = containers.iter().map(Child::id).collect();
+        let limited = groups(Path::new("/sys/fs/cgroup"), &pids);
+        assert_eq!(limited.len(), if limits.is_empty() { 0 } else { at_once });
         for container in &mut containers {
             drop(container.stdin.take());
         }
         for mut container in containers {
             assert_eq!(container.wait().expect("wait").code(), Some(7));
         }
+        assert_eq!(groups(Path::new("/sys/fs/cgroup"), &pids), BTreeSet::new());
+    }
+    if limits.is_empty() {
+        eprintln!("without control groups: this user may make none");
     }
     assert!(work.processes().is_empty());
     assert_eq!(descriptors(), before);
     assert_eq!(zombies(), Vec::<String>::new());
+}
+
+/// Those of these isolates that have control groups, in any hierarchy.
+fn groups(dir: &Path, isolates: &BTreeSet<u32>) -> BTreeSet<u32> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name.strip_prefix("isolate-").and_then(|name| name.rsplit('-').next()?.parse().ok());
+        found.extend(pid.filter(|pid| isolates.contains(pid)));
+        found.append(&mut groups(&entry.path(), isolates));
+    }
+    found
 }
 
 /// Children of this process that nobody has waited for.
