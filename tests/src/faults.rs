@@ -47,7 +47,7 @@ fn groups(dir: &Path, traced: &Traced) -> Vec<String> {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let ours = name.starts_with("isolate") || name.starts_with("chainroot");
+            let ours = name.starts_with("isolate-");
             let mut numbers = name.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok());
             if ours && numbers.any(|number| traced.pids.contains(&Pid::from_raw(number))) {
                 found.push(entry.path().display().to_string());

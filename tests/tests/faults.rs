@@ -123,8 +123,11 @@ fn whatever_fails_in_isolate_a_join_enters_all_or_nothing() {
         });
         let (pid, stdin) = hear.recv().expect("it starts");
         check(&work, "isolate", &format!("isolate --join {pid} -- echo done"), "done\n");
-        let child = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("children");
-        let files = format!("uts=/proc/{0}/ns/uts,net=/proc/{0}/ns/net", child.trim());
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("children");
+        let is_shell =
+            |child: &&str| fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|name| name == "sh\n");
+        let child = children.split_whitespace().find(is_shell).expect("the shell inside");
+        let files = format!("uts=/proc/{child}/ns/uts,net=/proc/{child}/ns/net");
         check(&work, "isolate", &format!("isolate --join {files} -- echo done"), "done\n");
         drop(stdin);
     });
