@@ -403,6 +403,18 @@ fn a_reader_that_is_gone_costs_no_root() {
         is_whole(&scene.path("root"), b'a', 3);
     }
     scene.nothing_staged();
+    // One that goes between the path and its newline: the root is there for the next run, and nobody was told.
+    let scene = Scene::new();
+    let mut child = scene.spawn_piped(&["-", "root"]);
+    let mut path = vec![0; scene.path("root").as_os_str().len()];
+    child.stdout.take().unwrap().read_exact(&mut path).unwrap();
+    child.stdin.take().unwrap().write_all(&image(b'a', 3)).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert_eq!(text(&output.stderr), "unpack: standard output: Broken pipe\n");
+    is_whole(&scene.path("root"), b'a', 3);
+    scene.nothing_staged();
+    ok(&scene.unpack_bytes(&image(b'a', 3), &["-", "root"]));
 }
 
 #[test]
