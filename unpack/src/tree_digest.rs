@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use chain::WithHint;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
@@ -93,7 +94,15 @@ impl Walk {
     }
 
     fn content(&mut self, path: &[u8]) -> Result<()> {
-        let mut file = File::from(self.open(path, OFlags::empty())?);
+        let mut file = match self.open(path, OFlags::empty()) {
+            Ok(file) => File::from(file),
+            Err(error @ Errno::ACCESS) => {
+                return Err(error).hint(
+                    "its owner may not read it; whoever is root may: isolate --user --map-root -- unpack --digest …",
+                );
+            }
+            Err(error) => return Err(error.into()),
+        };
         let mut hasher = Hasher::new(Algorithm::Sha256);
         loop {
             match file.read(&mut self.buffer)? {

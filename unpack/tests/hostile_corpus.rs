@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::Path;
 
 use archive::{Block, END, extended, long, long_link, record};
-use scene::{Scene, text};
+use scene::{Scene, is_root, text};
 
 /// Which of `fuzz/seeds/frame` and `fuzz/seeds/layers` are refused, and in what words. All others are taken.
 const REFUSED: &[(&str, &str)] = &[
@@ -86,7 +86,13 @@ fn every_seed_is_taken_whole_or_refused_whole() {
                     taken += 1;
                     scene.extracted(&bytes, &["--quiet"]);
                     let output = scene.unpack_bytes(&bytes, &["--quiet", "--digest", "-", "piped"]);
-                    assert!(output.status.success(), "{name} from a pipe: {}", text(&output.stderr));
+                    let stderr = text(&output.stderr);
+                    if name == "blank-mode" && !is_root() {
+                        // It holds a file that nobody may read, for which there is a hint.
+                        assert!(stderr.contains("hint: ") && scene.path("piped").exists(), "{stderr}");
+                        continue;
+                    }
+                    assert!(output.status.success(), "{name} from a pipe: {stderr}");
                     // From a file and from a pipe it is the same tree.
                     assert_eq!(
                         output.stdout,

@@ -405,7 +405,7 @@ fn a_reader_that_is_gone_costs_no_root() {
     scene.nothing_staged();
     // One that goes between the path and its newline: the root is there for the next run, and nobody was told.
     let scene = Scene::new();
-    let mut child = scene.spawn_piped(&["-", "root"]);
+    let mut child = scene.spawn_piped(&["-q", "-", "root"]);
     let mut path = vec![0; scene.path("root").as_os_str().len()];
     child.stdout.take().unwrap().read_exact(&mut path).unwrap();
     child.stdin.take().unwrap().write_all(&image(b'a', 3)).unwrap();
