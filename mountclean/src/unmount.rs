@@ -110,7 +110,7 @@ pub fn shell(keep: &[PathBuf], options: &[String], sys: bool) -> String {
     let options: String = options.iter().map(|option| format!(",{option}")).collect();
     let mount_proc = format!("mount -t proc -o {} proc /proc", quote(format!("nosuid,nodev,noexec{options}")));
     format!(
-        "unmount_all() {{\n\
+        "unmount_all_but_root_and_proc() {{\n\
          # the host's tree, if it is stacked on /\n\
          [ \"$(cut -d ' ' -f 5 /proc/self/mountinfo | grep -cx /)\" = 1 ] || umount -l /\n\
          # everything else but / and /proc\n\
@@ -118,6 +118,6 @@ pub fn shell(keep: &[PathBuf], options: &[String], sys: bool) -> String {
          *) umount -l \"$(printf %b \"$point\")\" 2>/dev/null || : ;; esac; done\n\
          # a proc below the fresh one\n\
          [ \"$(cut -d ' ' -f 5 /proc/self/mountinfo | grep -cx /proc)\" = 1 ] || \
-         {{ umount -l /proc; umount -l /proc; {mount_proc}; }}\n}}\nunmount_all"
+         {{ umount -l /proc; umount -l /proc; {mount_proc}; }}\n}}\nunmount_all_but_root_and_proc"
     )
 }

@@ -35,6 +35,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use args::Args;
+use chain::WithHint;
 use chain::handoff::{Promise, absolute};
 use chain::{Carry, Command, Link, Tool};
 use explain::Extract;
@@ -53,7 +54,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             std::fs::create_dir_all(bundle).with_context(|| bundle.display().to_string())?;
             absolute(&bundle.join("rootfs"))?
         }
-        None => absolute(&args.root)?,
+        None => absolute(&args.root).hint("the directory that ROOT is to be made in must be there: mkdir -p")?,
     };
     if link.explains() {
         return explain::print(link, &args, &root);
