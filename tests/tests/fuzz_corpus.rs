@@ -22,13 +22,18 @@ fn targets() -> Vec<(&'static str, Target)> {
     crates.concat()
 }
 
-/// Runs a target over each seed and `count` mutations of it.
-fn run(name: &str, count: usize) {
+/// Runs a target over each seed, and over so many mutations of them all.
+fn run(name: &str, mutated: usize) {
     let (_, target) = targets().into_iter().find(|(target, _)| *target == name).expect("a target of this name");
-    let mut paths: Vec<_> =
-        fuzz().join("seeds").join(name).read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<_> = ["seeds", "found"]
+        .into_iter()
+        .filter_map(|kind| fuzz().join(kind).join(name).read_dir().ok())
+        .flatten()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     paths.sort();
     assert!(!paths.is_empty());
+    let count = mutated.div_ceil(paths.len());
     for (i, path) in paths.iter().enumerate() {
         let seed = std::fs::read(path).unwrap();
         for (n, bytes) in std::iter::once(seed.clone()).chain(mutations(&seed, 77 + i as u64, count)).enumerate() {
@@ -65,77 +70,77 @@ fn every_target_has_a_corpus_a_fuzzer_and_a_test() {
 
 #[test]
 fn framing_survives_its_corpus() {
-    run("frame", 100);
+    run("frame", 30_000);
 }
 
 #[test]
 fn decompression_survives_its_corpus() {
-    run("stream", 200);
+    run("stream", 10_000);
 }
 
 #[test]
 fn images_survive_their_corpus() {
-    run("image", 60);
+    run("image", 600);
 }
 
 #[test]
 fn documents_survive_their_corpus() {
-    run("documents", 100);
+    run("documents", 4000);
 }
 
 #[test]
 fn the_tree_survives_its_corpus() {
-    run("layers", 10);
+    run("layers", 400);
 }
 
 #[test]
 fn receipts_survive_their_corpus() {
-    run("receipt", 100);
+    run("receipt", 3000);
 }
 
 #[test]
 fn what_an_image_runs_survives_its_corpus() {
-    run("as-image", 200);
+    run("as-image", 3000);
 }
 
 #[test]
 fn the_first_line_survives_its_corpus() {
-    run("handoff", 2000);
+    run("handoff", 30_000);
 }
 
 #[test]
 fn the_carry_survives_its_corpus() {
-    run("carry", 2000);
+    run("carry", 20_000);
 }
 
 #[test]
 fn granted_ids_survive_their_corpus() {
-    run("subids", 2000);
+    run("subids", 20_000);
 }
 
 #[test]
 fn seccomp_profiles_survive_their_corpus() {
-    run("seccomp", 500);
+    run("seccomp", 6000);
 }
 
 #[test]
 fn arguments_of_unpack_survive_their_corpus() {
-    run("argv-unpack", 60);
+    run("argv-unpack", 1500);
 }
 
 #[test]
 fn arguments_of_isolate_survive_their_corpus() {
-    run("argv-isolate", 60);
+    run("argv-isolate", 1500);
 }
 
 #[test]
 fn arguments_of_pivot_survive_their_corpus() {
-    run("argv-pivot", 60);
+    run("argv-pivot", 1500);
 }
 
 #[test]
 fn arguments_of_mountclean_survive_their_corpus() {
-    run("argv-mountclean", 60);
+    run("argv-mountclean", 1500);
 }
 
 /// `count` inputs of `data`'s kind, the same ones for the same seed: bytes changed, cut out, doubled and joined.
