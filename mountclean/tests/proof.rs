@@ -90,17 +90,22 @@ fn a_bind_of_the_host_in_the_root_that_no_pivot_of_ours_made_is_found() {
     if !chainroot_tests::have("strace") {
         chainroot_tests::skip!("needs strace");
     }
-    for (what, target, named) in [
-        ("a directory", "/mnt", "left at /mnt"),
-        ("what is busy", "/bin", "left at /bin"),
-        ("on a volume", "/var/sub", "left at /var/sub"),
+    // Over the root itself, where the host's tree is gone already: there is nothing that would go along.
+    let over = "something was mounted over the root after the pivot";
+    for (what, target, named, between) in [
+        ("a directory", "/mnt", "left at /mnt", ""),
+        ("what is busy", "/bin", "left at /bin", ""),
+        ("on a volume", "/var/sub", "left at /var/sub", ""),
+        ("beside the root", "/", over, "isolate --uts --"),
     ] {
         let work = scene();
         work.sh("mkdir -p data/sub");
         let mut strace = work.command("strace");
         strace
             .args(["-o", "log", "-e", "trace=fsopen", "-e", "inject=fsopen:signal=SIGSTOP"])
-            .args(["pivot", "--bind", "data:/var", "root", "--", "mountclean", "--", "echo", "started"])
+            .args(["pivot", "--bind", "data:/var", "root", "--"])
+            .args(between.split_ascii_whitespace())
+            .args(["mountclean", "--", "echo", "started"])
             .stdin(std::process::Stdio::null())
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::piped());
@@ -114,8 +119,10 @@ fn a_bind_of_the_host_in_the_root_that_no_pivot_of_ours_made_is_found() {
         };
         work.wait_until("mountclean to be stopped", || stopped().is_some());
         let pid = stopped().unwrap();
+        // While the host's tree is stacked on it, the container's root is reached by way of the process.
+        let target = if between.is_empty() { format!("/proc/{pid}/root{target}") } else { target.to_owned() };
         work.sh(&format!(
-            "nsenter --target {pid} --mount mount --no-canonicalize --bind /etc /proc/{pid}/root{target} && kill -CONT {pid}"
+            "nsenter --target {pid} --mount mount --no-canonicalize --bind /etc {target} && kill -CONT {pid}"
         ))
         .expect(0, "");
         let output = child.wait_with_output().unwrap();

@@ -43,7 +43,8 @@ fn several_containers_share_one_ephemeral_root_without_seeing_each_other() {
     for way in ways() {
         let work = scene();
         let script = format!(
-            "for n in 1 2 3 4; do {way} pivot --ephemeral root -- sh -c \"echo $n >/mine; sleep 1; cat /mine\" & done | sort; wait"
+            "mkdir seen; for n in 1 2 3 4; do {way} pivot --ephemeral --bind seen:/mnt root -- sh -c \"\
+             echo $n >/mine; touch /mnt/$n; until [ \\$(ls /mnt | wc -l) = 4 ]; do sleep 0.05; done; cat /mine\" & done | sort; wait"
         );
         work.sh(&script).expect(0, "1\n2\n3\n4\n");
     }

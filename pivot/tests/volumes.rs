@@ -176,10 +176,10 @@ fn the_calls_for_two_thousand_binds_are_linear_in_their_number() {
     }
     let work = scene();
     work.sh("mkdir data; cd root/mnt && seq 2000 | xargs mkdir");
-    let way = if chainroot_tests::is_root() { "unshare --mount" } else { "unshare --user --map-root-user --mount" };
+    let way = ways()[0];
     let calls = |count: u32| {
         let binds: String = (1..=count).map(|n| format!("--bind data:/mnt/{n} ")).collect();
-        work.sh(&format!("strace -f -o trace {way} pivot {binds} root -- true")).expect(0, "");
+        work.sh(&format!("strace -f -o trace {way} pivot {binds} root -- mountclean -- true")).expect(0, "");
         std::fs::read_to_string(work.join("trace")).unwrap().lines().count()
     };
     let (few, many) = (calls(200), calls(2000));
