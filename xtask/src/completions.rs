@@ -19,7 +19,7 @@ pub fn files(command: &Command) -> Vec<(PathBuf, String)> {
     };
     vec![
         (format!("completions/bash/{name}").into(), bash(script(Shell::Bash))),
-        (format!("completions/zsh/_{name}").into(), script(Shell::Zsh)),
+        (format!("completions/zsh/_{name}").into(), zsh(script(Shell::Zsh))),
         (format!("completions/fish/{name}.fish").into(), fish(&command, &script(Shell::Fish))),
     ]
 }
@@ -33,6 +33,21 @@ fn bash(script: String) -> String {
             return
         fi
     done
+";
+    assert!(script.contains(begin), "clap_complete has changed: {script}");
+    script.replacen(begin, &format!("{begin}{next_link}"), 1)
+}
+
+/// The same; `_arguments` would not look behind options that it does not know.
+fn zsh(script: String) -> String {
+    let begin = "    local ret=1\n";
+    let next_link = "    local -i dashes=${words[(i)--]}
+    if (( dashes < CURRENT )); then
+        shift $dashes words
+        (( CURRENT -= dashes ))
+        _normal
+        return
+    fi
 ";
     assert!(script.contains(begin), "clap_complete has changed: {script}");
     script.replacen(begin, &format!("{begin}{next_link}"), 1)
