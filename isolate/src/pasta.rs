@@ -65,7 +65,9 @@ struct PidFile(PathBuf);
 impl PidFile {
     fn create() -> Result<PidFile> {
         let file = std::env::temp_dir().join(format!("isolate-pasta-{}", std::process::id()));
-        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
+        let make = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
+        // A file of this name is from an isolate that was killed, and had our process id.
+        let made = make().or_else(|_| std::fs::remove_file(&file).and_then(|()| make()));
         made.with_context(|| file.display().to_string())?;
         Ok(PidFile(file))
     }

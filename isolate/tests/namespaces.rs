@@ -45,6 +45,19 @@ fn the_short_spellings_are_those_of_unshare_and_can_be_joined() {
 }
 
 #[test]
+fn the_other_short_spellings_are_unshares_too() {
+    let (dir, home) = (tempfile::tempdir().expect("tempdir"), std::env::current_dir().expect("cwd"));
+    let path = dir.path().to_str().expect("text");
+    assert_eq!(isolate(["-r", "-f", "-w", path, "sh", "-c", "id -u; pwd"]).good(), format!("0\n{path}"));
+    let own = nix::unistd::getuid().to_string();
+    assert_eq!(isolate(["-c", "-w", home.to_str().expect("text"), "id", "-u"]).good(), own);
+    let outcome = as_root(["-R", path, "no-such-command"]);
+    assert_eq!(outcome.status, 127, "{outcome:?}");
+    needs_root!();
+    assert_eq!(isolate(["-S", "5", "-G", "6", "sh", "-c", "id -u; id -g; id -G"]).good(), "5\n6\n6");
+}
+
+#[test]
 fn command_is_pid_1() {
     assert_eq!(as_root(["--pid", "sh", "-c", "echo $$"]).good(), "1");
 }
@@ -74,11 +87,26 @@ fn mounts_are_private_unless_told_otherwise() {
     assert_eq!(propagation(&[]), "-");
     assert_eq!(propagation(&["--propagation", "private"]), "-");
     assert!(propagation(&["--propagation", "shared"]).starts_with("shared:"));
+    // As seen from below a namespace that has something to pass on, and stays.
+    let below = |how: &str| {
+        let script = format!(
+            "$ISOLATE $U --mount --propagation shared -- sh -c \"
+                $ISOLATE --mount --propagation {how} -- sh -c 'read -r _ _ _ _ _ _ how _ </proc/self/mountinfo; echo \\$how'; :\""
+        );
+        sh(&script).good()
+    };
+    assert_eq!(below("private"), "-");
+    assert!(below("slave").starts_with("master:"));
+    assert!(below("unchanged").starts_with("shared:"));
+    as_root(["--propagation", "slave", "true"]).refused("add --mount");
 }
 
 #[test]
 fn mount_proc_shows_own_processes_only() {
     assert_eq!(as_root(["--pid", "--mount-proc", "sh", "-c", "echo /proc/[0-9]*"]).good(), "/proc/1");
+    let dir = tempfile::tempdir().expect("tempdir");
+    let path = dir.path().to_str().expect("text");
+    as_root(["-p", &format!("--mount-proc={path}"), "cat", &format!("{path}/1/comm")]).good();
     as_root(["--pid", "--mount-proc=/no/such/dir", "true"]).refused("/no/such/dir");
 }
 
@@ -86,6 +114,9 @@ fn mount_proc_shows_own_processes_only() {
 fn clocks_are_shifted_in_a_new_time_namespace_only() {
     let up = as_root(["--time", "--boottime", "100000000", "cut", "-d.", "-f1", "/proc/uptime"]).good();
     assert!(up.parse::<u64>().expect("a number") >= 100_000_000);
+    let offsets = as_root(["--time", "--monotonic=5000", "--boottime=-3", "cat", "/proc/self/timens_offsets"]).good();
+    let offsets: Vec<&str> = offsets.split_whitespace().collect();
+    assert_eq!(offsets, ["monotonic", "5000", "0", "boottime", "-3", "0"]);
     as_root(["--boottime", "1", "true"]).refused("add --time");
 }
 
