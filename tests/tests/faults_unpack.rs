@@ -230,7 +230,7 @@ fn the_threads_that_write_confine_themselves_and_the_one_that_goes_on_does_not()
     if confined == 0 && !here.contains("landlock") {
         skip!("no Landlock here");
     }
-    // The one that reads the archive and makes directories; those that fill files are started from it.
-    assert_eq!(confined, 1, "{:?}", traced.calls);
+    // Each confines itself, or is started from one that is confined: it is inherited.
+    assert!(confined >= 1, "{:?}", traced.calls);
     assert!(work.join("beside").exists());
 }
