@@ -53,7 +53,7 @@ fn explain_says_which_version_is_used_for_what() {
 fn version_1_alone_will_do() {
     needs_root!();
     if of_its_own("pids").is_none() {
-        skip!("no version 1 here");
+        skip!("version 1 of cgroups is not here");
     }
     let outcome =
         sh("unshare --mount sh -c 'umount -a -l -t cgroup2 || exit; grep \" - cgroup2 \" /proc/self/mountinfo
@@ -138,9 +138,9 @@ fn is_stopped_by_the_limit(outcome: &Outcome) {
 #[test]
 fn an_ordinary_user_limits_where_version_2_is_delegated() {
     needs_root!();
-    let Some(hierarchy) = unified("pids") else { skip!("version 2 has no controllers here") };
+    let Some(hierarchy) = unified("pids") else { skip!("version 2 of cgroups has no controllers here") };
     if !words(&hierarchy, "cgroup.subtree_control").contains(&"pids".to_owned()) {
-        skip!("version 2 does not hand the controllers down");
+        skip!("version 2 of cgroups does not hand the controllers down");
     }
     // As the only process of its group, which it has to leave first.
     let group = Delegated::new(&hierarchy, "alone");
@@ -164,7 +164,9 @@ fn an_ordinary_user_limits_where_version_2_is_delegated() {
 #[test]
 fn an_ordinary_user_limits_where_version_1_is_delegated() {
     needs_root!();
-    let (Some(hierarchy), None) = (of_its_own("pids"), unified("pids")) else { skip!("no version 1 here") };
+    let (Some(hierarchy), None) = (of_its_own("pids"), unified("pids")) else {
+        skip!("version 1 of cgroups is not here")
+    };
     let group = Delegated::new(&hierarchy, "user");
     is_stopped_by_the_limit(&group.run("", &format!(": & {BOMB}")));
     assert_eq!(group.left(), Vec::<PathBuf>::new());
@@ -173,11 +175,11 @@ fn an_ordinary_user_limits_where_version_1_is_delegated() {
 #[test]
 fn an_ordinary_user_without_a_group_is_told_how_to_get_one() {
     if isolate(["--explain", "--pids-max", "5", "true"]).status != 0 {
-        skip!("no limits here");
+        skip!("no cgroup to limit in");
     }
     let outcome = bench::as_nobody(["--map-root", "--pids-max", "5", "true"]);
     if !bench::is_root() && outcome.status == 0 {
-        skip!("a group is delegated to this user");
+        skip!("a cgroup is delegated to this user");
     }
     outcome.refused("delegated");
 }
@@ -196,7 +198,7 @@ fn beside_a_limited_chain(script: &str) -> Outcome {
 #[test]
 fn whoever_joins_a_chain_is_under_its_limits() {
     if isolate(["--pids-max", "5", "true"]).status != 0 {
-        skip!("no limits here");
+        skip!("no cgroup to limit in");
     }
     let outcome = beside_a_limited_chain(
         "$ISOLATE --join $pid -- cat /proc/self/cgroup | grep -c isolate-
@@ -212,7 +214,7 @@ fn whoever_joins_a_chain_is_under_its_limits() {
 fn whoever_may_not_be_moved_joins_all_the_same_and_says_so() {
     needs_root!();
     if isolate(["--pids-max", "5", "true"]).status != 0 {
-        skip!("no limits here");
+        skip!("no cgroup to limit in");
     }
     // An ordinary user's chain in a group of root's.
     let outcome = sh(&format!(

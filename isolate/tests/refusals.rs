@@ -79,9 +79,9 @@ fn a_kernel_without_a_kind_is_told_from_one_that_has_it() {
 
 #[test]
 fn a_setting_that_forbids_user_namespaces_is_named() {
-    // What it is set to is the machine's: scripts/test-kernels does.
+    // What it is set to is the machine's.
     if !fs::read_to_string("/proc/sys/kernel/unprivileged_userns_clone").is_ok_and(|text| text.trim() == "0") {
-        skip!("user namespaces are for everybody here");
+        skip!("user namespaces are for everybody here; scripts/test-kernels forbids them under qemu");
     }
     as_nobody(["--user", "true"]).refused("sysctl kernel.unprivileged_userns_clone=1");
 }
