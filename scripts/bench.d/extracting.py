@@ -18,6 +18,10 @@ CELLS = [("debian", how, kind, pipe) for how in ("tar", "gz", "xz", "zst") for k
 CELLS += [(name, how, "ext4", False) for name in ("large", "tiny", "huge") for how in ("tar", "gz", "xz", "zst")]
 CELLS += [(name, "tar", "tmpfs", False) for name in ("large", "tiny", "huge")]
 QUICK = [("debian", how, "ext4", False) for how in ("tar", "gz", "xz", "zst")]
+MIDDLE = [*QUICK, *(("debian", how, "ext4", True) for how in ("tar", "gz", "xz", "zst"))]
+MIDDLE += [("debian", "tar", "xfs", False), ("debian", "zst", "xfs", False), ("debian", "tar", "tmpfs", False), ("debian", "gz", "tmpfs", False)]
+MIDDLE += [("large", how, "ext4", False) for how in ("tar", "gz", "zst")]
+MIDDLE += [(name, how, "ext4", False) for name in ("tiny", "huge") for how in ("tar", "zst")]
 LAYERS = (1, 10, 50)
 SHOWN = {("debian", how, "ext4", False) for how in ("tar", "gz", "xz", "zst")}
 
@@ -26,7 +30,7 @@ def run(bench):
     images, place = Images(bench), Place(bench)
     floors = Floors(bench, place)
     threads = str(len(os.sched_getaffinity(0)))
-    for cell in QUICK if bench.quick else CELLS:
+    for cell in QUICK if bench.quick else MIDDLE if bench.middle else CELLS:
         name, how, kind, pipe = cell
         title = f"{name}.tar{'' if how == 'tar' else '.' + how} onto {kind}{' from a pipe' if pipe else ''}"
         if bench.only and bench.only not in title:

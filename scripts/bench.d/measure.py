@@ -19,7 +19,8 @@ class Contender:
 
 class Bench:
     def __init__(self, args, here):
-        self.runs, self.quick, self.only, self.cache = args.runs, args.quick, args.only, args.cache
+        self.runs, self.only, self.cache = args.runs, args.only, args.cache
+        self.quick, self.middle = args.quick, args.middle
         self.source = os.path.join(here, "bench.d")
         self.cells, self.missing, self.memory = [], {}, []
         self.work = tempfile.mkdtemp(prefix="chainroot-bench-")
@@ -89,7 +90,7 @@ class Bench:
                 elif round_number:
                     samples[contender.name] += measured
         rows = [row(contender, samples[contender.name]) for contender in alive]
-        cell = {"job": job, "name": name, "at_once": at_once, "rows": rows, **facts}
+        cell = {"job": job, "name": name, "at_once": at_once, "runs": self.runs, "rows": rows, **facts}
         self.cells.append(cell)
         return cell
 

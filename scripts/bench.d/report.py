@@ -12,6 +12,7 @@ def write(bench, out):
     os.makedirs(out, exist_ok=True)
     results = {"machine": machine(), "libc": bench.libc, "runs": bench.runs, "cells": bench.cells, "memory": bench.memory,
                "missing": bench.missing}
+    keep(results, os.path.join(out, "benchmark.json"))
     with open(os.path.join(out, "benchmark.json"), "w") as file:
         json.dump(results, file, indent=1)
     text = table(results)
@@ -20,6 +21,23 @@ def write(bench, out):
         file.write(plot.svg(results))
     print(text)
     print(f"In {os.path.normpath(out)}: benchmark.json, benchmark.svg, benchmark.md")
+
+
+def keep(results, file):
+    """What was measured before, on this machine, of a job that this run was not about."""
+    try:
+        with open(file) as before:
+            before = json.load(before)
+    except (OSError, ValueError):
+        return
+    jobs = {cell["job"] for cell in results["cells"]}
+    if before["machine"] != results["machine"] or not jobs:
+        return
+    others = [cell for cell in before["cells"] if cell["job"] not in jobs]
+    # The table's order.
+    results["cells"] = sorted([*others, *results["cells"]], key=lambda cell: ("start", "extract").index(cell["job"]))
+    if "start" not in jobs:
+        results["memory"] = before["memory"]
 
 
 def put_table(out, text):
@@ -45,8 +63,10 @@ def machine():
 
 def table(results):
     m = results["machine"]
+    runs = sorted({cell.get("runs", results["runs"]) for cell in results["cells"]} or {results["runs"]})
+    rounds = str(runs[0]) if runs[0] == runs[-1] else f"{runs[0]} to {runs[-1]}"
     lines = [f"{m['processors']} processors ({m['processor']}), {m['memory_mib']} MiB, Linux {m['kernel']}; "
-             f"medians of {results['runs']} interleaved rounds after a warm-up; our C library: {results['libc'] or 'not known'}."]
+             f"medians of {rounds} interleaved rounds after a warm-up; our C library: {results['libc'] or 'not known'}."]
     for job, title in (("start", "Starting"), ("extract", "Extracting")):
         cells = [cell for cell in results["cells"] if cell["job"] == job]
         if not cells:
