@@ -72,6 +72,8 @@ pub fn can_fail(call: c_long, errno: Errno) -> bool {
         | libc::SYS_getgid
         | libc::SYS_getegid
         | libc::SYS_umask => false,
+        // An attribute that unpack may not set is noted, and the tree is made without it.
+        libc::SYS_fsetxattr | libc::SYS_lsetxattr => !matches!(errno, Errno::EACCES | Errno::EPERM | Errno::EINTR),
         // The C library and Rust's end the process on answers that the kernel has not.
         libc::SYS_futex | libc::SYS_getrandom | libc::SYS_rt_sigtimedwait => errno == Errno::EINTR,
         _ => errno != Errno::EINTR || can_be_interrupted(call),

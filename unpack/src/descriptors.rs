@@ -34,3 +34,14 @@ pub fn reserve() {
     // Where this fails the table grows later.
     drop(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), i32::try_from(last).unwrap_or(i32::MAX)));
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_is_reserved_is_there() {
+        super::reserve();
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let size = status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap();
+        assert!(size.trim().parse::<usize>().unwrap() >= super::MOST.min(super::spare()), "{size}");
+    }
+}

@@ -75,7 +75,7 @@ impl Filling<'_> {
         }
         let mut layers = Layers {
             tree,
-            writers: Writers::start(self.threads, &self.confinement)?,
+            writers: Writers::start(self.threads)?,
             policy: &self.policy,
             limits: self.limits,
             gate: self.gate,

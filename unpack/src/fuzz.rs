@@ -183,7 +183,7 @@ fn apply(data: &[u8], root: &Path) -> Result<()> {
     let (gate, progress) = (Mutex::new(()), AtomicU64::new(0));
     let mut layers = Layers {
         tree: Tree::new(std::fs::File::open(root)?.into(), policy.clone(), 0)?,
-        writers: Writers::start(1, &confinement)?,
+        writers: Writers::start(1)?,
         policy: &policy,
         limits: &limits,
         gate: &gate,

@@ -1,3 +1,5 @@
+mod heap;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -6,10 +8,8 @@ use chain::handoff::{Promise, absolute};
 use clap::CommandFactory;
 use unpack::args::Args;
 
-/// musl's malloc gives pages back and takes them anew for each directory's worth of names; in a process of several threads
-/// either interrupts all processors.
 #[global_allocator]
-static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static HEAP: heap::Heap = heap::Heap;
 
 fn main() -> ExitCode {
     chain::main_or(Tool::Unpack, unpack::run, break_the_promise)

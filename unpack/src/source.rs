@@ -130,7 +130,8 @@ const BTRFS: u32 = 0x9123_683e;
 impl FileSystem {
     pub fn of(file: impl AsFd) -> rustix::io::Result<FileSystem> {
         let device = rustix::fs::fstat(&file)?.st_dev;
-        Ok(FileSystem { device, btrfs: rustix::fs::fstatfs(&file)?.f_type as u32 == BTRFS })
+        let kind = rustix::io::retry_on_intr(|| rustix::fs::fstatfs(&file))?.f_type;
+        Ok(FileSystem { device, btrfs: kind as u32 == BTRFS })
     }
 
     /// Whether copy_file_range(2) may copy from this file to one of ours: not between file systems.

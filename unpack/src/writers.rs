@@ -11,7 +11,6 @@ use std::thread::JoinHandle;
 use anyhow::{Context, Result, anyhow};
 use rustix::io::Errno;
 
-use crate::confine::Confinement;
 use crate::descriptors;
 use crate::stream::Bytes;
 use crate::tree::{NewFile, shown};
@@ -125,18 +124,14 @@ pub struct Writers {
 }
 
 impl Writers {
-    pub fn start(number: usize, confinement: &Arc<Confinement>) -> Result<Writers> {
+    /// Started by a thread that is confined, they are confined as it is.
+    pub fn start(number: usize) -> Result<Writers> {
         let queue = Arc::new(Queue::default());
         queue.lock().own.resize_with(number, VecDeque::new);
         let mut threads = Vec::new();
         for me in 0..number {
-            let (queue, confinement) = (queue.clone(), confinement.clone());
-            let write = move || {
-                if let Err(error) = confinement.enter() {
-                    queue.fail(error);
-                }
-                work(&queue, me);
-            };
+            let queue = queue.clone();
+            let write = move || work(&queue, me);
             threads
                 .push(std::thread::Builder::new().name(format!("write-{me}")).spawn(write).context("start a thread")?);
         }
