@@ -31,6 +31,21 @@ fn help_is_the_comment_at_the_top() {
 }
 
 #[test]
+fn soak_lists_its_forms_and_has_help_for_each() {
+    let work = Work::new();
+    let list = work.sh(&script("soak"));
+    assert_eq!((list.status, list.stderr.as_str()), (0, ""));
+    let forms: Vec<&str> = list.stdout.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
+    assert!(forms.contains(&"faults") && forms.contains(&"all") && forms.len() > 8, "{}", list.stdout);
+    for form in forms {
+        let help = work.sh(&format!("{} {form} -h", script("soak")));
+        assert_eq!((help.status, help.stderr.as_str()), (0, ""), "{form}");
+        assert!(help.stdout.starts_with(&format!("soak {form}")), "{form}: {}", help.stdout);
+    }
+    work.sh(&format!("{} tests", script("soak"))).expect(125, "");
+}
+
+#[test]
 fn a_wrong_line_is_answered_with_the_usage() {
     let work = Work::new();
     for name in SCRIPTS.iter().filter(|name| !["debian", "test-slurm"].contains(name)) {
