@@ -1,7 +1,6 @@
 //! What --explain prints is a script that does the same.
 
-use chainroot_tests::kernel_at_least;
-use chainroot_tests::scene::{scene, ways};
+use chainroot_tests::scene::{has_overlay_for, scene, ways};
 
 const TABLE: &str = "cut -d\" \" -f5,6 /proc/self/mountinfo | sort; pwd; cat /etc/hostname 2>/dev/null; ls /dev | xargs; echo x >/etc/x; echo $?";
 
@@ -24,14 +23,7 @@ fn the_script_gives_the_same_mounts_as_the_real_run() {
             "--put-old /mnt",
             "--keep-host",
         ];
-        for option in options {
-            if way.contains("user")
-                && option.contains("--ephemeral") | option.contains("--overlay")
-                && !kernel_at_least(5, 11)
-            {
-                println!("no overlay in a user namespace before Linux 5.11: without {option}");
-                continue;
-            }
+        for option in options.into_iter().filter(|option| has_overlay_for(way, option)) {
             for shell in ["dash", "bash"] {
                 let work = scene();
                 // util-linux's mount, umount and findmnt are what the script runs; busybox has its own.

@@ -1,12 +1,18 @@
 //! What the tests of single links share: a root to work on, and the ways into namespaces that this
 //! machine and user have.
 
-use crate::{Outcome, Work, busybox_image, is_root};
+use crate::{Outcome, Work, busybox_image, is_root, kernel_at_least};
 
 /// As real root, and in a user namespace as whoever runs the tests.
 pub fn ways() -> Vec<&'static str> {
     let user = "isolate --user --map-root --pid --";
     if is_root() { vec!["isolate --pid --", user] } else { vec![user] }
+}
+
+/// Whether the kernel has what pivot's options ask for: an overlay in a user namespace is of Linux 5.11.
+pub fn has_overlay_for(way: &str, options: &str) -> bool {
+    let wanted = options.contains("--ephemeral") || options.contains("--overlay");
+    !wanted || !way.contains("--user") || kernel_at_least(5, 11)
 }
 
 /// A directory with a busybox root in it, at `root`.
