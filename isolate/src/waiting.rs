@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use chain::patient::{again, poll, waitpid};
@@ -12,7 +13,7 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
-use nix::sys::wait::{WaitPidFlag, WaitStatus};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getpgid, getpgrp, getpid};
 
 use crate::disposition::{self, Default, Disposition};
@@ -23,6 +24,9 @@ use crate::terminal::Terminal;
 
 /// si_code of a signal that the kernel itself sent, the terminal's among them (sigaction(2)).
 pub const SI_KERNEL: i32 = 0x80;
+
+/// How long a child may take to come to a SIGSTOP before we stop without it.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 pub struct Waiting {
     child: Pid,
@@ -249,7 +253,31 @@ impl Waiting {
         // From outside, SIGSTOP works on a PID 1 as well.
         self.send(libc::SIGSTOP);
         self.stops_soon = true;
+        self.until_stopped();
         self.stop(signal, whom);
+    }
+
+    /// Until it comes to its SIGSTOP, the child may read what is typed to the shell that sees us stopped.
+    /// Not for ever: what waits in vfork(2) does not come to it.
+    fn until_stopped(&self) {
+        let mut only = SigSet::empty();
+        only.add(Signal::SIGCHLD);
+        let Ok(changes) = SignalFd::with_flags(&only, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK) else { return };
+        let deadline = Instant::now() + PATIENCE;
+        let state = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
+        let mut heard = false;
+        while again(|| waitid(Id::Pid(self.child), state)) == Ok(WaitStatus::StillAlive) {
+            let left = PollTimeout::try_from(deadline.saturating_duration_since(Instant::now()));
+            let mut fds = [PollFd::new(changes.as_fd(), PollFlags::POLLIN)];
+            if !matches!(poll(&mut fds, left.unwrap_or(PollTimeout::ZERO)), Ok(1..)) {
+                break;
+            }
+            heard |= matches!(read_signal(&changes), Ok(Some(_)));
+        }
+        if heard {
+            // It is for the loop to learn what became of the child.
+            let _ = nix::sys::signal::kill(getpid(), Signal::SIGCHLD);
+        }
     }
 
     /// Stops ourselves, so that our caller sees it, and goes on with the child.
