@@ -2,7 +2,7 @@
 
 mod bench;
 
-use bench::{have, isolate, sh};
+use bench::{have, is_root, isolate, sh};
 
 /// Whether this host lets us limit anything; the error says why it does not.
 fn can_limit(option: &str, value: &str) -> bool {
@@ -11,6 +11,11 @@ fn can_limit(option: &str, value: &str) -> bool {
         eprintln!("skipped: {}", outcome.stderr.lines().next().unwrap_or_default());
     }
     outcome.status == 0
+}
+
+/// A new pid namespace, as whoever runs the tests may have one.
+fn pid_namespace() -> &'static str {
+    if is_root() { "--pid" } else { "--map-root --pid" }
 }
 
 #[test]
@@ -33,7 +38,7 @@ fn pids_max_ends_a_fork_bomb_and_says_so() {
     if !can_limit("--pids-max", "16") {
         return;
     }
-    let outcome = isolate(["--pids-max", "16", "--pid", "sh", "-c", "f() { f | f; }; f; :"]);
+    let outcome = sh(&format!("$ISOLATE --pids-max 16 {} -- sh -c 'f() {{ f | f; }}; f; :'", pid_namespace()));
     assert!(outcome.stderr.contains("limit of processes was reached"), "{outcome:?}");
 }
 
@@ -80,7 +85,8 @@ fn the_limit_that_ended_it_is_told() {
         return;
     }
     let told = |option: &str, command: &str| -> serde_json::Value {
-        let outcome = sh(&format!("$ISOLATE {option} --pid --status-fd 3 -- {command} 3>&1 >/dev/null 2>/dev/null"));
+        let pid = pid_namespace();
+        let outcome = sh(&format!("$ISOLATE {option} {pid} --status-fd 3 -- {command} 3>&1 >/dev/null 2>/dev/null"));
         let last = outcome.stdout.lines().last().unwrap_or_default().to_owned();
         serde_json::from_str(&last).unwrap_or_else(|_| panic!("{outcome:?}"))
     };
@@ -98,14 +104,17 @@ fn the_group_is_removed_whatever_happens() {
     if !can_limit("--pids-max", "50") {
         return;
     }
-    let outcome = sh("groups() { find /sys/fs/cgroup -name \"isolate-*-$1\" 2>/dev/null; }
+    let pid = pid_namespace();
+    let outcome = sh(&format!(
+        "groups() {{ find /sys/fs/cgroup -name \"isolate-*-$1\" 2>/dev/null; }}
         dir=$(mktemp -d); mkfifo $dir/up
-        $ISOLATE --pids-max 50 --pid -- sh -c \"echo >$dir/up; exec sleep 1000\" & pid=$!
+        $ISOLATE --pids-max 50 {pid} -- sh -c \"echo >$dir/up; exec sleep 1000\" & pid=$!
         read x <$dir/up; groups $pid | wc -l
         kill -9 $pid; wait $pid 2>/dev/null
         while groups $pid | grep -q .; do :; done
         $ISOLATE --pids-max 50 -- sh -c 'sleep 1000 & exit 3' & pid=$!
-        wait $pid; echo $?; groups $pid | wc -l; rm -r $dir");
+        wait $pid; echo $?; groups $pid | wc -l; rm -r $dir"
+    ));
     assert_eq!(outcome.stdout, "1\n3\n0\n", "{outcome:?}");
 }
 
