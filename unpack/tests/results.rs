@@ -102,9 +102,9 @@ fn a_users_bundle_runs_unchanged_in_runc_and_crun() {
         fs::copy(UNPACK, scene.path("unpack")).unwrap();
         fs::create_dir(scene.path("home")).unwrap();
         let as_user = if is_root() {
-            std::os::unix::fs::chown(scene.path("home"), Some(54321), Some(54321)).unwrap();
+            std::os::unix::fs::chown(scene.path("home"), Some(65534), Some(65534)).unwrap();
             fs::set_permissions(scene.path(""), fs::Permissions::from_mode(0o755)).unwrap();
-            "setpriv --reuid 54321 --regid 54321 --clear-groups"
+            "setpriv --reuid 65534 --regid 65534 --clear-groups"
         } else {
             ""
         };
