@@ -3,7 +3,8 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use clap::Parser;
 
@@ -89,4 +90,14 @@ pub fn plan<S: Step>(tool: Tool, steps: &[S], command: &Command) {
         let letters = |text: &str| text.bytes().filter(u8::is_ascii_alphanumeric).count();
         assert!(letters(&laid_out) >= letters(&script), "the layout lost something");
     }
+}
+
+/// An empty root, one for the life of the process: what a run leaves beside it, the next one overwrites.
+pub fn root() -> &'static Path {
+    static PLACE: OnceLock<PathBuf> = OnceLock::new();
+    PLACE.get_or_init(|| {
+        let place = nix::unistd::mkdtemp(&std::env::temp_dir().join("chainroot-fuzz-XXXXXX")).expect("a directory");
+        std::fs::create_dir(place.join("root")).expect("a directory in it");
+        place.join("root")
+    })
 }

@@ -1,8 +1,7 @@
 //! What the fuzzers run of pivot: arguments to a plan, which is printed and never performed, and what an
 //! image is said to run.
 
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::path::Path;
 
 use chain::fuzz::Target;
 use chain::{Link, Tool};
@@ -22,13 +21,8 @@ pub fn argv(data: &[u8]) {
 
 /// A receipt, and after a NUL each the passwd and the group file of its root.
 pub fn as_image(data: &[u8]) {
-    // One for the life of the process: what a run leaves, the next one overwrites.
-    static PLACE: OnceLock<PathBuf> = OnceLock::new();
-    let root = PLACE.get_or_init(|| {
-        let place = nix::unistd::mkdtemp(&std::env::temp_dir().join("pivot-fuzz-XXXXXX")).expect("a directory");
-        std::fs::create_dir_all(place.join("root/etc")).expect("directories in it");
-        place.join("root")
-    });
+    let root = chain::fuzz::root();
+    std::fs::create_dir_all(root.join("etc")).expect("a directory in it");
     let mut parts = data.splitn(3, |&byte| byte == 0);
     let receipt = parts.next().unwrap_or_default();
     let write = |path: &Path, bytes: &[u8]| std::fs::write(path, bytes).expect("a file");

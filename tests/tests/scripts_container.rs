@@ -82,19 +82,23 @@ fn another_user_of_the_image_can_be_named() {
     container(&work, "-u 12", "sh -c 'id -u; id -g'").expect(0, "12\n12\n");
 }
 
+/// An OCI layout of busybox with this configuration, in the work's directory as "layout".
+fn layout(work: &Work, config: &str) {
+    let make = format!(
+        "umoci init --layout layout && umoci new --image layout:tag &&
+        umoci raw add-layer --image layout:tag '{}' && umoci config --image layout:tag {config}",
+        busybox_image().display()
+    );
+    assert_eq!(work.sh(&make).status, 0);
+}
+
 #[test]
 fn what_the_image_says_is_run() {
     if !have("umoci") {
         skip!("no umoci");
     }
     let work = Work::new();
-    let make = format!(
-        "umoci init --layout layout && umoci new --image layout:tag &&
-        umoci raw add-layer --image layout:tag '{}' &&
-        umoci config --image layout:tag --config.entrypoint echo --config.cmd default --config.env A=b --config.workingdir /var",
-        busybox_image().display()
-    );
-    assert_eq!(work.sh(&make).status, 0);
+    layout(&work, "--config.entrypoint echo --config.cmd default --config.env A=b --config.workingdir /var");
     work.sh(&line("", "layout")).expect(0, "default\n");
     work.sh(&line("", "layout typed words")).expect(0, "typed words\n");
 }
@@ -105,12 +109,7 @@ fn the_images_entrypoint_can_be_left_out() {
         skip!("no umoci");
     }
     let work = Work::new();
-    let make = format!(
-        "umoci init --layout layout && umoci new --image layout:tag &&
-        umoci raw add-layer --image layout:tag '{}' && umoci config --image layout:tag --config.entrypoint false",
-        busybox_image().display()
-    );
-    assert_eq!(work.sh(&make).status, 0);
+    layout(&work, "--config.entrypoint false");
     work.sh(&line("", "layout echo typed")).expect(1, "");
     work.sh(&line("-x", "layout echo typed")).expect(0, "typed\n");
 }

@@ -5,7 +5,7 @@ use std::io::{self, Cursor, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
 use chain::Tool;
@@ -227,13 +227,7 @@ pub fn argv(data: &[u8]) {
 
 /// What stands beside a root as its receipt, when the root is asked to be some image.
 pub fn receipt(data: &[u8]) {
-    // One for the life of the process: what a run leaves, the next one overwrites.
-    static PLACE: OnceLock<PathBuf> = OnceLock::new();
-    let root = PLACE.get_or_init(|| {
-        let place = nix::unistd::mkdtemp(&std::env::temp_dir().join("unpack-fuzz-XXXXXX")).expect("a directory");
-        std::fs::create_dir(place.join("root")).expect("a directory in it");
-        place.join("root")
-    });
+    let root = chain::fuzz::root();
     let identity = std::fs::File::open(root).ok().and_then(|root| crate::receipt::identity(root).ok());
     let path = chain::handoff::receipt_path(root);
     let args = <Args as clap::Parser>::parse_from(["unpack", "--quiet", "image.tar"]);

@@ -9,7 +9,8 @@ use std::process::{Command, Output};
 use archive::{Block, END};
 use scene::{Scene, UNPACK, is_root, skip, text};
 
-const NO_LOOP: i32 = 77;
+/// What a script exits with that cannot make its disk.
+const NO_DISK: i32 = 77;
 
 /// A scene with an archive of 24 MiB that nothing compresses or deduplicates.
 fn with_image() -> Scene {
@@ -24,11 +25,21 @@ fn with_image() -> Scene {
     scene
 }
 
-fn in_a_namespace(scene: &Scene, script: &str) -> Output {
+/// Nothing where the script's disk cannot be had, which is said.
+fn on_a_disk(scene: &Scene, what: &str, script: &str) -> Option<Output> {
+    if !is_root() {
+        skip("only root mounts a filesystem or sets up a loop device");
+        return None;
+    }
     let script = script.replace("UNPACK", UNPACK);
     let mut command = Command::new("unshare");
     command.args(["-m", "sh", "-c", &script]).current_dir(scene.path("")).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    command.output().unwrap()
+    let output = command.output().unwrap();
+    if output.status.code() == Some(NO_DISK) {
+        skip(&format!("no {what} to be had"));
+        return None;
+    }
+    Some(output)
 }
 
 /// One line, 125, and nothing beside where ROOT would be: the scripts list what is there on stdout.
@@ -41,63 +52,54 @@ fn nothing_is_left(output: &Output, why: &str) {
 
 #[test]
 fn a_quota_that_is_used_up_leaves_nothing() {
-    if !is_root() {
-        return skip("only root mounts a filesystem with a quota");
-    }
     let scene = with_image();
-    let output = in_a_namespace(
+    let Some(output) = on_a_disk(
         &scene,
+        "btrfs with quotas",
         "{ truncate -s 300M disk && mkfs.btrfs -q disk && mkdir m && mount -o loop disk m && btrfs quota enable m &&
            btrfs subvolume create m/sub && btrfs qgroup limit 4M m/sub; } >/dev/null 2>&1 || exit 77
          UNPACK img.tar m/sub/root; status=$?
          echo; echo left: $(ls -A m/sub); umount m; exit $status",
-    );
-    if output.status.code() == Some(NO_LOOP) {
-        return skip("no btrfs with quotas to be had");
-    }
+    ) else {
+        return;
+    };
     nothing_is_left(&output, "Disk quota exceeded");
 }
 
 /// The page cache takes everything; that the disk did not, only a sync finds out.
 #[test]
 fn what_cannot_be_made_durable_does_not_appear_with_sync() {
-    if !is_root() {
-        return skip("only root mounts a filesystem");
-    }
     let scene = with_image();
     // A sparse disk in a tmpfs that is smaller than what is written to it: the block layer makes EIO of its ENOSPC.
     let disk = "{ mkdir t m && mount -t tmpfs -o size=12m none t && truncate -s 100M t/disk &&
                   mkfs.ext4 -q -O ^has_journal t/disk && mount -o loop t/disk m; } >/dev/null 2>&1 || exit 77";
-    let output = in_a_namespace(
+    let Some(output) = on_a_disk(
         &scene,
+        "loop device",
         &format!(
             "{disk}
              UNPACK --sync img.tar m/root; status=$?
              rmdir m/lost+found; echo; echo left: $(ls -A m); umount m; exit $status"
         ),
-    );
-    if output.status.code() == Some(NO_LOOP) {
-        return skip("no loop device to be had");
-    }
+    ) else {
+        return;
+    };
     nothing_is_left(&output, "Input/output error");
 }
 
 #[test]
 fn a_device_that_ends_too_early_leaves_nothing() {
-    if !is_root() {
-        return skip("only root sets up a loop device");
-    }
     let scene = with_image();
-    let output = in_a_namespace(
+    let Some(output) = on_a_disk(
         &scene,
+        "loop device",
         "device=$(losetup --show -f img.tar 2>/dev/null) || exit 77
          truncate -s 3M img.tar
          UNPACK $device root; status=$?
          losetup -d $device; exit $status",
-    );
-    if output.status.code() == Some(NO_LOOP) {
-        return skip("no loop device to be had");
-    }
+    ) else {
+        return;
+    };
     let stderr = text(&output.stderr);
     assert!(stderr.contains("read its content: Input/output error"), "{stderr}");
     assert!(!scene.path("root").exists() && !scene.path("root.image.json").exists());
