@@ -182,7 +182,8 @@ fn strings(list: &Value) -> Vec<String> {
     list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// `user`, `uid`, `user:group` and so on, by the image's own files.
+/// `user`, `uid`, `user:group` and so on, by the image's own files. Where no group is given, the user's other groups
+/// count too (the image specification, config.md).
 fn user(text: &str, root: &Path) -> Result<Value> {
     let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
     let passwd = file_in(root, "etc/passwd").unwrap_or_default();
@@ -200,7 +201,8 @@ fn user(text: &str, root: &Path) -> Result<Value> {
     };
     let uid = number(user).or_else(|| number(&field(line.as_ref()?, 2)));
     let uid = uid.map_or_else(|| unknown("user", user), Ok)?;
-    let gid = match group.filter(|group| !group.is_empty()) {
+    let group = group.filter(|group| !group.is_empty());
+    let gid = match group {
         Some(group) => {
             let found = number(group).or_else(|| number(&field(&named(&groups, group)?, 2)));
             found.map_or_else(|| unknown("group", group), Ok)?
@@ -208,7 +210,8 @@ fn user(text: &str, root: &Path) -> Result<Value> {
         None => line.as_ref().and_then(|line| number(&field(line, 3))).unwrap_or(0),
     };
     let name = line.map(|line| field(&line, 0)).unwrap_or_default();
-    let member = |line: &&str| !name.is_empty() && field(line, 3).split(',').any(|member| member == name);
+    let member =
+        |line: &&str| group.is_none() && !name.is_empty() && field(line, 3).split(',').any(|member| member == name);
     let more: Vec<_> = groups.lines().filter(member).filter_map(|line| number(&field(line, 2))).collect();
     Ok(json!({ "uid": uid, "gid": gid, "additionalGids": more }))
 }

@@ -161,6 +161,11 @@ fn a_bundles_configuration_is_the_images() {
     fs::remove_file(scene.path("a/b/config.json")).unwrap();
     ok(&scene.unpack(&["--bundle", "a/b", "oci"]));
     assert_eq!(json_of(&scene.path("a/b/config.json")), config);
+    // A group that is given stands alone.
+    with_config(&scene, &[small()], json!({ "User": "web:44" }));
+    ok(&scene.unpack(&["--bundle", "d", "oci"]));
+    let user = &json_of(&scene.path("d/config.json"))["process"]["user"];
+    assert_eq!(user, &json!({ "uid": 33, "gid": 44, "additionalGids": [] }));
     // And nothing is left of one that fails.
     assert_eq!(scene.unpack(&["--bundle", "c", "no-such-image"]).status.code(), Some(125));
     assert!(!scene.path("c").exists());
