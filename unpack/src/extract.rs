@@ -1,8 +1,8 @@
 //! From an image to a root: stage, fill, publish; or nothing, where that was done before.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, PoisonError};
 
 use anyhow::{Context, Result, anyhow};
 use rustix::thread::CapabilitySet;
@@ -57,7 +57,7 @@ pub fn ensure(args: &Args, root: &Path) -> Result<()> {
     let stage = Stage::new(root)?;
     interrupts.half_done(Some(stage.remover()?));
     let made = make(&wanted, source, &request, &stage, &policy, epoch, &interrupts);
-    let _gate = interrupts.gate.lock().unwrap_or_else(PoisonError::into_inner);
+    let _inside = interrupts.gate.pass();
     interrupts.half_done(None);
     // After a replacement the old tree is in there.
     let removed = stage.remove();
@@ -132,7 +132,7 @@ fn make(
         "config": image.config,
     });
     let text = serde_json::to_vec_pretty(&receipt)?;
-    let _gate = interrupts.gate.lock().unwrap_or_else(PoisonError::into_inner);
+    let _inside = interrupts.gate.pass();
     let published = publish(stage, wanted.root, &text, args.replace, args.sync)?;
     timer.told(format_args!("put it in place as {}", wanted.root.display()));
     Ok((published, known))

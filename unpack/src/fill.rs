@@ -1,8 +1,10 @@
 //! Filling a staged tree from an image's layers, on threads that can do nothing else.
 
+use std::cell::RefCell;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow};
 
@@ -10,6 +12,7 @@ use crate::above::{Above, OutOfOrder};
 use crate::budget::Limits;
 use crate::confine::{Confinement, own_umask};
 use crate::frame::Archive;
+use crate::gate::Gate;
 use crate::image::{Image, Kind, LayerStream, Verified};
 use crate::layer::Layers;
 use crate::source::FileSystem;
@@ -35,7 +38,7 @@ pub struct Filling<'a> {
     pub order: Order,
     pub confinement: Arc<Confinement>,
     /// Held while the tree changes.
-    pub gate: &'a Mutex<()>,
+    pub gate: &'a Arc<Gate>,
     /// Bytes of files so far.
     pub progress: &'a AtomicU64,
 }
@@ -56,7 +59,7 @@ impl Filling<'_> {
             match self.attempt(Order::NewestFirst) {
                 Err(error) if error.downcast_ref::<OutOfOrder>().is_some() => {
                     // As the image specification has it, which always works.
-                    let _gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+                    let _inside = self.gate.pass();
                     Tree::reset(self.root.as_fd()).context("begin anew")?;
                     self.policy.ledger.clear();
                     self.policy.setuid.store(0, Ordering::Relaxed);
@@ -68,14 +71,16 @@ impl Filling<'_> {
     }
 
     fn attempt(&mut self, order: Order) -> Result<Vec<Verified>> {
-        let mut tree = Tree::new(self.root.try_clone()?, self.policy.clone(), self.epoch)?;
+        let writers = Rc::new(RefCell::new(Writers::start(self.threads, self.gate)?));
+        let settle = settling(&writers);
+        let mut tree = Tree::new(self.root.try_clone()?, self.policy.clone(), self.epoch, settle)?;
         let newest_first = order == Order::NewestFirst;
         if newest_first {
             tree = tree.newest_first();
         }
         let mut layers = Layers {
             tree,
-            writers: Writers::start(self.threads)?,
+            writers,
             policy: &self.policy,
             limits: self.limits,
             gate: self.gate,
@@ -122,6 +127,12 @@ impl Filling<'_> {
         layers.tree.close()?;
         Ok(verified)
     }
+}
+
+/// Has a tree wait until its files were made.
+pub(crate) fn settling(writers: &Rc<RefCell<Writers>>) -> Box<dyn FnMut() -> Result<()>> {
+    let writers = writers.clone();
+    Box::new(move || writers.borrow_mut().settle())
 }
 
 /// A root file system's only layer has no name.

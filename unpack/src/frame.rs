@@ -32,8 +32,6 @@ pub struct Entry {
     pub mode: u32,
     pub uid: u64,
     pub gid: u64,
-    pub uname: Vec<u8>,
-    pub gname: Vec<u8>,
     pub mtime: Time,
     pub atime: Option<Time>,
     /// Length of a file's content, holes included; 0 for all other kinds.
@@ -145,7 +143,7 @@ impl<R: Read> Archive<R> {
                 self.end_marker(at)?;
                 return Ok(None);
             }
-            let header = Header::parse(&block, at, self.limits.strict)?;
+            let mut header = Header::parse(&block, at, self.limits.strict)?;
             match header.typeflag {
                 b'x' | b'X' | b'g' | b'L' | b'K' => {
                     let body = self.extension(&header, at)?;
@@ -161,7 +159,7 @@ impl<R: Read> Archive<R> {
                     return Err(anyhow!("at byte {at}: the rest of a file that began in another volume"))
                         .hint("join the volumes of a multi-volume archive with tar -M first");
                 }
-                _ => return self.entry(&header, start, at).map(Some),
+                _ => return self.entry(&mut header, start, at).map(Some),
             }
         }
     }
@@ -231,9 +229,9 @@ impl<R: Read> Archive<R> {
         Ok(self.stream)
     }
 
-    fn entry(&mut self, header: &Header, start: u64, at: u64) -> Result<Entry> {
+    fn entry(&mut self, header: &mut Header, start: u64, at: u64) -> Result<Entry> {
         let extension = self.extensions.take();
-        let path = extension.path.unwrap_or_else(|| header.path.clone());
+        let path = extension.path.unwrap_or_else(|| std::mem::take(&mut header.path));
         let slash = path.last() == Some(&b'/');
         let (kind, carries_data) = match header.typeflag {
             b'1' => (Kind::HardLink, false),
@@ -263,7 +261,7 @@ impl<R: Read> Archive<R> {
             self.strict(at, "a directory's content list")?;
         }
         let link = match kind {
-            Kind::HardLink | Kind::Symlink => extension.link.unwrap_or_else(|| header.link.clone()),
+            Kind::HardLink | Kind::Symlink => extension.link.unwrap_or_else(|| std::mem::take(&mut header.link)),
             _ => Vec::new(),
         };
         if path.is_empty() {
@@ -283,8 +281,6 @@ impl<R: Read> Archive<R> {
             mode: header.mode,
             uid: extension.uid.unwrap_or(header.uid),
             gid: extension.gid.unwrap_or(header.gid),
-            uname: extension.uname.unwrap_or_else(|| header.uname.clone()),
-            gname: extension.gname.unwrap_or_else(|| header.gname.clone()),
             mtime: extension.mtime.unwrap_or(header.mtime),
             atime: extension.atime,
             size: if kind == Kind::File { stored } else { 0 },

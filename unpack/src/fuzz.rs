@@ -1,11 +1,13 @@
 //! What the fuzzers run: each target takes any bytes and must neither panic nor hang, and checks
 //! what has to hold whatever they are. The tests run the same targets over the corpus in fuzz/.
 
+use std::cell::RefCell;
 use std::io::{self, Cursor, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
 use chain::Tool;
@@ -16,7 +18,9 @@ use serde_json::Value;
 use crate::args::{Args, Format, Owner};
 use crate::budget::Limits;
 use crate::confine::{Confinement, own_umask};
+use crate::fill::settling;
 use crate::frame::Archive;
+use crate::gate::Gate;
 use crate::image::{Image, Request};
 use crate::layer::Layers;
 use crate::ledger::Ledger;
@@ -180,10 +184,12 @@ fn apply(data: &[u8], root: &Path) -> Result<()> {
     let confinement = Arc::new(Confinement::new(root)?);
     own_umask()?;
     confinement.enter()?;
-    let (gate, progress) = (Mutex::new(()), AtomicU64::new(0));
+    let (gate, progress) = (Arc::<Gate>::default(), AtomicU64::new(0));
+    let writers = Rc::new(RefCell::new(Writers::start(1, &gate)?));
+    let settle = settling(&writers);
     let mut layers = Layers {
-        tree: Tree::new(std::fs::File::open(root)?.into(), policy.clone(), 0)?,
-        writers: Writers::start(1)?,
+        tree: Tree::new(std::fs::File::open(root)?.into(), policy.clone(), 0, settle)?,
+        writers,
         policy: &policy,
         limits: &limits,
         gate: &gate,

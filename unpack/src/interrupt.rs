@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, pthread_sigmask, raise, sigaction};
 
+use crate::gate::Gate;
 use crate::stage::Stage;
 
 const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 
 pub struct Interrupts {
     /// Held while the tree changes and while it is put in place: who takes it stops both.
-    pub gate: Arc<Mutex<()>>,
+    pub gate: Arc<Gate>,
     half_done: Arc<Mutex<Option<Stage>>>,
 }
 
@@ -28,7 +29,7 @@ impl Interrupts {
         if set != SigSet::empty() {
             let wait = move || {
                 let Ok(signal) = set.wait() else { return };
-                let _gate = gate.lock().unwrap_or_else(PoisonError::into_inner);
+                let _shut = gate.shut();
                 if let Some(stage) = half_done.lock().unwrap_or_else(PoisonError::into_inner).take() {
                     let _ = stage.remove();
                 }

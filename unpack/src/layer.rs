@@ -1,9 +1,11 @@
 //! Applying a layer's entries to the tree, whiteouts included, by the OCI image specification.
 
-use std::fs::File;
-use std::io::{self, Read};
+mod content;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::Timespec;
@@ -11,11 +13,11 @@ use rustix::fs::Timespec;
 use crate::above::{Above, Claim, Cover, OutOfOrder};
 use crate::budget::{Limits, within};
 use crate::frame::{Archive, Entry, Kind, Segment, Time};
-use crate::image::LayerStream;
+use crate::gate::Gate;
 use crate::ledger::Change;
-use crate::stream::Bytes;
-use crate::tree::{Member, Meta, NewFile, Policy, Special, Tree, shown};
-use crate::writers::Writers;
+use crate::tree::{Making, Member, Meta, NewFile, Planned, Policy, Special, Tree, shown};
+use crate::writers::{WHOLE, Writers};
+pub use content::Content;
 
 const WHITEOUT: &[u8] = b".wh.";
 /// What aufs keeps for itself in its branches begins like this.
@@ -25,55 +27,14 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Files from this size on are copied from file to file, where the archive lies plain in one.
 const COPIED: u64 = 64 << 10;
 
-/// What a layer is read from.
-pub trait Content: Read {
-    /// The file that it lies in, and where in that it begins.
-    fn file(&self) -> Option<(Arc<File>, u64)>;
-
-    /// Passes over bytes.
-    fn pass(&mut self, bytes: u64) -> io::Result<()>;
-
-    /// The next bytes, at least one and at most so many; none at the end.
-    fn share(&mut self, most: usize) -> io::Result<Bytes>;
-}
-
-impl Content for LayerStream {
-    fn file(&self) -> Option<(Arc<File>, u64)> {
-        LayerStream::file(self).map(|(file, begin)| (file.clone(), begin))
-    }
-
-    fn pass(&mut self, bytes: u64) -> io::Result<()> {
-        self.skip(bytes)
-    }
-
-    fn share(&mut self, most: usize) -> io::Result<Bytes> {
-        LayerStream::share(self, most)
-    }
-}
-
-impl Content for &[u8] {
-    fn file(&self) -> Option<(Arc<File>, u64)> {
-        None
-    }
-
-    fn pass(&mut self, bytes: u64) -> io::Result<()> {
-        io::copy(&mut self.take(bytes), &mut io::sink()).map(drop)
-    }
-
-    fn share(&mut self, most: usize) -> io::Result<Bytes> {
-        let (first, rest) = self.split_at(most.min(self.len()));
-        *self = rest;
-        Ok(Bytes::from(first.to_vec()))
-    }
-}
-
 pub struct Layers<'a> {
     pub tree: Tree,
-    pub writers: Writers,
+    /// Shared with the tree, which waits for them where it has to.
+    pub writers: Rc<RefCell<Writers>>,
     pub policy: &'a Policy,
     pub limits: &'a Limits,
     /// Held while the tree changes: whoever takes it stops the extraction between two steps.
-    pub gate: &'a Mutex<()>,
+    pub gate: &'a Gate,
     /// Bytes of files handed on so far.
     pub progress: &'a AtomicU64,
     /// Whiteouts mean something: the archive is a layer and no plain root filesystem.
@@ -91,15 +52,15 @@ impl Layers<'_> {
             let offset = entry.offset;
             self.entry(entry, archive).with_context(|| format!("at byte {offset}"))?;
         }
-        self.writers.flush()?;
-        let _gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        self.writers.borrow_mut().flush()?;
+        let _inside = self.gate.pass();
         if let Some(above) = &mut self.above {
             above.end_layer();
         }
         self.tree.end_layer()
     }
 
-    fn entry<R: Content>(&mut self, entry: Entry, archive: &mut Archive<R>) -> Result<()> {
+    fn entry<R: Content>(&mut self, mut entry: Entry, archive: &mut Archive<R>) -> Result<()> {
         let member = Member::new(&entry.path).with_context(|| shown(&entry.path))?;
         self.entries += 1;
         within(self.entries, self.limits.entries, "entries of the image", "--max-entries")?;
@@ -115,24 +76,28 @@ impl Layers<'_> {
         if member.absolute {
             self.policy.ledger.note(Change::Absolute, &member.path);
         }
-        let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let inside = self.gate.pass();
         let path = member.path;
         if (self.layered && self.whiteout(&path)?) || !self.shows(&path, entry.kind)? {
-            drop(gate);
+            drop(inside);
             return archive.pass_over(R::pass).context("read its content");
         }
         match entry.kind {
             Kind::File => {
-                let (size, sparse) = (entry.size, entry.sparse.clone());
-                let file = Arc::new(self.tree.file(&path, meta(entry))?);
-                drop(gate);
+                let (size, sparse) = (entry.size, entry.sparse.take());
+                let making = self.tree.file(path, meta(entry), sparse.is_none() && size <= WHOLE)?;
+                drop(inside);
+                let file = match making {
+                    Making::There(file) => Arc::new(file),
+                    Making::Planned(file) => return self.whole(file, size, archive),
+                };
                 if sparse.is_some() {
                     crate::patient::ftruncate(file.file(), size)
-                        .with_context(|| format!("{}: a size of {size}", shown(&path)))?;
+                        .with_context(|| format!("{}: a size of {size}", shown(file.path())))?;
                 }
                 let segments = sparse.unwrap_or_else(|| vec![Segment { offset: 0, length: size }]);
                 self.content(&file, &segments, archive)?;
-                self.writers.end(file)
+                self.writers.borrow_mut().end(file)
             }
             Kind::Directory => self.tree.directory(&path, meta(entry)),
             Kind::HardLink => {
@@ -156,6 +121,20 @@ impl Layers<'_> {
         }
     }
 
+    /// Hands a file on that is to be made.
+    fn whole<R: Content>(&mut self, file: Planned, size: u64, archive: &mut Archive<R>) -> Result<()> {
+        let mut writers = self.writers.borrow_mut();
+        let (large, position) = (size >= COPIED, archive.position());
+        match large.then(|| archive.stream().file()).flatten() {
+            Some((from, begin)) => {
+                let what = || format!("{}: read its content", shown(file.path()));
+                archive.pass_over(R::pass).with_context(what)?;
+                writers.whole_from(file, size, &from, begin + position)
+            }
+            None => writers.whole(file, size, |most| archive.share(most, R::share)),
+        }
+    }
+
     /// Hands a file's segments on, by bytes or by their place in the archive's file.
     fn content<R: Content>(
         &mut self,
@@ -163,17 +142,18 @@ impl Layers<'_> {
         segments: &[Segment],
         archive: &mut Archive<R>,
     ) -> Result<()> {
+        let mut writers = self.writers.borrow_mut();
         let large = archive.remaining() / (segments.len() as u64).max(1) >= COPIED;
         let position = archive.position();
         let Some((from, begin)) = large.then(|| archive.stream().file()).flatten() else {
             return segments.iter().try_for_each(|segment| {
                 let share = |most| archive.share(most, R::share);
-                self.writers.copy(file, segment.offset, segment.length, share)
+                writers.copy(file, segment.offset, segment.length, share)
             });
         };
         let mut offset = begin + position;
         for segment in segments {
-            self.writers.copy_from(file, segment.offset, segment.length, &from, offset)?;
+            writers.copy_from(file, segment.offset, segment.length, &from, offset)?;
             offset += segment.length;
         }
         archive.pass_over(R::pass).with_context(|| format!("{}: read its content", shown(file.path())))

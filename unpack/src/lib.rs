@@ -13,6 +13,7 @@ pub mod fill;
 pub mod frame;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod gate;
 pub mod image;
 mod interrupt;
 pub mod layer;

@@ -9,6 +9,7 @@ mod meta;
 mod new_file;
 mod owner;
 mod path;
+mod pending;
 pub mod remove;
 mod whiteout;
 
@@ -19,7 +20,7 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, bail};
 use chain::WithHint;
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 
 use crate::above::OutOfOrder;
@@ -28,10 +29,11 @@ use dir::Dir;
 use dirs::Dirs;
 use meta::Final;
 pub use meta::{Meta, Policy};
-pub use new_file::NewFile;
+pub use new_file::{Making, NewFile, Planned};
 pub use owner::{Owners, capable};
 use path::split;
 pub use path::{Member, shown};
+use pending::Pending;
 use whiteout::Made;
 
 pub struct Tree {
@@ -74,10 +76,12 @@ impl Tree {
     }
 
     /// `root` is empty and of mode 0700.
-    pub fn new(root: OwnedFd, policy: Arc<Policy>, epoch: i64) -> Result<Tree> {
+    /// `settle` waits until every planned file was made.
+    pub fn new(root: OwnedFd, policy: Arc<Policy>, epoch: i64, settle: Box<dyn FnMut() -> Result<()>>) -> Result<Tree> {
         dirs::containment(root.as_fd())?;
         let last = implied(&policy, epoch)?;
-        let dirs = Dirs::new(root, last)?;
+        let pending = Pending::new(root.as_fd(), settle)?;
+        let dirs = Dirs::new(root, last, pending)?;
         Ok(Tree { policy, dirs, epoch, forward: Vec::new(), forward_bytes: 0, made: None, newest_first: false })
     }
 
@@ -87,6 +91,7 @@ impl Tree {
 
     /// Everything of a layer has come. Another may follow.
     pub fn end_layer(&mut self) -> Result<()> {
+        self.dirs.pending.settle()?;
         for (path, target) in std::mem::take(&mut self.forward) {
             if !self.link_now(&path, &target)? {
                 bail!("{}: hard link to {}, which the image does not have", shown(&path), shown(&target));
@@ -113,6 +118,7 @@ impl Tree {
         loop {
             let dir = self.make(parent)?;
             self.mark(&dir, name);
+            self.dirs.pending.made(&dir, name)?;
             match rustix::fs::mkdirat(dir.fd(), name, Mode::RWXU) {
                 Ok(()) => {
                     self.dirs.made(&dir, name, path, last)?;
@@ -130,25 +136,31 @@ impl Tree {
         }
     }
 
-    pub fn file(&mut self, path: &[u8], meta: Meta) -> Result<NewFile> {
-        let Some((parent, name)) = split(path) else { return Err(root_is_no_directory()) };
-        let last = self.policy.decide(meta, path, false)?;
+    /// A regular file that is there, or that is going to be once whoever it is handed to makes it, if it may wait.
+    pub fn file(&mut self, path: Vec<u8>, meta: Meta, may_wait: bool) -> Result<Making> {
+        let Some((parent, name)) = split(&path) else { return Err(root_is_no_directory()) };
+        let last = self.policy.decide(meta, &path, false)?;
         if last.mode & 0o6000 != 0 || last.xattrs.iter().any(|(name, _)| name == b"security.capability") {
             self.policy.setuid.fetch_add(1, Ordering::Relaxed);
         }
-        let mode = last.mode & 0o777;
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         loop {
             let dir = self.make(parent)?;
             self.mark(&dir, name);
-            match crate::patient::openat(dir.fd(), name, flags, Mode::from_raw_mode(mode)) {
-                Ok(fd) => {
+            if may_wait && self.dirs.pending.may_wait(&dir, name)? {
+                dir.touch();
+                let policy = self.policy.clone();
+                return Ok(Making::Planned(Planned { dir: dir.share(), last, path, policy }));
+            }
+            if !may_wait {
+                self.dirs.pending.made(&dir, name)?;
+            }
+            match new_file::open(dir.fd(), name, last.mode) {
+                Ok(file) => {
                     dir.touch();
-                    let policy = self.policy.clone();
-                    return Ok(NewFile { file: fd.into(), last, mode, path: path.to_owned(), policy });
+                    return Ok(Making::There(NewFile::new(file, last, path, self.policy.clone())));
                 }
-                Err(Errno::EXIST) => self.make_way(path)?,
-                Err(error) => return Err(error).with_context(|| format!("{}: make the file", shown(path))),
+                Err(Errno::EXIST) => self.make_way(&path)?,
+                Err(error) => return Err(error).with_context(|| format!("{}: make the file", shown(&path))),
             }
         }
     }
@@ -166,6 +178,7 @@ impl Tree {
         loop {
             let dir = self.make(parent)?;
             self.mark(&dir, name);
+            self.dirs.pending.made(&dir, name)?;
             let made = match what {
                 Special::Symlink(target) => rustix::fs::symlinkat(target, dir.fd(), name),
                 Special::Fifo => rustix::fs::mknodat(dir.fd(), name, FileType::Fifo, mode, 0),
@@ -197,6 +210,7 @@ impl Tree {
     /// A device that is not made still hides what lower layers and earlier entries had there.
     fn without_device(&mut self, path: &[u8]) -> Result<()> {
         self.policy.ledger.note(Change::Device, path);
+        self.dirs.pending.settle()?;
         if let Some((parent, name)) = split(path)
             && let Some(dir) = self.dirs.find(parent, &self.policy)?
             && dirs::kind(&dir, name).is_ok()
@@ -257,25 +271,6 @@ impl Tree {
     /// Sees to it that there is a directory, as files in it have it.
     pub fn imply(&mut self, path: &[u8]) -> Result<()> {
         self.make(path).map(drop)
-    }
-
-    /// Whether there is a directory, not through a link.
-    pub fn is_directory(&mut self, path: &[u8]) -> Result<bool> {
-        let Some((parent, name)) = split(path) else { return Ok(true) };
-        let Some(dir) = self.dirs.find(parent, &self.policy)? else { return Ok(false) };
-        Ok(matches!(dirs::kind(&dir, name), Ok(FileType::Directory)))
-    }
-
-    /// Whether what is there of a directory's path ends in something else than a directory.
-    pub fn leads_elsewhere(&mut self, path: &[u8]) -> Result<bool> {
-        let mut at = path;
-        while let Some((parent, name)) = split(at) {
-            if let Some(dir) = self.dirs.find(parent, &self.policy)? {
-                return Ok(!matches!(dirs::kind(&dir, name), Ok(FileType::Directory) | Err(Errno::NOENT)));
-            }
-            at = parent;
-        }
-        Ok(false)
     }
 }
 

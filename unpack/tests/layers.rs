@@ -338,7 +338,7 @@ fn filled(scene: &Scene, name: &str, order: Order) -> Option<std::collections::B
         epoch: 0,
         order,
         confinement: std::sync::Arc::new(Confinement::new(&root).unwrap()),
-        gate: &std::sync::Mutex::new(()),
+        gate: &Default::default(),
         progress: &std::sync::atomic::AtomicU64::new(0),
     };
     filling.run().ok()?;

@@ -87,6 +87,9 @@ impl Extensions {
     /// What holds for the entry whose header was read now.
     pub fn take(&mut self) -> Pax {
         self.global_is_last = false;
+        if !self.pending() && self.global_size == 0 {
+            return Pax::default();
+        }
         let own = self.pax.take().unwrap_or_default();
         let path =
             choose(self.long_name.take(), own.sparse.name.clone().or_else(|| own.path.clone()), &self.global.path);

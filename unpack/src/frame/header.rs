@@ -16,8 +16,6 @@ pub(super) struct Header<'a> {
     pub mode: u32,
     pub uid: u64,
     pub gid: u64,
-    pub uname: Vec<u8>,
-    pub gname: Vec<u8>,
     pub size: u64,
     pub mtime: Time,
 }
@@ -43,15 +41,9 @@ impl<'a> Header<'a> {
             mode: (read.number(&fields.mode, "mode")? & 0o7777) as u32,
             uid: read.owner(&fields.uid)?,
             gid: read.owner(&fields.gid)?,
-            uname: Vec::new(),
-            gname: Vec::new(),
             size,
             mtime: Time { seconds, nanoseconds: 0 },
         };
-        if block[257..].starts_with(b"ustar") {
-            header.uname = text(&block[265..297]);
-            header.gname = text(&block[297..329]);
-        }
         header.prefix(at)?;
         Ok(header)
     }

@@ -16,8 +16,6 @@ pub(super) struct Pax {
     pub size: Option<u64>,
     pub uid: Option<u64>,
     pub gid: Option<u64>,
-    pub uname: Option<Vec<u8>>,
-    pub gname: Option<Vec<u8>>,
     pub mtime: Option<Time>,
     pub atime: Option<Time>,
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -66,8 +64,6 @@ impl Pax {
             b"size" => self.size = Some(decimal()?),
             b"uid" => self.uid = Some(header::owner(decimal()?, at)?),
             b"gid" => self.gid = Some(header::owner(decimal()?, at)?),
-            b"uname" => self.uname = Some(value.to_vec()),
-            b"gname" => self.gname = Some(value.to_vec()),
             b"mtime" | b"atime" => {
                 // GNU tar and bsdtar count the fraction to different sides.
                 if strict && value.starts_with(b"-") && value.contains(&b'.') {
@@ -104,8 +100,6 @@ impl Pax {
         newest(&mut self.size, newer.size);
         newest(&mut self.uid, newer.uid);
         newest(&mut self.gid, newer.gid);
-        newest(&mut self.uname, newer.uname);
-        newest(&mut self.gname, newer.gname);
         newest(&mut self.mtime, newer.mtime);
         newest(&mut self.atime, newer.atime);
         newest(&mut self.acl_access, newer.acl_access);

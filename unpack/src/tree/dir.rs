@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use rustix::fs::{Mode, Stat, Timespec, Timestamps};
@@ -11,12 +12,14 @@ use super::meta::{ACL_DEFAULT, Final, Policy, clear_xattrs};
 use super::path::shown;
 
 pub struct Dir {
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     inode: u64,
     path: Vec<u8>,
     last: RefCell<Last>,
     /// Something was made or removed in it, so its times are wrong.
     touched: Cell<bool>,
+    /// Of one that we made: from when on names were remembered, all of its own among them.
+    known: Option<u64>,
 }
 
 /// What a directory is made into when it is closed.
@@ -29,22 +32,32 @@ enum Last {
 
 impl Dir {
     /// One that was just made, and is going to be what `last` says.
-    pub fn made(fd: OwnedFd, stat: &Stat, path: &[u8], last: Final) -> Dir {
-        Dir::new(fd, stat, path, Last::Entry { last, fresh: true })
+    pub fn made(fd: OwnedFd, stat: &Stat, path: &[u8], last: Final, known: u64) -> Dir {
+        Dir::new(fd, stat, path, Last::Entry { last, fresh: true }, Some(known))
     }
 
     /// One that an earlier entry or layer finished.
     pub fn found(fd: OwnedFd, stat: &Stat, path: &[u8]) -> rustix::io::Result<Dir> {
         let last = as_found(&fd, stat)?;
-        Ok(Dir::new(fd, stat, path, last))
+        Ok(Dir::new(fd, stat, path, last, None))
     }
 
-    fn new(fd: OwnedFd, stat: &Stat, path: &[u8], last: Last) -> Dir {
-        Dir { fd, inode: stat.st_ino, path: path.to_owned(), last: RefCell::new(last), touched: Cell::new(false) }
+    fn new(fd: OwnedFd, stat: &Stat, path: &[u8], last: Last, known: Option<u64>) -> Dir {
+        let (last, touched) = (RefCell::new(last), Cell::new(false));
+        Dir { fd: Arc::new(fd), inode: stat.st_ino, path: path.to_owned(), last, touched, known }
     }
 
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    /// For whoever makes a file in it later.
+    pub fn share(&self) -> Arc<OwnedFd> {
+        self.fd.clone()
+    }
+
+    pub fn all_known_since(&self) -> Option<u64> {
+        self.known
     }
 
     pub fn inode(&self) -> u64 {

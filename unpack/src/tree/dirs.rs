@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use super::dir::Dir;
 use super::meta::{Final, Policy};
 use super::path::{join, shown, split};
+use super::pending::Pending;
 
 /// More open directories than this are closed at once, the few still needed opened again.
 const OPEN: usize = 384;
@@ -37,11 +38,12 @@ pub struct Dirs {
     paths: usize,
     open: usize,
     inside: ResolveFlags,
+    pub(super) pending: Pending,
 }
 
 impl Dirs {
     /// `root` is new, empty and of mode 0700; it ends as `last` unless an entry says otherwise.
-    pub fn new(root: OwnedFd, last: Final) -> Result<Dirs> {
+    pub fn new(root: OwnedFd, last: Final, pending: Pending) -> Result<Dirs> {
         let mut dirs = Dirs {
             root,
             by_path: HashMap::new(),
@@ -49,6 +51,7 @@ impl Dirs {
             paths: 0,
             open: crate::descriptors::directories(OPEN),
             inside: INSIDE,
+            pending,
         };
         let fd = crate::patient::openat(&dirs.root, c".", DIRECTORY, Mode::empty())?;
         dirs.keep(b"", fd, Some(last))?;
@@ -62,6 +65,7 @@ impl Dirs {
     /// Closes every directory: each is then what it should be, unless it is opened again. Also how
     /// the cache forgets directories that are replaced or reached through links that are.
     pub fn close(&mut self, policy: &Policy) -> Result<()> {
+        self.pending.settle()?;
         self.by_path.clear();
         self.paths = 0;
         self.by_inode.drain().try_for_each(|(_, dir)| dir.close(policy))
@@ -73,6 +77,7 @@ impl Dirs {
         if let Some(dir) = self.by_path.get(path) {
             return Ok(Some(dir.clone()));
         }
+        self.pending.settle()?;
         if path.len() < WALKED {
             return match self.resolve(path) {
                 Ok(fd) => self.keep(path, fd, None).map(Some),
@@ -125,7 +130,13 @@ impl Dirs {
                 dir = self.keep(&path[..done], fd, None)?;
             }
             let (name, here) = (next_name(path, done), &path[..end(path, done)]);
-            let child = match step(dir.fd(), name) {
+            self.pending.settle_name(&dir, name)?;
+            let step = step(dir.fd(), name);
+            if matches!(step, Err(Errno::LOOP | Errno::NOTDIR)) {
+                // A link may lead to anything.
+                self.pending.settle()?;
+            }
+            let child = match step {
                 Err(Errno::NOENT) => self.create(&dir, name, here, implied(here)?)?,
                 Ok(fd) => self.keep(here, fd, None)?,
                 Err(Errno::LOOP | Errno::NOTDIR) if here.len() < WALKED => match self.resolve(here) {
@@ -153,6 +164,7 @@ impl Dirs {
 
     /// Makes one directory that is known not to be there.
     fn create(&mut self, parent: &Dir, name: &[u8], path: &[u8], last: Final) -> Result<Rc<Dir>> {
+        self.pending.made(parent, name)?;
         rustix::fs::mkdirat(parent.fd(), name, Mode::RWXU)
             .with_context(|| format!("{}: make the directory", shown(path)))?;
         self.made(parent, name, path, last)
@@ -175,7 +187,8 @@ impl Dirs {
         }
     }
 
-    /// The longest open ancestor, or one that a single call opens, and how much of `path` it is.
+    /// The longest open ancestor, or one that a single call opens, and how much of `path` it is. That call could find a
+    /// file that is not there yet: while there are such, names are taken one by one.
     fn nearest(&mut self, path: &[u8]) -> Result<(Rc<Dir>, usize)> {
         let mut known = path;
         loop {
@@ -187,6 +200,7 @@ impl Dirs {
                 return Ok((self.keep(b"", fd, None)?, 0));
             }
             if known.len() < WALKED
+                && self.pending.is_empty()
                 && let Ok(fd) = self.resolve(known)
             {
                 return Ok((self.keep(known, fd, None)?, known.len()));
@@ -211,7 +225,7 @@ impl Dirs {
         let stat = rustix::fs::fstat(&fd).with_context(|| shown(path))?;
         let dir = match (self.by_inode.get(&stat.st_ino), new) {
             (Some(dir), _) => dir.clone(),
-            (None, Some(last)) => Rc::new(Dir::made(fd, &stat, path, last)),
+            (None, Some(last)) => Rc::new(Dir::made(fd, &stat, path, last, self.pending.begun())),
             (None, None) => Rc::new(Dir::found(fd, &stat, path).with_context(|| shown(path))?),
         };
         self.by_inode.insert(stat.st_ino, dir.clone());

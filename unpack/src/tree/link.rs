@@ -30,6 +30,7 @@ impl Tree {
         };
         loop {
             let Some(source) = self.dirs.find(target_parent, &self.policy)? else { return Ok(false) };
+            self.dirs.pending.settle_name(&source, target_name)?;
             let kind = match dirs::kind(&source, target_name) {
                 Ok(kind) => kind,
                 Err(Errno::NOENT) => return Ok(false),
@@ -40,6 +41,7 @@ impl Tree {
             }
             let dir = self.make(parent)?;
             self.mark(&dir, name);
+            self.dirs.pending.made(&dir, name)?;
             if (dir.inode(), name) == (source.inode(), target_name) {
                 return Ok(true);
             }

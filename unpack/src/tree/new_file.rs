@@ -1,23 +1,64 @@
-//! A regular file between its making and its last byte.
+//! A regular file between its plan and its last byte.
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::meta::{Final, Policy};
+use super::path::{shown, split};
+use super::remove;
 
-/// A regular file that is there already, empty; its content and everything else follow.
-pub struct NewFile {
-    pub(super) file: File,
+pub enum Making {
+    There(NewFile),
+    Planned(Planned),
+}
+
+/// A regular file whose name is free in a directory that stays open until it was made.
+pub struct Planned {
+    pub(super) dir: Arc<OwnedFd>,
     pub(super) last: Final,
-    pub(super) mode: u32,
     pub(super) path: Vec<u8>,
     pub(super) policy: Arc<Policy>,
 }
 
+impl Planned {
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// To be called once, on whatever thread.
+    pub fn make(self) -> Result<NewFile> {
+        let name = split(&self.path).map_or(&b"."[..], |(_, name)| name);
+        loop {
+            match open(self.dir.as_fd(), name, self.last.mode) {
+                Ok(file) => return Ok(NewFile::new(file, self.last, self.path, self.policy)),
+                // Not ours: nothing of this image has the name.
+                Err(Errno::EXIST) => remove::remove(self.dir.as_fd(), name)
+                    .with_context(|| format!("{}: remove what is there", shown(&self.path)))?,
+                Err(error) => return Err(error).with_context(|| format!("{}: make the file", shown(&self.path))),
+            }
+        }
+    }
+}
+
+/// A regular file that is there already, empty; its content and everything else follow.
+pub struct NewFile {
+    file: File,
+    last: Final,
+    mode: u32,
+    path: Vec<u8>,
+    policy: Arc<Policy>,
+}
+
 impl NewFile {
+    pub(super) fn new(file: File, last: Final, path: Vec<u8>, policy: Arc<Policy>) -> NewFile {
+        NewFile { file, mode: made_as(last.mode), last, path, policy }
+    }
+
     pub fn file(&self) -> &File {
         &self.file
     }
@@ -30,4 +71,15 @@ impl NewFile {
     pub fn finish(self) -> Result<()> {
         self.policy.set_by_fd(self.file.as_fd(), &self.last, Some(self.mode), &self.path)
     }
+}
+
+/// Setuid and the like come last: who may write to a file loses them.
+fn made_as(mode: u32) -> u32 {
+    mode & 0o777
+}
+
+/// Makes a file that is not there.
+pub(super) fn open(dir: BorrowedFd, name: &[u8], mode: u32) -> rustix::io::Result<File> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    crate::patient::openat(dir, name, flags, Mode::from_raw_mode(made_as(mode))).map(File::from)
 }

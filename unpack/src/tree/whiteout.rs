@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, FileType};
+use rustix::io::Errno;
 
 use super::dir::Dir;
 use super::dirs;
@@ -30,6 +31,7 @@ impl Made {
 impl Tree {
     /// `.wh.NAME`: lower layers' `path` is not there.
     pub fn whiteout(&mut self, path: &[u8]) -> Result<()> {
+        self.dirs.pending.settle()?;
         let Some((parent, name)) = split(path) else { bail!("a whiteout of the root directory") };
         let Some(dir) = self.dirs.find(parent, &self.policy)? else { return Ok(()) };
         let made = self.made.as_ref().is_none_or(|made| made.names.contains(&made.key(&dir, name)));
@@ -54,6 +56,7 @@ impl Tree {
 
     /// `.wh..wh..opq`: nothing of lower layers is in `path`.
     pub fn opaque(&mut self, path: &[u8]) -> Result<()> {
+        self.dirs.pending.settle()?;
         let mut below = vec![path.to_owned()];
         while let Some(path) = below.pop() {
             let Some(dir) = self.dirs.find(&path, &self.policy)? else { continue };
@@ -79,6 +82,27 @@ impl Tree {
         }
         // Cached directories may be among those removed.
         self.dirs.close(&self.policy)
+    }
+
+    /// Whether there is a directory, not through a link.
+    pub fn is_directory(&mut self, path: &[u8]) -> Result<bool> {
+        let Some((parent, name)) = split(path) else { return Ok(true) };
+        self.dirs.pending.settle()?;
+        let Some(dir) = self.dirs.find(parent, &self.policy)? else { return Ok(false) };
+        Ok(matches!(dirs::kind(&dir, name), Ok(FileType::Directory)))
+    }
+
+    /// Whether what is there of a directory's path ends in something else than a directory.
+    pub fn leads_elsewhere(&mut self, path: &[u8]) -> Result<bool> {
+        self.dirs.pending.settle()?;
+        let mut at = path;
+        while let Some((parent, name)) = split(at) {
+            if let Some(dir) = self.dirs.find(parent, &self.policy)? {
+                return Ok(!matches!(dirs::kind(&dir, name), Ok(FileType::Directory) | Err(Errno::NOENT)));
+            }
+            at = parent;
+        }
+        Ok(false)
     }
 
     pub(super) fn mark(&mut self, dir: &Dir, name: &[u8]) {

@@ -1,0 +1,58 @@
+//! What a signal waits for before it removes what is half done: that nobody is changing names in the tree, or putting it
+//! in place, and nobody begins to.
+
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use anyhow::{Result, bail};
+
+#[derive(Default)]
+pub struct Gate(RwLock<()>);
+
+impl Gate {
+    /// For a step that changes the tree; where the gate is shut it never comes back, for this process is about to end.
+    pub fn pass(&self) -> RwLockReadGuard<'_, ()> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same for whoever is waited for by somebody inside: where the gate is to be shut it fails, so that both get out.
+    pub fn pass_inside(&self) -> Result<RwLockReadGuard<'_, ()>> {
+        match self.0.try_read() {
+            Ok(pass) => Ok(pass),
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+            Err(std::sync::TryLockError::WouldBlock) => bail!("interrupted"),
+        }
+    }
+
+    /// Once nobody is inside.
+    pub fn shut(&self) -> RwLockWriteGuard<'_, ()> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn whoever_is_waited_for_inside_fails_once_somebody_wants_to_shut_it() {
+        let gate = Gate::default();
+        std::thread::scope(|scope| {
+            let inside = gate.pass();
+            assert!(gate.pass_inside().is_ok());
+            let (sender, shut) = channel();
+            let gate = &gate;
+            scope.spawn(move || {
+                let _shut = gate.shut();
+                let _ = sender.send(());
+            });
+            while gate.pass_inside().is_ok() {
+                std::thread::yield_now();
+            }
+            assert!(shut.try_recv().is_err(), "it was shut while somebody was inside");
+            drop(inside);
+            assert!(shut.recv().is_ok());
+        });
+    }
+}

@@ -1,0 +1,109 @@
+//! Files that were handed on to be made by somebody else and are perhaps not there yet. Whatever is made under such a
+//! name, or looks for one, waits until they are: so the tree is what it would be if each had been made at once.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::os::fd::BorrowedFd;
+
+use anyhow::{Context, Result};
+use rustix::fs::{AtFlags, Mode};
+use rustix::io::Errno;
+
+use super::dir::Dir;
+
+/// As many names are remembered; then it begins anew.
+const NAMES: usize = 1 << 15;
+
+pub struct Pending {
+    hasher: RandomState,
+    /// What was made since this began to remember, by directory and name.
+    names: HashSet<u64>,
+    /// How often it began: all names in a directory that was made since are known.
+    begun: u64,
+    waiting: bool,
+    settle: Box<dyn FnMut() -> Result<()>>,
+    /// Every file is made at once.
+    never: bool,
+}
+
+impl Pending {
+    /// `settle` waits until every file that was handed on is there.
+    pub fn new(root: BorrowedFd, settle: Box<dyn FnMut() -> Result<()>>) -> Result<Pending> {
+        let (hasher, never) = (RandomState::new(), has_aliases(root)?);
+        Ok(Pending { hasher, names: HashSet::new(), begun: 0, waiting: false, settle, never })
+    }
+
+    /// What a directory that is made now has to remember.
+    pub fn begun(&self) -> u64 {
+        self.begun
+    }
+
+    pub fn is_empty(&self) -> bool {
+        !self.waiting
+    }
+
+    pub fn settle(&mut self) -> Result<()> {
+        if self.waiting {
+            (self.settle)()?;
+            self.waiting = false;
+        }
+        Ok(())
+    }
+
+    /// A name is looked at.
+    pub fn settle_name(&mut self, dir: &Dir, name: &[u8]) -> Result<()> {
+        if self.waiting && self.names.contains(&self.key(dir, name)) { self.settle() } else { Ok(()) }
+    }
+
+    /// A name is made, now.
+    pub fn made(&mut self, dir: &Dir, name: &[u8]) -> Result<()> {
+        let key = self.key(dir, name);
+        if self.remember(key)? { Ok(()) } else { self.settle() }
+    }
+
+    /// A name may be made later, for it is certain that it is not there.
+    pub fn may_wait(&mut self, dir: &Dir, name: &[u8]) -> Result<bool> {
+        if self.never {
+            return Ok(false);
+        }
+        let key = self.key(dir, name);
+        let is_new = self.remember(key)?;
+        let known = dir.all_known_since() == Some(self.begun);
+        if !is_new {
+            self.settle()?;
+            return Ok(false);
+        }
+        if !known && rustix::fs::statat(dir.fd(), name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+            return Ok(false);
+        }
+        self.waiting = true;
+        Ok(true)
+    }
+
+    fn key(&self, dir: &Dir, name: &[u8]) -> u64 {
+        self.hasher.hash_one((dir.inode(), name))
+    }
+
+    /// Whether the name was not known yet.
+    fn remember(&mut self, key: u64) -> Result<bool> {
+        if self.names.len() >= NAMES {
+            self.settle()?;
+            self.names.clear();
+            self.begun += 1;
+        }
+        Ok(self.names.insert(key))
+    }
+}
+
+/// Whether a filesystem takes different names for one, by their case or by how they compose their letters. One that cannot
+/// be asked is taken for such.
+fn has_aliases(root: BorrowedFd) -> Result<bool> {
+    let probe = "A\u{e9}";
+    if rustix::fs::mkdirat(root, probe, Mode::RWXU).is_err() {
+        return Ok(true);
+    }
+    let there = |name: &str| !matches!(rustix::fs::statat(root, name, AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT));
+    let found = there("a\u{e9}") || there("Ae\u{301}");
+    rustix::fs::unlinkat(root, probe, AtFlags::REMOVEDIR).with_context(|| format!("{probe}: remove it"))?;
+    Ok(found)
+}

@@ -1,0 +1,188 @@
+//! What is handed to a writer at a time, and how it is written.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use rustix::io::Errno;
+
+use crate::gate::Gate;
+use crate::stream::Bytes;
+use crate::tree::{NewFile, Planned, shown};
+
+/// Content is handed on in batches of about this many bytes,
+pub const BATCH: usize = 256 << 10;
+/// out of at most this many chunks of what was read, which are kept meanwhile.
+const CHUNKS: usize = 2;
+/// A file of many short segments has this many of them in one batch.
+const PIECES: usize = 4096;
+/// So much at a time is copied from file to file.
+const PART: usize = 64 << 20;
+/// And so much by hand.
+const BUFFER: usize = 256 << 10;
+
+#[derive(Default)]
+pub struct Batch {
+    works: Vec<Work>,
+    pub bytes: usize,
+    chunks: usize,
+    /// Files that are open meanwhile.
+    pub open: usize,
+    /// Files that are to be made.
+    pub planned: usize,
+    last: Bytes,
+}
+
+enum Work {
+    /// A part of a file that is there, at an offset.
+    Part(Arc<NewFile>, u64, From),
+    /// A file with all of its content.
+    Whole(Planned, Whole),
+}
+
+pub enum Whole {
+    Bytes(Bytes),
+    /// Out of more than one chunk of what was read.
+    Parts(Vec<Bytes>),
+    /// A part of a file, from an offset and so long.
+    File(Arc<File>, u64, u64),
+}
+
+enum From {
+    Bytes(Bytes),
+    File(Arc<File>, u64, u64),
+}
+
+impl Batch {
+    pub fn is_empty(&self) -> bool {
+        self.works.is_empty()
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.bytes >= BATCH || self.chunks > CHUNKS || self.works.len() >= PIECES
+    }
+
+    fn takes(&mut self, bytes: &Bytes) {
+        self.bytes += bytes.len();
+        if !bytes.shares_its_chunk_with(&self.last) {
+            self.chunks += 1;
+            self.last = bytes.clone();
+        }
+    }
+
+    pub fn part(&mut self, file: &Arc<NewFile>, at: u64, bytes: Bytes) {
+        self.takes(&bytes);
+        self.works.push(Work::Part(file.clone(), at, From::Bytes(bytes)));
+    }
+
+    pub fn part_from(&mut self, file: &Arc<NewFile>, at: u64, length: u64, other: &Arc<File>, offset: u64) {
+        self.counts(length);
+        self.works.push(Work::Part(file.clone(), at, From::File(other.clone(), offset, length)));
+    }
+
+    pub fn end(&mut self, file: Arc<NewFile>) {
+        self.works.push(Work::Part(file, 0, From::Bytes(Bytes::default())));
+        self.open += 1;
+    }
+
+    pub fn whole(&mut self, file: Planned, content: Whole) {
+        match &content {
+            Whole::Bytes(bytes) => self.takes(bytes),
+            Whole::Parts(parts) => parts.iter().for_each(|part| self.takes(part)),
+            Whole::File(_, _, length) => self.counts(*length),
+        }
+        self.works.push(Work::Whole(file, content));
+        self.planned += 1;
+    }
+
+    fn counts(&mut self, length: u64) {
+        self.bytes = self.bytes.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
+    }
+
+    pub fn write(self, gate: &Gate, buffer: &mut Vec<u8>) -> Result<()> {
+        self.works.into_iter().try_for_each(|work| work.write(gate, buffer))
+    }
+}
+
+impl Work {
+    fn write(self, gate: &Gate, buffer: &mut Vec<u8>) -> Result<()> {
+        match self {
+            Work::Part(file, at, from) => {
+                let written = match from {
+                    From::Bytes(bytes) if bytes.is_empty() => Ok(()),
+                    From::Bytes(bytes) => file.file().write_all_at(bytes.as_slice(), at).map_err(Into::into),
+                    From::File(other, offset, length) => copy(&other, offset, file.file(), at, length, gate, buffer),
+                };
+                written.with_context(|| format!("{}: write it", shown(file.path())))?;
+                // Whoever has the last part of a file finishes it.
+                Arc::into_inner(file).map_or(Ok(()), NewFile::finish)
+            }
+            Work::Whole(planned, content) => {
+                let file = {
+                    let _inside = gate.pass_inside()?;
+                    planned.make()?
+                };
+                let written = match content {
+                    Whole::Bytes(bytes) if bytes.is_empty() => Ok(()),
+                    Whole::Bytes(bytes) => file.file().write_all_at(bytes.as_slice(), 0).map_err(Into::into),
+                    Whole::Parts(parts) => write_all(&parts, file.file()).map_err(Into::into),
+                    Whole::File(other, offset, length) => copy(&other, offset, file.file(), 0, length, gate, buffer),
+                };
+                written.with_context(|| format!("{}: write it", shown(file.path())))?;
+                file.finish()
+            }
+        }
+    }
+}
+
+fn write_all(parts: &[Bytes], to: &File) -> io::Result<()> {
+    let mut at = 0;
+    for part in parts {
+        to.write_all_at(part.as_slice(), at)?;
+        at += part.len() as u64;
+    }
+    Ok(())
+}
+
+/// copy_file_range(2), or by hand where the kernel or the filesystems cannot; that they cannot is known from
+/// then on by the buffer that it took.
+fn copy(
+    from: &File,
+    mut offset: u64,
+    to: &File,
+    mut at: u64,
+    mut length: u64,
+    gate: &Gate,
+    buffer: &mut Vec<u8>,
+) -> Result<()> {
+    while length > 0 {
+        // Somebody inside may be waiting for this.
+        drop(gate.pass_inside()?);
+        let part = usize::try_from(length).map_or(PART, |length| length.min(PART));
+        let copied = match buffer.is_empty() {
+            true => rustix::fs::copy_file_range(from, Some(&mut offset.clone()), to, Some(&mut at.clone()), part),
+            false => Err(Errno::OPNOTSUPP),
+        };
+        let n = match copied {
+            Ok(n) if n > 0 => n,
+            Err(Errno::INTR) => continue,
+            Ok(_) | Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM) => {
+                buffer.resize(BUFFER, 0);
+                let n = from.read_at(&mut buffer[..part.min(BUFFER)], offset)?;
+                if n == 0 {
+                    let why = "truncated: the file became shorter meanwhile";
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why).into());
+                }
+                to.write_all_at(&buffer[..n], at)?;
+                n
+            }
+            Err(error) => return Err(error.into()),
+        };
+        offset += n as u64;
+        at += n as u64;
+        length -= n as u64;
+    }
+    Ok(())
+}
