@@ -14,9 +14,10 @@ from images import Images
 from measure import Contender
 
 # name, image, how packed, filesystem, from a pipe
-CELLS = [("debian", how, kind, pipe) for how in ("tar", "gz", "xz", "zst") for kind in ("ext4", "xfs", "tmpfs") for pipe in (False, True)]
-CELLS += [(name, how, "ext4", False) for name in ("large", "tiny", "huge") for how in ("tar", "gz", "xz", "zst")]
-CELLS += [(name, "tar", "tmpfs", False) for name in ("large", "tiny", "huge")]
+PACKED, KINDS = ("tar", "gz", "xz", "zst"), ("ext4", "xfs", "tmpfs")
+CELLS = [(name, how, kind, pipe) for name in ("debian", "tiny", "large", "huge") for how in PACKED for kind in KINDS for pipe in (False, True)
+         # Minutes each, and what the decompressor makes of it does not depend on where the bytes come from.
+         if not (pipe and name in ("large", "huge") and how in ("gz", "xz"))]
 QUICK = [("debian", how, "ext4", False) for how in ("tar", "gz", "xz", "zst")]
 MIDDLE = [*QUICK, *(("debian", how, "ext4", True) for how in ("tar", "gz", "xz", "zst"))]
 MIDDLE += [("debian", "tar", "xfs", False), ("debian", "zst", "xfs", False), ("debian", "tar", "tmpfs", False), ("debian", "gz", "tmpfs", False)]
@@ -181,11 +182,11 @@ class Floors:
             return
         floors = self.bench.floors
         if how in ("gz", "xz", "zst"):
-            yield Contender("floor: decompression", [floors, "decompress", image, threads], "floor", own_clock=True)
+            yield Contender("floor: decompression", [floors, "decompress", image, threads], "floor", own_clock=True, key=("decompress", image))
         if how == "layers":
             yield Contender("floor: SHA-256", [floors, "hash", image], "floor", own_clock=True)
         words = [floors, "write", plain, self.place.root, threads]
-        yield self.place.contender("floor: writing", words, kind, "floor", root=False, own_clock=True)
+        yield self.place.contender("floor: writing", words, kind, "floor", root=False, own_clock=True, key=("write", plain, kind))
 
 
 def again(bench, images, place):

@@ -10,7 +10,8 @@ import tarfile
 
 from measure import say
 
-LARGE = "gcc,g++,python3,perl,git,manpages-dev,python3-numpy,python3-scipy,libboost-dev"
+LARGE = ("gcc,g++,python3,perl,git,manpages-dev,python3-numpy,python3-scipy,libboost-dev,"
+         "linux-headers-amd64,python3-sympy,python3-pandas,python3-twisted")
 PACKERS = {
     "gz": [["pigz", "-6", "-n"], ["gzip", "-6", "-n"]],
     "xz": [["xz", "-T0", "-3"]],

@@ -8,12 +8,16 @@ import sys
 import tempfile
 
 
+# A peer that the warm-up shows to be so many times slower than the fastest is not run again: it can win no more.
+BEATEN = 1.6
+
+
 class Contender:
     """`before` gets a place ready for one run, `after` looks at what is there and cleans it, neither is timed. `own_clock` is for a
-    program that prints its nanoseconds itself. `role` is ours, peer or floor."""
+    program that prints its nanoseconds itself. `role` is ours, peer or floor. What has the same `key` in another cell is not measured again."""
 
-    def __init__(self, name, argv, role="peer", before=None, after=None, own_clock=False, env=None):
-        self.name, self.argv, self.role = name, argv, role
+    def __init__(self, name, argv, role="peer", before=None, after=None, own_clock=False, env=None, key=None):
+        self.name, self.argv, self.role, self.key = name, argv, role, key
         self.before, self.after, self.own_clock, self.env = before, after, own_clock, env
 
 
@@ -22,7 +26,7 @@ class Bench:
         self.runs, self.only, self.cache = args.runs, args.only, args.cache
         self.quick, self.middle = args.quick, args.middle
         self.source = os.path.join(here, "bench.d")
-        self.cells, self.missing, self.memory = [], {}, []
+        self.cells, self.missing, self.memory, self.known = [], {}, [], {}
         self.work = tempfile.mkdtemp(prefix="chainroot-bench-")
         self.mount("tmpfs", self.work, "tmpfs", "size=75%,mode=755")
         built = [os.path.join(here, "build"), "--and", "floors"]
@@ -80,8 +84,14 @@ class Bench:
             return None
         say(name)
         samples = {contender.name: [] for contender in contenders}
-        alive = list(contenders)
+        alive = [contender for contender in contenders if contender.key not in self.known]
+        warm = {}
         for round_number in range(self.runs + 1):
+            if round_number == 1 and count == at_once == 1:
+                peers = {contender: warm[contender.name][0][0] for contender in alive if contender.role == "peer"}
+                for contender in [peer for peer, wall in peers.items() if wall > BEATEN * min(peers.values())]:
+                    samples[contender.name] = warm[contender.name]
+                    alive.remove(contender)
             for contender in list(alive):
                 measured = self.turn(contender, count, at_once)
                 if measured is None:
@@ -89,7 +99,16 @@ class Bench:
                     self.lacks(f"{contender.name} ({name})", "failed")
                 elif round_number:
                     samples[contender.name] += measured
-        rows = [row(contender, samples[contender.name]) for contender in alive]
+                else:
+                    warm[contender.name] = measured
+        rows = []
+        for contender in contenders:
+            if contender.key in self.known:
+                rows.append(self.known[contender.key])
+            elif samples[contender.name]:
+                rows.append(row(contender, samples[contender.name]))
+                if contender.key:
+                    self.known[contender.key] = rows[-1]
         cell = {"job": job, "name": name, "at_once": at_once, "runs": self.runs, "rows": rows, **facts}
         self.cells.append(cell)
         return cell

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 
+import measure
 import plot
 
 
@@ -66,7 +67,8 @@ def table(results):
     runs = sorted({cell.get("runs", results["runs"]) for cell in results["cells"]} or {results["runs"]})
     rounds = str(runs[0]) if runs[0] == runs[-1] else f"{runs[0]} to {runs[-1]}"
     lines = [f"{m['processors']} processors ({m['processor']}), {m['memory_mib']} MiB, Linux {m['kernel']}; "
-             f"medians of {rounds} interleaved rounds after a warm-up; our C library: {results['libc'] or 'not known'}."]
+             f"medians of {rounds} interleaved rounds after a warm-up, in which a peer that "
+             f"takes {measure.BEATEN} times the fastest one's time has its only run; our C library: {results['libc'] or 'not known'}."]
     for job, title in (("start", "Starting"), ("extract", "Extracting")):
         cells = [cell for cell in results["cells"] if cell["job"] == job]
         if not cells:
@@ -109,7 +111,8 @@ def cell_lines(cell):
         peak = f"{row['peak_kib'] / 1024:.1f}" if row["peak_kib"] else ""
         processor = number(row["processor_ms"]) if row["processor_ms"] is not None else ""
         ratio = f"{row['median_ms'] / mine['median_ms']:.2f}" if mine else ""
-        yield (f"| {cell['name'] if n == 0 else ''} | {row['name'].replace('|', chr(92) + '|')} | {number(row['median_ms'])} | {number(row['least_ms'])} | "
+        once = " (once)" if row["samples"] == 1 and cell["runs"] > 1 else ""
+        yield (f"| {cell['name'] if n == 0 else ''} | {row['name'].replace('|', chr(92) + '|')}{once} | {number(row['median_ms'])} | {number(row['least_ms'])} | "
                f"{number(row['p90_ms'])} | {processor} | {peak} | {ratio} |")
 
 
