@@ -1,14 +1,14 @@
 //! A failure at any step leaves the host as it was, and COMMAND does not start.
 
 use chainroot_tests::faults::{behind_a_wall, fail_every_step};
-use chainroot_tests::scene::{scene, ways};
+use chainroot_tests::scene::{scene, ways_for};
 use chainroot_tests::{is_root, needs_root};
 
 fn nothing_is_left(pivot: &str, mountclean: &str) {
     if is_root() {
         behind_a_wall();
     }
-    for way in ways() {
+    for way in ways_for(pivot) {
         let work = scene();
         work.sh("mkdir data");
         let way = way.replace("--pid", "--pid --net");

@@ -1,6 +1,6 @@
 //! The proof: each kind of leftover is planted, and found and named before COMMAND runs.
 
-use chainroot_tests::scene::{scene, ways};
+use chainroot_tests::scene::{has_overlay_for, scene, ways};
 use chainroot_tests::{Outcome, Work, needs_root};
 
 /// What the refused command would have printed.
@@ -164,7 +164,8 @@ fn what_pivot_made_on_request_passes() {
         work.sh("mkdir -p data/sub; touch data/f");
         let mounted = way.replace("--pid", "--pid --mount");
         let volumes = "--bind data:/mnt --tmpfs /tmp --dev --resolv --hosts --hostname";
-        for option in ["", "--read-only", "--ephemeral", "--overlay changes", "--keep-host", "--put-old /sbin"] {
+        let options = ["", "--read-only", "--ephemeral", "--overlay changes", "--keep-host", "--put-old /sbin"];
+        for option in options.into_iter().filter(|option| has_overlay_for(way, option)) {
             let script = format!(
                 "{mounted} sh -ec 'mount -t tmpfs tmpfs data/sub; exec pivot {option} {volumes} root -- mountclean -- sh -c \"ls /mnt; grep -c /mnt/sub /proc/self/mountinfo\"'"
             );

@@ -2,14 +2,14 @@
 
 use chainroot_tests::faults::{behind_a_wall, fail_every_step};
 use chainroot_tests::is_root;
-use chainroot_tests::scene::{scene, ways};
+use chainroot_tests::scene::{scene, ways_for};
 
 /// Each step fails, in each of its calls that changes a mount or leads to one.
 fn nothing_is_left(options: &str) {
     if is_root() {
         behind_a_wall();
     }
-    for way in ways() {
+    for way in ways_for(options) {
         // The scene compares the host's mount table too when it is dropped.
         let work = scene();
         work.sh("mkdir data");
@@ -52,7 +52,7 @@ fn whatever_fails_while_the_host_is_kept_leaves_its_mounts_as_they_were() {
 
 #[test]
 fn a_root_that_is_made_for_the_run_alone_gets_nothing_made_in_it() {
-    for way in ways() {
+    for way in ways_for("--ephemeral") {
         let work = scene();
         let before = work.sh("find root | sort | cksum").stdout;
         work.sh(&format!(

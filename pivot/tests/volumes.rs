@@ -1,6 +1,6 @@
 //! Mounts inside the root.
 
-use chainroot_tests::scene::{scene, ways};
+use chainroot_tests::scene::{scene, ways, ways_for};
 
 #[test]
 fn a_volume_is_what_its_source_is_with_the_options_given() {
@@ -237,7 +237,7 @@ fn host_files_are_copies_and_only_when_asked_for() {
 
 #[test]
 fn the_callers_umask_is_the_commands_and_no_others() {
-    for way in ways() {
+    for way in ways_for("--ephemeral") {
         let work = scene();
         work.sh("echo f >file");
         let inside = "stat -c %a /made /made/dir /dev /dev/null /dev/shm /etc/new /proc/acpi | xargs; umask";

@@ -15,6 +15,21 @@ pub fn has_overlay_for(way: &str, options: &str) -> bool {
     !wanted || !way.contains("--user") || kernel_at_least(5, 11)
 }
 
+/// The ways in which pivot has these options here.
+pub fn ways_for(options: &str) -> Vec<&'static str> {
+    let ways: Vec<_> = ways().into_iter().filter(|way| has_overlay_for(way, options)).collect();
+    if ways.is_empty() {
+        println!("skipped: an overlay in a user namespace is of Linux 5.11");
+    }
+    ways
+}
+
+/// Whether an overlay of that way can keep removed directories in a tmpfs: as a user, in extended
+/// attributes, which a tmpfs has from Linux 6.6.
+pub fn removes_directories(way: &str) -> bool {
+    !way.contains("--user") || kernel_at_least(6, 6)
+}
+
 /// A directory with a busybox root in it, at `root`.
 pub fn scene() -> Work {
     let work = Work::new();
