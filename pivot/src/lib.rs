@@ -92,7 +92,8 @@ fn plan<'a>(
     if command.tool().is_some() || by_tool {
         steps.push(Step::HoldTools);
     }
-    steps.extend([Step::OpenRoot { root }, Step::Lock { overlaid, expected: tree }]);
+    let writable = !overlaid && !args.read_only;
+    steps.extend([Step::OpenRoot { root }, Step::Lock { writable, expected: tree }]);
     if overlaid {
         steps.push(Step::Overlay { dir: args.overlay.as_deref(), root });
     }

@@ -23,10 +23,10 @@ const NUMBER: i32 = 100;
 
 /// ROOT, kept from being removed, and the mount that the lock is held through. What
 /// `unpack --replace` has put in its place meanwhile is taken instead.
-/// Changes through the lock's descriptor are as harmless as through `/` where ROOT is not overlaid.
-pub fn shared(mut root: OwnedFd, path: &Path, overlaid: bool) -> Result<(OwnedFd, Option<OwnedFd>)> {
+/// Where COMMAND may write to ROOT anyway, changes through the lock's descriptor are as harmless as through `/`.
+pub fn shared(mut root: OwnedFd, path: &Path, writable: bool) -> Result<(OwnedFd, Option<OwnedFd>)> {
     loop {
-        let held = hold(&root, FlockArg::LockSharedNonblock, !overlaid);
+        let held = hold(&root, FlockArg::LockSharedNonblock, writable);
         // A tree that has lost its name to another may be on its way out, whatever its lock says.
         let named = root::open_root(path)?;
         if identity(&named)? != identity(&root)? {

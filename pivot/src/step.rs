@@ -31,7 +31,8 @@ pub enum Step<'a> {
         root: &'a Path,
     },
     Lock {
-        overlaid: bool,
+        /// Whether COMMAND may write to ROOT anyway.
+        writable: bool,
         /// The tree whose receipt was read.
         expected: Option<(u64, u64)>,
     },
@@ -189,10 +190,10 @@ impl chain::Step for Step<'_> {
             Step::OwnMounts => chain::own_mount_namespace(&mut state.carry)?,
             Step::HoldTools => state.carry.hold_tools()?,
             Step::OpenRoot { .. } => state.source = Some(root::open_root(&state.path)?),
-            Step::Lock { overlaid, expected } => {
+            Step::Lock { writable, expected } => {
                 let shown = || state.path.display().to_string();
                 let root = state.source.take().ok_or_else(|| anyhow!("ROOT is not open yet"))?;
-                let (root, lock) = lock::shared(root, &state.path, *overlaid).with_context(shown)?;
+                let (root, lock) = lock::shared(root, &state.path, *writable).with_context(shown)?;
                 if expected.is_some_and(|expected| root::identity(&root).ok() != Some(expected)) {
                     return Err(anyhow!("it was replaced after its receipt was read"))
                         .with_context(shown)

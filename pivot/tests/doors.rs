@@ -1,7 +1,7 @@
 //! After the pivot nothing leads back to the host: no path, no descriptor, no second chroot, no unmount.
 
 use chainroot_tests::scene::{has_overlay_for, scene, ways};
-use chainroot_tests::{kernel_at_least, needs_root, skip};
+use chainroot_tests::{kernel_at_least, needs_root};
 
 #[test]
 fn no_path_leads_to_the_host() {
@@ -80,15 +80,19 @@ fn inherited_descriptors_are_closed_but_for_those_that_are_named() {
 
 #[test]
 fn the_only_directory_that_is_passed_on_is_the_lock_and_it_is_no_door() {
-    // Before Linux 5.12 no copy of a mount can be made read-only without attaching it, and there is no lock.
-    let lock = if kernel_at_least(5, 12) { "100\n/\nread-only\n" } else { "read-only\n" };
+    // Before Linux 5.12 no copy of a mount can be made read-only without attaching it: the lock goes through
+    // one that can be written to as `/` can, and there is none where ROOT itself is not to be changed.
+    let locks = if kernel_at_least(5, 12) { ["100\n/\nread-only\n"; 2] } else { ["100\n/\n", "read-only\n"] };
     for way in ways() {
         let work = scene();
         work.sh("echo host >marker");
         let inside = "for fd in /proc/self/fd/*; do [ -d $fd/ ] && echo ${fd##*/}; done; readlink /proc/self/fd/100; \
              ls /proc/self/fd/100/marker /proc/self/fd/100/../marker /proc/self/fd/100/../../marker 2>/dev/null; \
              touch /proc/self/fd/100/x 2>/dev/null || echo read-only";
-        for option in ["", "--ephemeral"].into_iter().filter(|option| has_overlay_for(way, option)) {
+        for (option, lock) in ["", "--ephemeral"].into_iter().zip(locks) {
+            if !has_overlay_for(way, option) {
+                continue;
+            }
             work.sh(&format!("{way} pivot {option} root -- mountclean -- sh -c '{inside}' 9</ 8<. ")).expect(0, lock);
         }
     }
@@ -135,12 +139,11 @@ fn the_host_is_seen_only_where_it_was_asked_for() {
 
 #[test]
 fn the_lock_lasts_as_long_as_any_process_of_the_container() {
-    if !kernel_at_least(5, 12) {
-        skip!("no lock before Linux 5.12");
-    }
+    // Before Linux 5.12 the others have no lock.
+    let options = if kernel_at_least(5, 12) { &["", "--ephemeral", "--read-only"][..] } else { &[""] };
     for way in ways() {
         let work = scene();
-        for option in ["", "--ephemeral", "--read-only"] {
+        for option in options {
             let script = format!(
                 "mkfifo up down; {way} pivot --no-handoff {option} root -- sh -c 'echo up; cat' <down >up & exec 3>down; read _ <up; \
                  flock --nonblock --exclusive root true; echo $?; exec 3>&-; wait; flock --nonblock --exclusive root true; echo $?; rm up down"
@@ -219,7 +222,13 @@ fn real_root_finds_no_descriptor_mount_or_directory_of_the_hosts() {
         let outcome = work
             .sh(&format!("isolate --pid -- pivot {option} root -- sh /inside 0<input 1>output 2>>errors; cat output"));
         // Roots of mounts that are attached nowhere.
-        let locks = if option.contains("--overlay") { "/ /" } else { "/" };
+        let locks = match option {
+            "" => "/",
+            // Before that their copies of mounts cannot be made read-only.
+            _ if !kernel_at_least(5, 12) => "",
+            "--overlay changes" => "/ /",
+            _ => "/",
+        };
         let volume = if option.contains("--tmpfs") { " /tmp" } else { "" };
         assert_eq!(
             outcome.stdout,

@@ -141,6 +141,19 @@ fn the_lock_holds_without_the_new_calls_or_there_is_none() {
 }
 
 #[test]
+fn nothing_writes_to_a_read_only_root_through_the_lock() {
+    for way in ways() {
+        let work = scene();
+        for refused in [&[][..], &NEW, &SINCE_5_12] {
+            let script = format!(
+                "{way} pivot --read-only root -- mountclean -- sh -c 'for fd in /proc/self/fd/*; do touch $fd/written; done; echo done'; ls root | grep written"
+            );
+            without(refused, &work, &script).expect(1, "done\n");
+        }
+    }
+}
+
+#[test]
 fn refusals_are_the_same_with_the_old_calls() {
     for way in ways() {
         let work = scene();
