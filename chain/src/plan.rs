@@ -70,9 +70,9 @@ impl Link {
         }
         let mut state = state(self.carry);
         for step in steps {
-            let begun = Instant::now();
+            let begun = self.verbose.then(Instant::now);
             step.perform(&mut state).map_err(|error| named(step, error))?;
-            if self.verbose {
+            if let Some(begun) = begun {
                 report::warn(
                     self.tool,
                     format_args!("{} ({:.1} ms)", shown(step), begun.elapsed().as_secs_f64() * 1e3),

@@ -82,7 +82,7 @@ impl Group {
     }
 
     /// The child is dead: what it had too much of. Then the group goes.
-    pub fn finish(self) -> Option<Exceeded> {
+    pub fn finish(&self) -> Option<Exceeded> {
         let exceeded = self.exceeded();
         self.remove();
         exceeded

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Error, Result};
 use chain::Hint;
@@ -11,14 +11,13 @@ use chain::patient::waitpid;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
-use nix::unistd::{Pid, pipe2, setpgid};
+use nix::unistd::{Pid, pipe2};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, pidfd_open};
 
 use crate::ending::{Ending, Whom};
 use crate::guard::{Guard, Post};
 use crate::namespaces::{Kind, flags};
-use crate::pasta::Pasta;
 use crate::process::{SignalState, clone_into, close_all_but, let_go_of, let_go_of_code};
 use crate::state::State;
 use crate::terminal::Terminal;
@@ -45,16 +44,20 @@ pub fn fork(step: &Unshare, wait: &Wait, state: &mut State) -> Result<()> {
         Gate { child: pipe2(OFlag::O_CLOEXEC).context("pipe")?, parent: pipe2(OFlag::O_CLOEXEC).context("pipe")? };
     let report = wait.init.then(|| pipe2(OFlag::O_CLOEXEC)).transpose().context("pipe")?;
     let signals = SignalState::put_aside()?;
+    let post = Post::new(us, (wait.kill, step.has(Kind::Pid)), (terminal, leads), state.group.take())?;
+    // Before the child, for then it is ready when that is.
+    let guard = Guard::start(post)?;
     let at_once = flags(step.new.iter().filter(|new| !LATER.contains(&new.kind)));
     let child = match state.join.take() {
         Some(opened) => {
             state.joined = opened.groups.clone();
-            join::clone_into(opened, at_once)?
+            join::clone_into(opened, at_once, guard).inspect_err(|_| guard.dismiss())?
         }
         None => clone_into(at_once),
     };
-    match child.map_err(|errno| refusal::explain(errno, &step.kinds()))? {
+    match child.inspect_err(|_| guard.dismiss()).map_err(|errno| refusal::explain(errno, &step.kinds()))? {
         None => {
+            let us = guard.post.us.try_clone()?;
             if wait.kill == Signal::SIGKILL {
                 chain::die_with_parent(&us, wait.kill)?;
             } else {
@@ -63,8 +66,6 @@ pub fn fork(step: &Unshare, wait: &Wait, state: &mut State) -> Result<()> {
             }
             signals.put_back()?;
             status::leave(wait.status);
-            // The group is the parent's to remove.
-            std::mem::forget(state.group.take());
             state.report = report.map(|(_, write)| write.into());
             let parent = gate.childs_side();
             parent.wait()?;
@@ -79,11 +80,8 @@ pub fn fork(step: &Unshare, wait: &Wait, state: &mut State) -> Result<()> {
             Ok(())
         }
         Some(child) => {
-            if leads {
-                setpgid(child, child).context("process group")?;
-            }
             let report = report.map(|(read, _)| read.into());
-            stay(step, wait, state, Child { pid: child, leads, us, gate: gate.parents_side(), report, terminal })
+            stay(step, wait, state, Child { pid: child, leads, gate: gate.parents_side(), report, guard })
         }
     }
 }
@@ -101,39 +99,24 @@ fn waits_for_arrival(step: &Unshare, wait: &Wait) -> bool {
 struct Child {
     pid: Pid,
     leads: bool,
-    us: OwnedFd,
     gate: Side,
     report: Option<File>,
-    terminal: Terminal,
+    guard: Guard,
 }
 
 /// The parent's part, to the end of this process.
 fn stay(step: &Unshare, wait: &Wait, state: &mut State, child: Child) -> Result<()> {
     // What the link before us left is the child's now.
     let nested = std::mem::take(&mut state.carry).parent.is_some();
-    let Child { pid, leads, us, gate, report, mut terminal } = child;
-    let done = from_outside(step, wait, state, pid);
-    let group = state.group.take();
-    let guard = done.and_then(|pasta| {
-        let (group, pasta_ref) = (group.as_ref(), pasta.as_ref());
-        let (kill, first) = (wait.kill, step.has(Kind::Pid));
-        let post =
-            Post { us: &us, child: pid, kill, first, listens: leads, terminal: &terminal, group, pasta: pasta_ref };
-        Ok((Guard::start(&post)?, pasta))
-    });
-    let (guard, pasta) = match guard {
-        Ok(both) => both,
-        Err(error) => {
-            // The child finds the gate gone, and leaves.
-            drop(gate);
-            let _ = waitpid(pid, None);
-            return Err(error);
-        }
-    };
-    if leads {
-        terminal.belongs_to(pid);
+    let Child { pid, leads, gate, report, guard } = child;
+    let post = guard.post;
+    if let Err(error) = guard.watch(pid).and_then(|()| from_outside(step, wait, state, pid, post)) {
+        return give_up(pid, gate, guard, error);
     }
-    let mut waiting = Waiting::new(pid, guard, terminal)?;
+    if leads {
+        post.terminal.belongs_to(pid);
+    }
+    let mut waiting = Waiting::new(pid, guard);
     waiting.first = step.has(Kind::Pid);
     waiting.nested = nested;
     waiting.leads = leads;
@@ -142,9 +125,7 @@ fn stay(step: &Unshare, wait: &Wait, state: &mut State, child: Child) -> Result<
     if waits_for_arrival(step, wait) && gate.hear()? {
         let kept = persist::keep(&step.new, pid);
         if let Err(error) = kept {
-            drop(gate);
-            let _ = waitpid(pid, None);
-            return Err(error);
+            return give_up(pid, gate, guard, error);
         }
         if let Some(fd) = wait.status {
             status::started(fd, pid);
@@ -154,15 +135,12 @@ fn stay(step: &Unshare, wait: &Wait, state: &mut State, child: Child) -> Result<
     drop(gate);
     let mut keep = waiting.descriptors();
     keep.extend(wait.status);
-    keep.extend(pasta.as_ref().map(Pasta::descriptor));
     close_all_but(&keep);
-    // Closed, whichever way this ends.
-    let _ = us.into_raw_fd();
     let_go_of(&[0, 1]);
     let_go_of_code();
     let (ending, whom) = waiting.until_the_end()?;
-    pasta.inspect(Pasta::stop);
-    let exceeded = group.and_then(|group| group.finish());
+    post.pasta.get().inspect(|pasta| pasta.stop());
+    let exceeded = post.group.as_ref().and_then(|group| group.finish());
     if let Some(fd) = wait.status {
         status::exited(fd, ending, exceeded.as_ref());
     }
@@ -172,13 +150,24 @@ fn stay(step: &Unshare, wait: &Wait, state: &mut State, child: Child) -> Result<
     ending.share(whom)
 }
 
-fn from_outside(step: &Unshare, wait: &Wait, state: &State, child: Pid) -> Result<Option<Pasta>> {
+/// The child finds the gate gone, and leaves.
+fn give_up(child: Pid, gate: Side, guard: Guard, error: Error) -> Result<()> {
+    drop(gate);
+    let _ = waitpid(child, None);
+    guard.dismiss();
+    Err(error)
+}
+
+fn from_outside(step: &Unshare, wait: &Wait, state: &State, child: Pid, post: &Post) -> Result<()> {
     step.maps.write(Some(child))?;
-    match &state.group {
+    match &post.group {
         Some(group) => group.add(child)?,
         None => cgroup::join(&state.joined, child),
     }
-    wait.pasta.then(|| pasta::start(child)).transpose()
+    if wait.pasta {
+        let _ = post.pasta.set(pasta::start(child)?);
+    }
+    Ok(())
 }
 
 /// One end of a gate.

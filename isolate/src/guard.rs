@@ -5,127 +5,165 @@
 //! may do (su, a daemon that drops root); then only somebody outside can end the child of an isolate
 //! that was killed. And where the child leads a process group of its own, what the terminal sends
 //! goes there and not to isolate; the kernel keeps it from a PID 1 that leaves it at the default.
+//!
+//! It shares our memory and our descriptors, since copies of them take longer than all that it does. So until
+//! we are dead it allocates nothing, and calls nothing that sets errno, which both of us have in one place.
+//! (Out of memory, the kernel ends all that share it: then the parent-death signal is all there is.)
 
-use std::fs::File;
-use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
-use chain::patient::{poll, waitpid};
+use chain::patient::waitpid;
 use nix::fcntl::OFlag;
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout};
-use nix::sched::CloneFlags;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::{Pid, pipe2, setpgid, setsid};
-use rustix::process::{PidfdFlags, Signal as RustixSignal, pidfd_open, pidfd_send_signal};
+use nix::unistd::{Pid, pipe2, setpgid};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, Signal as RustixSignal, pidfd_open, pidfd_send_signal, setsid};
 
 use crate::cgroup::Group;
 use crate::disposition::{self, Disposition};
 use crate::pasta::Pasta;
-use crate::process::{clone_into, close_all_but, let_go_of};
+use crate::process::{clone_beside, close_all_but, let_go_of};
 use crate::terminal::Terminal;
-use crate::waiting::{SI_KERNEL, read_signal};
+use crate::waiting::SI_KERNEL;
 
+#[derive(Clone, Copy)]
 pub struct Guard {
     pid: Pid,
-    /// The signals that the child's group hears, a byte each; its top bit says that the kernel sent it.
-    pub heard: Option<OwnedFd>,
+    pub post: &'static Post,
 }
 
-/// What the guard watches.
-pub struct Post<'a> {
-    pub us: &'a OwnedFd,
-    pub child: Pid,
+/// What isolate and its guard both know.
+pub struct Post {
+    pub us: OwnedFd,
     /// What the child gets when isolate dies.
     pub kill: Signal,
     /// The child is PID 1 of its namespace.
     pub first: bool,
-    /// Whether the child leads a process group of its own.
-    pub listens: bool,
-    pub terminal: &'a Terminal,
-    pub group: Option<&'a Group>,
-    pub pasta: Option<&'a Pasta>,
+    pub terminal: Terminal,
+    pub group: Option<Group>,
+    pub pasta: OnceLock<Pasta>,
+    child: OnceLock<(Pid, OwnedFd)>,
+    /// Each of the two reads its own signals from it (signalfd(2)).
+    pub signals: SignalFd,
+    /// Where the child leads a process group of its own, the signals that this hears: a byte each,
+    /// whose top bit says that the kernel sent it.
+    pub ear: Option<Ear>,
+}
+
+pub struct Ear {
+    pub heard: OwnedFd,
+    tells: OwnedFd,
+}
+
+impl Post {
+    pub fn new(
+        us: OwnedFd,
+        (kill, first): (Signal, bool),
+        (terminal, listens): (Terminal, bool),
+        group: Option<Group>,
+    ) -> Result<Post> {
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let signals = SignalFd::with_flags(&SigSet::all(), flags).context("signalfd")?;
+        let pipe = listens.then(|| pipe2(OFlag::O_CLOEXEC)).transpose().context("pipe")?;
+        let ear = pipe.map(|(heard, tells)| Ear { heard, tells });
+        Ok(Post { us, kill, first, terminal, group, pasta: OnceLock::new(), child: OnceLock::new(), signals, ear })
+    }
+
+    /// The descriptors that the two need while they wait.
+    pub fn descriptors(&self) -> Vec<i32> {
+        let ear = self.ear.iter().flat_map(|ear| [ear.heard.as_raw_fd(), ear.tells.as_raw_fd()]);
+        let child = self.child.get().map(|(_, child)| child.as_raw_fd());
+        let tty = self.terminal.file().map(|tty| tty.as_raw_fd());
+        let pasta = self.pasta.get().map(Pasta::descriptor);
+        let own = [self.us.as_raw_fd(), self.signals.as_fd().as_raw_fd()];
+        own.into_iter().chain(ear).chain(child).chain(tty).chain(pasta).collect()
+    }
 }
 
 impl Guard {
-    /// Forks it. Every signal must be blocked already.
-    pub fn start(post: &Post) -> Result<Guard> {
-        let child = rustix::process::Pid::from_raw(post.child.as_raw()).context("pid of the child")?;
-        let child = pidfd_open(child, PidfdFlags::empty()).context("pidfd of the child")?;
-        let pipe = post.listens.then(|| pipe2(OFlag::O_CLOEXEC)).transpose().context("pipe")?;
-        if let Some(pid) = clone_into(CloneFlags::empty()).context("fork")? {
-            if post.listens {
-                // Here too, as a shell does it: the child, which is let go next, may ask at once.
-                let _ = setpgid(pid, post.child);
-            }
-            return Ok(Guard { pid, heard: pipe.map(|(read, _)| read) });
-        }
-        // Out of the job, so that what is sent to all of it leaves the guard alive.
-        if post.listens {
-            let _ = setpgid(Pid::from_raw(0), post.child);
-        } else {
-            let _ = setsid();
-        }
-        watch(post, child, pipe.map(|(_, write)| write.into()));
-        // SAFETY: ends this process without running what its parent has registered for its exit.
-        unsafe { libc::_exit(0) }
+    /// Every signal must be blocked already.
+    pub fn start(post: Post) -> Result<Guard> {
+        let post: &Post = Box::leak(Box::new(post));
+        let pid = clone_beside(stand, std::ptr::from_ref(post).cast_mut().cast()).context("fork")?;
+        Ok(Guard { pid, post })
     }
 
-    /// The child is dead: the guard has seen it too and is gone or about to be.
+    /// To be told of the child before that is let go.
+    pub fn watch(&self, child: Pid) -> Result<()> {
+        let pid = rustix::process::Pid::from_raw(child.as_raw()).context("pid of the child")?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).context("pidfd of the child")?;
+        let _ = self.post.child.set((child, pidfd));
+        if self.post.ear.is_some() {
+            setpgid(child, child).context("process group")?;
+            let _ = setpgid(self.pid, child);
+        }
+        Ok(())
+    }
+
     pub fn dismiss(&self) {
         let _ = nix::sys::signal::kill(self.pid, Signal::SIGKILL);
         let _ = waitpid(self.pid, None);
     }
 }
 
-fn watch(post: &Post, child: OwnedFd, mut ear: Option<File>) {
-    let Ok(signals) = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK) else {
-        return;
-    };
-    let fd = |file: &Option<File>| file.as_ref().map_or(-1, |file| file.as_raw_fd());
-    let tty = post.terminal.file().map_or(-1, |tty| tty.as_raw_fd());
-    let pasta = post.pasta.map_or(-1, Pasta::descriptor);
-    close_all_but(&[post.us.as_raw_fd(), child.as_raw_fd(), signals.as_fd().as_raw_fd(), fd(&ear), tty, pasta]);
-    let_go_of(&[0, 1, 2]);
+extern "C" fn stand(post: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: what Guard::start gave, for good.
+    let post: &Post = unsafe { &*post.cast() };
+    // Out of the job, so that what is sent to all of it leaves the guard alive.
+    if post.ear.is_none() {
+        let _ = setsid();
+    }
+    let watched = 1 + usize::from(post.ear.is_some());
     loop {
-        let mut any = [post.us.as_fd(), child.as_fd(), signals.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        if poll(&mut any, PollTimeout::NONE).is_err() {
-            return;
+        let mut any = [post.us.as_fd(), post.signals.as_fd()].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        match poll(&mut any[..watched], None) {
+            Err(Errno::INTR) => continue,
+            Err(_) => return 1,
+            Ok(_) => {}
         }
-        let [us_dead, child_dead, heard] = any.map(|fd| fd.any() == Some(true));
-        if child_dead && !us_dead {
-            // What is left to do is isolate's, which may still die over it.
-            return post.group.inspect(|group| outlive(post.us, group)).map_or((), drop);
-        }
+        let [us_dead, heard] = any.map(|fd| !fd.revents().is_empty());
         if us_dead {
-            let _ = pidfd_send_signal(&child, last_signal(post));
-            let mut gone = [PollFd::new(child.as_fd(), PollFlags::POLLIN)];
-            let _ = poll(&mut gone, PollTimeout::NONE);
-            post.terminal.give_back(Some(post.child));
-            post.pasta.inspect(|pasta| pasta.stop());
-            post.group.inspect(|group| group.remove());
-            return;
+            take_over(post);
+            return 0;
         }
-        while let (true, Ok(Some(info))) = (heard, read_signal(&signals)) {
-            let kernel = if info.ssi_code == SI_KERNEL { 0x80 } else { 0 };
-            if let Some(ear) = &mut ear {
-                let _ = ear.write_all(&[info.ssi_signo as u8 | kernel]);
-            }
+        if let (true, Some(ear)) = (heard, &post.ear) {
+            pass_on(&post.signals, ear);
         }
     }
 }
 
-/// The one that was asked for; but what a PID 1 leaves at its default the kernel keeps from it.
-fn last_signal(post: &Post) -> RustixSignal {
-    let dropped = post.first && disposition::of(post.child, post.kill as i32) == Some(Disposition::Default);
-    RustixSignal::from_named_raw(post.kill as i32).filter(|_| !dropped).unwrap_or(RustixSignal::KILL)
+/// nix's read_signal would set errno. ssi_signo and ssi_code (signalfd(2)).
+fn pass_on(signals: &SignalFd, ear: &Ear) {
+    let mut info = [0; size_of::<libc::signalfd_siginfo>()];
+    while rustix::io::read(signals.as_fd(), &mut info) == Ok(info.len()) {
+        let [s0, s1, s2, s3, _, _, _, _, c0, c1, c2, c3, ..] = info;
+        let (signal, code) = (u32::from_ne_bytes([s0, s1, s2, s3]), i32::from_ne_bytes([c0, c1, c2, c3]));
+        let kernel = if code == SI_KERNEL { 0x80 } else { 0 };
+        let _ = rustix::io::write(&ear.tells, &[signal as u8 | kernel]);
+    }
 }
 
-/// Removes the group if isolate does not come to it.
-fn outlive(us: &OwnedFd, group: &Group) {
-    let mut dead = [PollFd::new(us.as_fd(), PollFlags::POLLIN)];
-    let _ = poll(&mut dead, PollTimeout::NONE);
-    group.remove();
+/// Isolate is dead.
+fn take_over(post: &Post) {
+    close_all_but(&post.descriptors());
+    let_go_of(&[0, 1, 2]);
+    // Without a child that it was told of: one that is there finds its gate gone.
+    if let Some((child, pidfd)) = post.child.get() {
+        let _ = pidfd_send_signal(pidfd, last_signal(post, *child));
+        let _ = poll(&mut [PollFd::new(pidfd, PollFlags::IN)], None);
+        post.terminal.give_back(Some(*child));
+    }
+    post.pasta.get().inspect(|pasta| pasta.stop());
+    post.group.as_ref().inspect(|group| group.remove());
+}
+
+/// The one that was asked for; but what a PID 1 leaves at its default the kernel keeps from it.
+fn last_signal(post: &Post, child: Pid) -> RustixSignal {
+    let dropped = post.first && disposition::of(child, post.kill as i32) == Some(Disposition::Default);
+    RustixSignal::from_named_raw(post.kill as i32).filter(|_| !dropped).unwrap_or(RustixSignal::KILL)
 }

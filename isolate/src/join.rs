@@ -19,6 +19,7 @@ use rustix::process::{PidfdFlags, pidfd_open};
 
 use crate::args;
 use crate::fork::{PLAIN, end_as};
+use crate::guard::Guard;
 use crate::namespaces::Kind;
 use crate::state::State;
 use crate::{hierarchy, process};
@@ -100,17 +101,19 @@ fn of_process(pid: i32) -> Result<Opened> {
 /// The process to join, and what it has that is not ours. An isolate that waits is outside of what it
 /// made: its child is meant.
 fn meant(pid: i32) -> Result<(i32, CloneFlags)> {
-    match others(pid)? {
-        flags if !flags.is_empty() => Ok((pid, flags)),
-        _ => {
-            let children = read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-            let child = children.split_whitespace().next().and_then(|child| child.parse().ok());
-            match child.map(|child| Ok::<_, anyhow::Error>((child, others(child)?))).transpose()? {
-                Some((child, flags)) if !flags.is_empty() => Ok((child, flags)),
-                _ => bail!("process {pid} is in no namespace that this one is not in"),
-            }
+    let own = others(pid)?;
+    if !own.is_empty() {
+        return Ok((pid, own));
+    }
+    let children = read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    for child in children.split_whitespace().filter_map(|child| child.parse().ok()) {
+        // Its guard is outside as well.
+        let flags = others(child)?;
+        if !flags.is_empty() {
+            return Ok((child, flags));
         }
     }
+    bail!("process {pid} is in no namespace that this one is not in")
 }
 
 fn others(pid: i32) -> Result<CloneFlags> {
@@ -151,7 +154,7 @@ fn of_files(files: &[(String, PathBuf)]) -> Result<Opened> {
 
 /// Clones from inside of other namespaces, while this process stays out of them: a process between
 /// enters, makes a child that counts as ours (CLONE_PARENT), and ends.
-pub fn clone_into(opened: Opened, flags: CloneFlags) -> Result<Result<Option<Pid>, Errno>> {
+pub fn clone_into(opened: Opened, flags: CloneFlags, guard: Guard) -> Result<Result<Option<Pid>, Errno>> {
     let (read, write) = pipe2(OFlag::O_CLOEXEC).context("pipe")?;
     match process::clone_into(PLAIN).context("fork")? {
         None => {
@@ -169,7 +172,10 @@ pub fn clone_into(opened: Opened, flags: CloneFlags) -> Result<Result<Option<Pid
             drop((write, opened));
             let mut pid = [0; 4];
             match File::from(read).read_exact(&mut pid) {
-                Err(error) if error.kind() == ErrorKind::UnexpectedEof => end_as(between),
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                    guard.dismiss();
+                    end_as(between)
+                }
                 result => {
                     waitpid(between, None).context("wait")?;
                     result.context("pipe")?;

@@ -8,6 +8,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -16,25 +17,32 @@ use nix::sys::signal::killpg;
 use nix::unistd::{Pid, getpgrp, isatty, tcgetpgrp, tcsetpgrp};
 use rustix::fs::FileType;
 
+/// Isolate's guard reads what isolate changes here: when that is dead.
 pub struct Terminal {
     tty: Option<File>,
     ours: Pid,
-    /// The group that COMMAND leads.
-    theirs: Option<Pid>,
-    foreground: bool,
+    /// The group that COMMAND leads, if it does.
+    theirs: AtomicI32,
+    foreground: AtomicBool,
 }
 
 impl Terminal {
     pub fn find() -> Terminal {
         let flags = (OFlag::O_NOCTTY | OFlag::O_NONBLOCK).bits();
         let tty = File::options().read(true).write(true).custom_flags(flags).open("/dev/tty").ok();
-        let mut terminal = Terminal { tty, ours: getpgrp(), theirs: None, foreground: false };
+        let (theirs, foreground) = (AtomicI32::new(0), AtomicBool::new(false));
+        let terminal = Terminal { tty, ours: getpgrp(), theirs, foreground };
         terminal.look();
         terminal
     }
 
     pub fn file(&self) -> Option<&File> {
         self.tty.as_ref()
+    }
+
+    fn theirs(&self) -> Option<Pid> {
+        let theirs = self.theirs.load(Ordering::Relaxed);
+        (theirs != 0).then(|| Pid::from_raw(theirs))
     }
 
     fn group(&self) -> Option<Pid> {
@@ -52,8 +60,8 @@ impl Terminal {
 
     /// `group` is COMMAND's own. It gets the terminal at once if it reads it, and when it asks for it
     /// otherwise: until then Ctrl-C is for the rest of the pipeline as well.
-    pub fn belongs_to(&mut self, group: Pid) {
-        self.theirs = Some(group);
+    pub fn belongs_to(&self, group: Pid) {
+        self.theirs.store(group.as_raw(), Ordering::Relaxed);
         // Where SIGTTIN is ignored a reader in the background asks nobody.
         if reads_terminal() || is_ignored(libc::SIGTTIN) {
             self.hand_over();
@@ -61,34 +69,35 @@ impl Terminal {
     }
 
     /// Gives COMMAND the terminal, if it is ours to give. SIGTTOU must be blocked.
-    pub fn hand_over(&mut self) -> bool {
+    pub fn hand_over(&self) -> bool {
         let is_ours = self.look();
-        match (&self.tty, self.theirs) {
+        match (&self.tty, self.theirs()) {
             (Some(tty), Some(theirs)) if is_ours => tcsetpgrp(tty, theirs).is_ok(),
             _ => false,
         }
     }
 
     /// Whether our group has the terminal: a shell may move us to the foreground at any time.
-    pub fn look(&mut self) -> bool {
+    pub fn look(&self) -> bool {
         let is_ours = self.group() == Some(self.ours);
-        self.foreground |= is_ours;
+        self.foreground.fetch_or(is_ours, Ordering::Relaxed);
         is_ours
     }
 
     /// Whether COMMAND's group has the terminal.
     pub fn is_theirs(&self) -> bool {
-        self.theirs.is_some() && self.group() == self.theirs
+        self.theirs().is_some() && self.group() == self.theirs()
     }
 
     fn is_theirs_or_nobodys(&self, group: Pid) -> bool {
-        Some(group) == self.theirs || group.as_raw() <= 1 || killpg(group, None) == Err(Errno::ESRCH)
+        Some(group) == self.theirs() || group.as_raw() <= 1 || killpg(group, None) == Err(Errno::ESRCH)
     }
 
     /// Back to our group, if the terminal was ours or COMMAND's when last we looked, and what has it
     /// now is gone. To be called with SIGTTOU blocked.
     pub fn give_back(&self, child_group: Option<Pid>) {
-        let (Some(tty), Some(now)) = (self.tty.as_ref().filter(|_| self.foreground), self.group()) else { return };
+        let foreground = self.foreground.load(Ordering::Relaxed);
+        let (Some(tty), Some(now)) = (self.tty.as_ref().filter(|_| foreground), self.group()) else { return };
         if now != self.ours && (Some(now) == child_group || self.is_theirs_or_nobodys(now)) {
             let _ = tcsetpgrp(tty, self.ours);
         }

@@ -20,7 +20,6 @@ use crate::disposition::{self, Default, Disposition};
 use crate::ending::{Ending, Whom, raise_default};
 use crate::guard::Guard;
 use crate::init;
-use crate::terminal::Terminal;
 
 /// si_code of a signal that the kernel itself sent, the terminal's among them (sigaction(2)).
 pub const SI_KERNEL: i32 = 0x80;
@@ -39,8 +38,6 @@ pub struct Waiting {
     /// The child is a reaper of ours, and tells here what becomes of the command.
     pub report: Option<File>,
     guard: Guard,
-    terminal: Terminal,
-    signals: SignalFd,
     child_group: Option<Pid>,
     /// The child was sent a SIGSTOP, which it may not have come to yet.
     stops_soon: bool,
@@ -66,38 +63,32 @@ pub fn read_signal(signals: &SignalFd) -> Result<Option<siginfo>, Errno> {
 }
 
 impl Waiting {
-    /// Every signal must be blocked already.
-    pub fn new(child: Pid, guard: Guard, terminal: Terminal) -> Result<Waiting> {
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let signals = SignalFd::with_flags(&SigSet::all(), flags).context("signalfd")?;
-        Ok(Waiting {
+    pub fn new(child: Pid, guard: Guard) -> Waiting {
+        Waiting {
             child,
             first: false,
             nested: false,
             leads: false,
             report: None,
             guard,
-            terminal,
-            signals,
             child_group: None,
             stops_soon: false,
             from_terminal: 0,
-        })
+        }
     }
 
     /// The descriptors that it needs while it waits.
     pub fn descriptors(&self) -> Vec<i32> {
-        let tty = self.terminal.file().map(|tty| tty.as_raw_fd());
-        let heard = self.guard.heard.as_ref().map(|heard| heard.as_raw_fd());
         let report = self.report.as_ref().map(|report| report.as_raw_fd());
-        [self.signals.as_fd().as_raw_fd()].into_iter().chain(tty).chain(heard).chain(report).collect()
+        self.guard.post.descriptors().into_iter().chain(report).collect()
     }
 
     pub fn until_the_end(mut self) -> Result<(Ending, Whom)> {
+        let post = self.guard.post;
         let ending = loop {
             let fds = [
-                Some(self.signals.as_fd()),
-                self.guard.heard.as_ref().map(|heard| heard.as_fd()),
+                Some(post.signals.as_fd()),
+                post.ear.as_ref().map(|ear| ear.heard.as_fd()),
                 self.report.as_ref().map(|report| report.as_fd()),
             ];
             let [own, theirs, told] = ready(fds)?;
@@ -112,7 +103,7 @@ impl Waiting {
                 break ending;
             }
         };
-        self.terminal.give_back(self.child_group);
+        post.terminal.give_back(self.child_group);
         self.guard.dismiss();
         let whole = ending == Ending::Signal(self.from_terminal);
         Ok((ending, if whole { Whom::Group } else { Whom::Us }))
@@ -120,7 +111,7 @@ impl Waiting {
 
     /// Signals to this process.
     fn hear(&mut self) -> Result<Option<Ending>> {
-        while let Some(info) = read_signal(&self.signals).context("signalfd")? {
+        while let Some(info) = read_signal(&self.guard.post.signals).context("signalfd")? {
             if let Some(ending) = self.act(info.ssi_signo as i32, self.source(&info))? {
                 return Ok(Some(ending));
             }
@@ -139,13 +130,9 @@ impl Waiting {
 
     /// Signals to the child's group.
     fn listen(&mut self) -> Result<Option<Ending>> {
-        let Some(heard) = &self.guard.heard else { return Ok(None) };
+        let Some(ear) = &self.guard.post.ear else { return Ok(None) };
         let mut bytes = [0; 64];
-        let count = match nix::unistd::read(heard, &mut bytes) {
-            Ok(0) => {
-                self.guard.heard = None;
-                return Ok(None);
-            }
+        let count = match nix::unistd::read(&ear.heard, &mut bytes) {
             Err(Errno::EINTR) => return Ok(None),
             result => result.context("the guard")?,
         };
@@ -203,7 +190,8 @@ impl Waiting {
             // Whoever sends these to the child's group wants the terminal, which may be ours to give.
             // A reader that is PID 1 gets no further and asks many times: some of it is heard late.
             libc::SIGTTIN | libc::SIGTTOU
-                if whom == Whom::Group && (self.terminal.hand_over() || self.terminal.is_theirs()) =>
+                if whom == Whom::Group
+                    && (self.guard.post.terminal.hand_over() || self.guard.post.terminal.is_theirs()) =>
             {
                 self.send_continue()
             }
@@ -289,7 +277,7 @@ impl Waiting {
     }
 
     fn go_on(&mut self) {
-        self.terminal.hand_over();
+        self.guard.post.terminal.hand_over();
         // A shell continues the whole group: a child that is running has had its SIGCONT.
         let stops_soon = std::mem::take(&mut self.stops_soon);
         if self.report.is_some() || stops_soon || disposition::is_stopped(self.child) != Some(false) {

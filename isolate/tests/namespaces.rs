@@ -147,8 +147,9 @@ fn a_running_chain_is_joined_by_the_id_of_its_isolate() {
         $ISOLATE $U --pid --uts --hostname inner -- sh -c \"echo >$dir/up; read x <$dir/down\" &
         read x <$dir/up
         $ISOLATE --join $! -- sh -c 'hostname; readlink /proc/self/ns/pid'
-        nsenter -t $(cat /proc/$!/task/$!/children | cut -d' ' -f1) -U -p --preserve-credentials true 2>/dev/null
-        readlink /proc/$(cut -d' ' -f1 /proc/$!/task/$!/children)/ns/pid
+        for inside in $(cat /proc/$!/task/$!/children); do :; done
+        nsenter -t $inside -U -p --preserve-credentials true 2>/dev/null
+        readlink /proc/$inside/ns/pid
         echo >$dir/down; wait $!; rm -r $dir");
     let seen = outcome.good();
     let mut lines = seen.lines();
