@@ -7,6 +7,8 @@ use std::ops::Range;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustix::mm::{Advice, madvise};
+
 /// Pages that are not touched cost nothing.
 const SIZE: usize = 256 << 10;
 
@@ -15,13 +17,20 @@ const SIZE: usize = 256 << 10;
 const PARTS: [Range<usize>; 2] = [0..SIZE / 2, SIZE / 2..SIZE];
 const LARGE: usize = 2 << 10;
 
+/// So many bytes get their pages at once: a page fault for each takes twice as long.
+const STEP: usize = 16 << 10;
+
 /// In each part blocks lie one behind the other; only the last one can be given back or grow. What does
 /// not fit any more comes from malloc.
 pub struct Arena {
-    /// The end of the used bytes of each part, from its start.
+    /// The end of the used bytes of each part, from its start, and of those that have their pages.
     used: [AtomicUsize; 2],
-    bytes: UnsafeCell<[u8; SIZE]>,
+    paged: [AtomicUsize; 2],
+    bytes: Bytes,
 }
+
+#[repr(align(4096))]
+struct Bytes(UnsafeCell<[u8; SIZE]>);
 
 // SAFETY: the bytes are reached only through blocks, and `used` gives each to one caller alone.
 unsafe impl Sync for Arena {}
@@ -29,11 +38,11 @@ unsafe impl Sync for Arena {}
 impl Arena {
     #[expect(clippy::new_without_default, reason = "a static, never a value")]
     pub const fn new() -> Arena {
-        Arena { used: [const { AtomicUsize::new(0) }; 2], bytes: UnsafeCell::new([0; SIZE]) }
+        Arena { used: ends(), paged: ends(), bytes: Bytes(UnsafeCell::new([0; SIZE])) }
     }
 
     fn start(&self) -> *mut u8 {
-        self.bytes.get().cast()
+        self.bytes.0.get().cast()
     }
 
     /// The offset in the arena at which `block` starts, if it is one of the arena's.
@@ -44,9 +53,30 @@ impl Arena {
     /// Moves the end of a part's used bytes, if it still is at `from`.
     fn move_end(&self, part: usize, from: usize, to: usize) -> bool {
         let Range { start, end } = PARTS[part];
-        to <= end
-            && self.used[part].compare_exchange(from - start, to - start, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let moved = to <= end
+            && self.used[part].compare_exchange(from - start, to - start, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let paged = self.paged[part].load(Ordering::Relaxed);
+        if moved && to - start > paged {
+            self.page(part, paged..(to - start).next_multiple_of(STEP));
+        }
+        moved
     }
+
+    fn page(&self, part: usize, bytes: Range<usize>) {
+        // What is larger need not be touched whole.
+        if bytes.len() <= 2 * STEP {
+            // SAFETY: the bytes lie in the part, and stay what they are. Before Linux 5.14 this fails.
+            let _ = unsafe {
+                let start = self.start().add(PARTS[part].start + bytes.start);
+                madvise(start.cast(), bytes.len(), Advice::LinuxPopulateWrite)
+            };
+        }
+        self.paged[part].store(bytes.end, Ordering::Relaxed);
+    }
+}
+
+const fn ends() -> [AtomicUsize; 2] {
+    [const { AtomicUsize::new(0) }; 2]
 }
 
 fn part_of(offset: usize) -> usize {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::stat::{SFlag, fstat};
 use nix::sys::statfs::FsType;
 
@@ -56,13 +56,22 @@ pub fn door(fd: impl AsFd) -> Result<Option<Door>, Errno> {
 
 /// A descriptor that this process was started with, if it was.
 pub fn inherited(number: RawFd) -> Option<BorrowedFd<'static>> {
+    asked(number).map(|(fd, _)| fd)
+}
+
+/// A descriptor that a command gets: it is open and does not close at exec.
+pub fn passed_on(number: RawFd) -> Option<BorrowedFd<'static>> {
+    asked(number).filter(|(_, flags)| !flags.contains(FdFlag::FD_CLOEXEC)).map(|(fd, _)| fd)
+}
+
+fn asked(number: RawFd) -> Option<(BorrowedFd<'static>, FdFlag)> {
     if number < 0 {
         return None;
     }
     // SAFETY: whether it is open is asked before anything else is done with it, and nothing in a
     // tool of ours closes descriptors that it did not open.
     let fd = unsafe { BorrowedFd::borrow_raw(number) };
-    fcntl(fd, FcntlArg::F_GETFD).is_ok().then_some(fd)
+    fcntl(fd, FcntlArg::F_GETFD).ok().map(|flags| (fd, FdFlag::from_bits_truncate(flags)))
 }
 
 #[cfg(test)]

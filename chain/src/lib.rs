@@ -32,7 +32,7 @@ pub use carry::{Carry, HostTree};
 pub use cli::{Common, main, main_or};
 pub use command::Command;
 pub use copied::Marked;
-pub use door::{Door, door, inherited};
+pub use door::{Door, door, inherited, passed_on};
 pub use image::{Image, User};
 pub use inside::open_inside;
 pub use namespace::{at_root_of_mount_namespace, in_own_mount_namespace, mount_namespace_id, own_mount_namespace};

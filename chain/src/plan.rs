@@ -68,7 +68,12 @@ impl Link {
         if self.explain {
             return self.print(steps, command);
         }
-        let mut state = state(self.carry);
+        let mut carry = self.carry;
+        if command.tool().is_none() && carry.image.is_none() {
+            // No link of ours follows, and mountclean looks at every descriptor that is open.
+            carry.tools = Default::default();
+        }
+        let mut state = state(carry);
         for step in steps {
             let begun = self.verbose.then(Instant::now);
             step.perform(&mut state).map_err(|error| named(step, error))?;

@@ -135,10 +135,11 @@ fn stay(step: &Unshare, wait: &Wait, state: &mut State, child: Child) -> Result<
     drop(gate);
     let mut keep = waiting.descriptors();
     keep.extend(wait.status);
-    close_all_but(&keep);
-    let_go_of(&[0, 1]);
-    let_go_of_code();
-    let (ending, whom) = waiting.until_the_end()?;
+    let (ending, whom) = waiting.until_the_end(|| {
+        close_all_but(&keep);
+        let_go_of(&[0, 1]);
+        let_go_of_code();
+    })?;
     post.pasta.get().inspect(|pasta| pasta.stop());
     let exceeded = post.group.as_ref().and_then(|group| group.finish());
     if let Some(fd) = wait.status {

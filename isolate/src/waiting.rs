@@ -27,6 +27,9 @@ pub const SI_KERNEL: i32 = 0x80;
 /// How long a child may take to come to a SIGSTOP before we stop without it.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// A command that has not ended by now, in milliseconds, is one to wait for.
+const SOON: u8 = 2;
+
 pub struct Waiting {
     child: Pid,
     /// The child is PID 1 of its namespace: the kernel keeps from it what it leaves at the default.
@@ -83,15 +86,18 @@ impl Waiting {
         self.guard.post.descriptors().into_iter().chain(report).collect()
     }
 
-    pub fn until_the_end(mut self) -> Result<(Ending, Whom)> {
+    /// `settle` gives back what only starting needed; not for a command that ends at once.
+    pub fn until_the_end(mut self, settle: impl FnOnce()) -> Result<(Ending, Whom)> {
         let post = self.guard.post;
+        let mut settle = Some(settle);
         let ending = loop {
             let fds = [
                 Some(post.signals.as_fd()),
                 post.ear.as_ref().map(|ear| ear.heard.as_fd()),
                 self.report.as_ref().map(|report| report.as_fd()),
             ];
-            let [own, theirs, told] = ready(fds)?;
+            let timeout = if settle.is_some() { PollTimeout::from(SOON) } else { PollTimeout::NONE };
+            let [own, theirs, told] = ready(fds, timeout)?;
             // What the group heard comes first: it may be what the child has died of.
             if let Some(ending) = theirs.then(|| self.listen()).transpose()?.flatten() {
                 break ending;
@@ -101,6 +107,9 @@ impl Waiting {
             }
             if let Some(ending) = own.then(|| self.hear()).transpose()?.flatten() {
                 break ending;
+            }
+            if let Some(settle) = settle.take() {
+                settle();
             }
         };
         post.terminal.give_back(self.child_group);
@@ -310,10 +319,10 @@ impl Waiting {
     }
 }
 
-/// Waits until one of these can be read.
-fn ready<const N: usize>(fds: [Option<BorrowedFd>; N]) -> Result<[bool; N]> {
+/// Waits until one of these can be read, or not for longer.
+fn ready<const N: usize>(fds: [Option<BorrowedFd>; N], timeout: PollTimeout) -> Result<[bool; N]> {
     let mut open: Vec<_> = fds.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
-    poll(&mut open, PollTimeout::NONE).context("poll")?;
+    poll(&mut open, timeout).context("poll")?;
     let mut open = open.iter();
     Ok(fds.map(|fd| fd.is_some() && open.next().and_then(PollFd::any) == Some(true)))
 }

@@ -6,8 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
 use chain::mounts::{self, Mount};
-use chain::{Door, Tool, WithHint, at_root_of_mount_namespace, door, inherited, open_inside, warn};
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use chain::{Door, Tool, WithHint, at_root_of_mount_namespace, door, open_inside, passed_on, warn};
 use nix::unistd::getppid;
 use rustix::fs::{CWD, Dir, OFlags};
 
@@ -53,11 +52,7 @@ fn descriptors(keep: &[i32], state: &State, inside: impl Fn(u64) -> bool) -> Res
     for entry in Dir::new(list).context("/proc/self/fd")? {
         let entry = entry.context("/proc/self/fd")?;
         let Some(number) = entry.file_name().to_str().ok().and_then(|name| name.parse().ok()) else { continue };
-        let Some(fd) = inherited(number).filter(|_| !keep.contains(&number)) else { continue };
-        let flags = fcntl(fd, FcntlArg::F_GETFD)?;
-        if FdFlag::from_bits_truncate(flags).contains(FdFlag::FD_CLOEXEC) {
-            continue;
-        }
+        let Some(fd) = passed_on(number).filter(|_| !keep.contains(&number)) else { continue };
         let Some(kind) = door(fd).with_context(|| format!("descriptor {number}"))? else { continue };
         let known = matches!(kind, Door::Directory | Door::Path)
             && mounts::id_of(fd.as_fd()).is_ok_and(|id| inside(id) || state.carry.locks.contains(&id));

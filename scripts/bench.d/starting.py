@@ -160,6 +160,7 @@ def waiting_memory(bench, root):
             if family is None:
                 bench.lacks(f"memory of a waiting {name}", "its program did not start")
                 continue
+            time.sleep(0.1)  # An isolate settles when its command has not ended at once.
             waiting = [pid for pid in family if not is_program(pid)]
             # A guard of isolate's is on isolate's memory.
             monitors = [memory_of(pid) for n, pid in enumerate(waiting) if not any(share_memory(pid, other) for other in waiting[:n])]
