@@ -24,7 +24,7 @@ const OPEN: usize = 32;
 /// and this many that are still to be made.
 const PLANNED: usize = 128;
 /// So many batches wait at once, where there are descriptors for all that.
-const WAITING: usize = 16;
+const WAITING: usize = 8;
 /// Files up to this size are handed on whole.
 pub const WHOLE: u64 = BATCH as u64;
 

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::dir::Dir;
 
 /// As many names are remembered; then it begins anew.
-const NAMES: usize = 1 << 15;
+const NAMES: usize = 1 << 14;
 
 pub struct Pending {
     hasher: RandomState,
