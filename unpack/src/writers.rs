@@ -23,6 +23,8 @@ use queue::{Queue, State, failure, work};
 const OPEN: usize = 32;
 /// and this many that are still to be made.
 const PLANNED: usize = 128;
+/// From this many on it ends where another directory begins.
+const SOME: usize = 32;
 /// So many batches wait at once, where there are descriptors for all that.
 const WAITING: usize = 8;
 /// Files up to this size are handed on whole.
@@ -144,6 +146,10 @@ impl Writers {
     }
 
     fn hand_on(&mut self, file: Planned, content: Whole) -> Result<()> {
+        // Two writers in one directory would wait for each other.
+        if self.batch.planned >= SOME && !self.batch.ends_beside(&file) {
+            self.submit(None)?;
+        }
         self.batch.whole(file, content);
         if self.batch.planned >= PLANNED || self.batch.is_full() { self.submit(None) } else { Ok(()) }
     }

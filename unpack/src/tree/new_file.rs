@@ -30,7 +30,12 @@ impl Planned {
         &self.path
     }
 
-    /// To be called once, on whatever thread.
+    /// Whether two are made in one directory, and so one after the other.
+    pub fn is_beside(&self, other: &Planned) -> bool {
+        Arc::ptr_eq(&self.dir, &other.dir)
+    }
+
+    /// On whatever thread.
     pub fn make(self) -> Result<NewFile> {
         let name = split(&self.path).map_or(&b"."[..], |(_, name)| name);
         loop {

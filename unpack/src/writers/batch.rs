@@ -97,6 +97,11 @@ impl Batch {
         self.planned += 1;
     }
 
+    /// Whether it would have files in a directory that this batch ends in.
+    pub fn ends_beside(&self, file: &Planned) -> bool {
+        matches!(self.works.last(), Some(Work::Whole(last, _)) if last.is_beside(file))
+    }
+
     fn counts(&mut self, length: u64) {
         self.bytes = self.bytes.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
     }
