@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{read_dir, read_to_string};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
@@ -101,21 +102,25 @@ fn in_unified(own: &Path, controllers: Vec<&'static str>, settings: Vec<Setting>
 
 /// The groups of a process that an isolate made for its limits, or that lie below such a one, where
 /// this process is not in them.
-pub fn limiting(pid: i32) -> Vec<PathBuf> {
-    let of = |who: &str| read_to_string(format!("/proc/{who}/cgroup")).unwrap_or_default();
-    let (own, theirs) = (of("self"), of(&pid.to_string()));
+pub fn limiting(pid: i32) -> Result<Vec<PathBuf>> {
+    let of = |who: &str| match read_to_string(format!("/proc/{who}/cgroup")) {
+        // The kernel has none.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
+        result => result.with_context(|| format!("/proc/{who}/cgroup")),
+    };
+    let (own, theirs) = (of("self")?, of(&pid.to_string())?);
     let is_ours = |name: &OsStr| {
         let name = name.to_str().and_then(|name| name.strip_prefix("isolate-"));
         name.is_some_and(|name| name.starts_with(|c: char| c.is_ascii_digit()))
     };
     let mut groups: Vec<PathBuf> = Vec::new();
-    for mount in mounts().unwrap_or_default() {
+    for mount in mounts()? {
         let dir = mount.own_dir(&theirs);
         if dir.iter().any(is_ours) && dir != mount.own_dir(&own) && !groups.contains(&dir) {
             groups.push(dir);
         }
     }
-    groups
+    Ok(groups)
 }
 
 fn missing(controller: &str, mounts: &[Mount]) -> anyhow::Error {

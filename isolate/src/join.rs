@@ -95,7 +95,7 @@ fn of_process(pid: i32) -> Result<Opened> {
     let (pid, flags) = meant(pid)?;
     let process = rustix::process::Pid::from_raw(pid).with_context(|| format!("{pid}: not a process id"))?;
     let fd = pidfd_open(process, PidfdFlags::empty()).with_context(|| format!("process {pid}"))?;
-    Ok(Opened { namespaces: vec![(fd, flags)], groups: hierarchy::limiting(pid) })
+    Ok(Opened { namespaces: vec![(fd, flags)], groups: hierarchy::limiting(pid)? })
 }
 
 /// The process to join, and what it has that is not ours. An isolate that waits is outside of what it
@@ -119,16 +119,21 @@ fn meant(pid: i32) -> Result<(i32, CloneFlags)> {
 fn others(pid: i32) -> Result<CloneFlags> {
     let mut flags = CloneFlags::empty();
     for kind in Kind::ALL {
-        let theirs = format!("/proc/{pid}/ns/{}", kind.file());
-        match (metadata(&theirs), metadata(format!("/proc/self/ns/{}", kind.file()))) {
-            (Ok(theirs), Ok(ours)) if theirs.ino() != ours.ino() => flags |= kind.flag(),
-            (Err(error), Ok(_)) if !Path::new(&format!("/proc/{pid}")).exists() => {
+        let (ours, theirs) = (format!("/proc/self/ns/{}", kind.file()), format!("/proc/{pid}/ns/{}", kind.file()));
+        let own = match metadata(&ours) {
+            // The kernel has none of that kind.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            result => result.context(ours)?,
+        };
+        match metadata(&theirs) {
+            Ok(theirs) if theirs.ino() != own.ino() => flags |= kind.flag(),
+            Ok(_) => {}
+            Err(error) if !Path::new(&format!("/proc/{pid}")).exists() => {
                 return Err(error).with_context(|| format!("no process {pid}"));
             }
-            (Err(error), Ok(_)) => {
+            Err(error) => {
                 return Err(error).context(theirs).hint("only its own user, or root, may enter a process's namespaces");
             }
-            _ => {}
         }
     }
     Ok(flags)
@@ -191,7 +196,7 @@ impl fmt::Display for Join {
         match &self.from {
             args::Join::Process(pid) => {
                 let pid = meant(*pid).map_or(*pid, |(pid, _)| pid);
-                for group in hierarchy::limiting(pid) {
+                for group in hierarchy::limiting(pid).unwrap_or_default() {
                     writeln!(f, "echo $$ >{}/cgroup.procs", quote(&group))?;
                 }
                 write!(f, "nsenter --target {pid} --all")

@@ -122,13 +122,18 @@ fn whatever_fails_in_isolate_a_join_enters_all_or_nothing() {
             there.wait().expect("wait");
         });
         let (pid, stdin) = hear.recv().expect("it starts");
-        check(&work, "isolate", &format!("isolate --join {pid} -- echo done"), "done\n");
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("children");
         let is_shell =
             |child: &&str| fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|name| name == "sh\n");
         let child = children.split_whitespace().find(is_shell).expect("the shell inside");
-        let files = format!("uts=/proc/{child}/ns/uts,net=/proc/{child}/ns/net");
-        check(&work, "isolate", &format!("isolate --join {files} -- echo done"), "done\n");
+        let name = |kind: &&str| fs::read_link(format!("/proc/{child}/ns/{kind}")).expect("a namespace");
+        let line = |join: &str, kinds: &[&str]| {
+            let links: Vec<_> = kinds.iter().map(|kind| format!("/proc/self/ns/{kind}")).collect();
+            let names: String = kinds.iter().map(name).map(|name| format!("{}\n", name.display())).collect();
+            check(&work, "isolate", &format!("isolate --join {join} -- readlink {}", links.join(" ")), &names);
+        };
+        line(&pid.to_string(), &["pid", "uts", "ipc", "net"]);
+        line(&format!("uts=/proc/{child}/ns/uts,net=/proc/{child}/ns/net"), &["uts", "net"]);
         drop(stdin);
     });
 }
