@@ -1,6 +1,8 @@
 //! What a process does with a signal, as far as it can be seen from outside.
 
 use std::fs::{read_link, read_to_string};
+use std::thread::sleep;
+use std::time::Duration;
 
 use nix::libc;
 use nix::unistd::{Pid, getpid};
@@ -14,20 +16,49 @@ pub enum Disposition {
     Handled,
 }
 
+/// How often it is looked whether a moment in which a process blocks signals is over. Not a time, of which
+/// neither gets much where the machine is busy.
+const LOOKS: u32 = 500;
+
 /// From the masks in /proc/PID/status; None without a /proc of our own pid namespace.
+/// The C library blocks every signal while it forks: that is no answer yet, and there the process is not
+/// asleep, but for the one look in a thousand between whose lines it wakes up.
 pub fn of(pid: Pid, signal: i32) -> Option<Disposition> {
+    let mut slept = false;
+    for _ in 0..LOOKS {
+        let (disposition, sleeps) = look(pid, signal)?;
+        if disposition != Disposition::Blocked || sleeps && slept {
+            return Some(disposition);
+        }
+        slept = sleeps;
+        sleep(Duration::from_millis(1));
+    }
+    Some(Disposition::Blocked)
+}
+
+/// What it does with the signal, and whether it is asleep or stopped.
+fn look(pid: Pid, signal: i32) -> Option<(Disposition, bool)> {
     let status = status(pid)?;
     let has = |field: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(field))?;
         Some(u64::from_str_radix(line.trim(), 16).ok()? >> signal.checked_sub(1)? & 1 == 1)
     };
-    if has("SigCgt:")? || has("SigIgn:")? {
-        Some(Disposition::Handled)
-    } else if has("SigBlk:")? {
-        Some(Disposition::Blocked)
+    let state = status.lines().find_map(|line| line.strip_prefix("State:"))?.trim_start();
+    let sleeps = !state.starts_with(['R', 'D']);
+    let disposition = if has("SigCgt:")? || has("SigIgn:")? {
+        Disposition::Handled
+    } else if has("SigBlk:")? || sleeps && is_in_sigwait(pid) {
+        Disposition::Blocked
     } else {
-        Some(Disposition::Default)
-    }
+        Disposition::Default
+    };
+    Some((disposition, sleeps))
+}
+
+/// Whether it waits for a signal, which then does not show as blocked.
+fn is_in_sigwait(pid: Pid) -> bool {
+    let call = read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    call.split(' ').next() == Some(&*libc::SYS_rt_sigtimedwait.to_string())
 }
 
 pub fn is_stopped(pid: Pid) -> Option<bool> {

@@ -103,6 +103,59 @@ fn init_passes_signals_on_and_the_command_has_them_at_their_default() {
     assert_eq!(sh(script).stdout, "15\n1\n10\n9\n");
 }
 
+/// Runs a Python program as PID 1, sends isolate a SIGTERM as soon as it says that it is there, and says how it ended.
+fn terminated(program: &str) -> String {
+    let script = format!(
+        "dir=$(mktemp -d); mkfifo $dir/up
+        timeout 60 $ISOLATE $U --pid -- python3 -c '{program}' >$dir/up & pid=$!
+        exec 5<$dir/up; read x <&5; kill -TERM $(cat /proc/$pid/task/$pid/children); cat <&5; wait $pid; echo $?; rm -r $dir"
+    );
+    let outcome = sh(&script);
+    assert_eq!(outcome.stderr, "", "{outcome:?}");
+    outcome.stdout
+}
+
+/// As the C library does it around fork(2): the kernel drops what comes meanwhile when the moment is over.
+#[test]
+fn a_signal_that_pid_1_blocks_for_a_moment_ends_it_all_the_same() {
+    if !have("python3") {
+        skip!("needs python3");
+    }
+    let program = r#"
+import signal, time
+print("up", flush=True)
+def spin(seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end: pass
+while True:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    spin(0.05)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    spin(0.005)
+"#;
+    for _ in 0..5 {
+        assert_eq!(terminated(program), "143\n");
+    }
+}
+
+/// As reapers do it that are written for PID 1. While it is in sigwait(3) the signal does not show as blocked.
+#[test]
+fn a_signal_that_pid_1_waits_for_reaches_it() {
+    if !have("python3") {
+        skip!("needs python3");
+    }
+    let begin = "import select, signal, sys\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n";
+    let waits = format!(
+        "{begin}print(\"up\", flush=True)\nprint(int(signal.sigwait([signal.SIGTERM])), flush=True)\nsys.exit(3)"
+    );
+    assert_eq!(terminated(&waits), "15\n3\n");
+    // Elsewhere than in it, with the signal blocked: it is there when it is asked for.
+    let asks = format!(
+        "{begin}print(\"up\", flush=True)\nwhile not signal.sigpending(): select.select([], [], [], 0.01)\nprint(int(signal.sigwait([signal.SIGTERM])), flush=True)\nsys.exit(3)"
+    );
+    assert_eq!(terminated(&asks), "15\n3\n");
+}
+
 #[test]
 fn status_is_told_as_json_lines() {
     let outcome = sh("$ISOLATE $U --pid --status-fd 3 -- sh -c 'exit 3' 3>&1");
