@@ -32,7 +32,7 @@ fn cached(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
     file
 }
 
-/// A Debian root with procps, as mmdebstrap makes it: plain (`""`) or compressed (`"gz"`, `"xz"`, `"zst"`).
+/// A Debian root with procps, as mmdebstrap makes it: plain (`""`) or compressed (`"gz"`, `"xz"`, `"zst"`, `"bz2"`).
 /// None where it cannot be had.
 pub fn debian_image(compression: &str) -> Option<PathBuf> {
     let can_make = crate::is_root() && have("mmdebstrap");
@@ -49,6 +49,7 @@ pub fn debian_image(compression: &str) -> Option<PathBuf> {
         "gz" => "gzip -1",
         "xz" => "xz -1 -T0",
         "zst" => "zstd -q",
+        "bz2" => "bzip2 -9",
         other => panic!("{other}: no such compression"),
     };
     Some(cached(&format!("debian.tar.{compression}"), |part| {
@@ -61,7 +62,9 @@ pub fn busybox_image() -> PathBuf {
     cached("busybox.tar", |part| image_of(part, ""))
 }
 
-/// A busybox root, after a shell script that runs in it has changed it, as a tar at `file`.
+/// A busybox root, after a shell script that runs in it has changed it, as a tar at `file`. Where the tools
+/// are not static, as under a sanitizer, `CHAINROOT_TEST_LIBRARIES` names the files that they need in it; and
+/// `/proc/self/exe`, for which the sanitizer looks before there is a /proc.
 pub fn image_of(file: &Path, change: &str) {
     let script = format!(
         r#"set -e
@@ -77,6 +80,8 @@ pub fn image_of(file: &Path, change: &str) {
         echo root:x:0:0:root:/root:/bin/sh >etc/passwd
         echo root:x:0: >etc/group
         echo busybox >etc/image
+        for file in $CHAINROOT_TEST_LIBRARIES; do mkdir -p ".${{file%/*}}"; cp -L "$file" ".$file"; done
+        [ -z "$CHAINROOT_TEST_LIBRARIES" ] || {{ mkdir proc/self; ln -s /bin/busybox proc/self/exe; }}
         {change}
         tar --numeric-owner --owner=0 --group=0 --sort=name --mtime=@1700000000 -cf '{}' ."#,
         file.display()
@@ -103,7 +108,7 @@ mod tests {
     #[ignore = "fills the cache"]
     fn make_the_images() {
         super::busybox_image();
-        for compression in ["", "gz", "xz", "zst"] {
+        for compression in ["", "gz", "xz", "zst", "bz2"] {
             super::debian_image(compression).expect("mmdebstrap");
         }
     }

@@ -46,7 +46,7 @@ impl Drop for Small {
 fn ninety_six_mebibytes_are_enough_to_unpack_with() {
     needs_root!();
     let Some(small) = Small::new("any", "100663296") else { skip!("no memory controller to make a group in") };
-    for compression in ["", "gz", "xz", "zst"] {
+    for compression in ["", "gz", "xz", "zst", "bz2"] {
         let Some(image) = debian_image(compression) else { skip!("no Debian image") };
         let work = Work::new();
         let script =
@@ -61,31 +61,55 @@ fn ninety_six_mebibytes_are_enough_to_unpack_with() {
     }
 }
 
-/// A docker save archive of the Debian image in two layers, the second of which hides a directory.
-fn docker_save(work: &Work, debian: &Path) {
-    let script = r#"mkdir usr && touch usr/.wh.share && tar -cf layer2 usr && rm -r usr && mkdir -p blobs/sha256
-        blob() { id=$(sha256sum <"$1" | cut -d ' ' -f 1) && mv "$1" blobs/sha256/$id && echo $id; }
-        one=$(blob layer1) && two=$(blob layer2)
-        printf '{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":["sha256:%s","sha256:%s"]}}' \
-            $one $two >config && config=$(blob config)
-        printf '[{"Config":"blobs/sha256/%s","RepoTags":["x:1"],"Layers":["blobs/sha256/%s","blobs/sha256/%s"]}]' \
-            $config $one $two >manifest.json
-        tar -cf image.tar blobs manifest.json && rm -r blobs"#;
-    work.sh(&format!("cp '{}' layer1 && {script}", debian.display())).expect(0, "");
+/// The Debian image and a layer that hides a directory of it, as `one` and `two`, and their configuration.
+const LAYERS: &str = r#"mkdir usr && touch usr/.wh.share && tar -cf two usr && rm -r usr && mkdir -p blobs/sha256
+    id() { sha256sum <"$1" | cut -d ' ' -f 1; }
+    blob() { blob=$(id "$1") && mv "$1" blobs/sha256/$blob && echo $blob; }
+    printf '{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":["sha256:%s","sha256:%s"]}}' \
+        $(id one) $(id two) >config"#;
+
+/// A docker save archive of those.
+const DOCKER_SAVE: &str = r#"printf '[{"Config":"blobs/sha256/%s","RepoTags":["x:1"],"Layers":["blobs/sha256/%s","blobs/sha256/%s"]}]' \
+        $(blob config) $(blob one) $(blob two) >manifest.json
+    tar -cf image.tar blobs manifest.json && rm -r blobs"#;
+
+/// An OCI layout of those, compressed by gzip and zstd, as a directory and as an archive of it.
+const OCI_LAYOUT: &str = r#"type=application/vnd.oci.image
+    gzip -1 one && zstd -q --rm two
+    described() {
+        size=$(stat -c %s "$2")
+        printf '{"mediaType":"%s","digest":"sha256:%s","size":%s}' "$type.$1" $(blob "$2") $size
+    }
+    printf '{"schemaVersion":2,"mediaType":"%s","config":%s,"layers":[%s,%s]}' $type.manifest.v1+json \
+        "$(described config.v1+json config)" "$(described layer.v1.tar+gzip one.gz)" "$(described layer.v1.tar+zstd two.zst)" >manifest
+    mkdir layout && printf '{"imageLayoutVersion":"1.0.0"}' >layout/oci-layout
+    printf '{"schemaVersion":2,"manifests":[%s]}' "$(described manifest.v1+json manifest)" >layout/index.json
+    mv blobs layout/ && tar -C layout -cf image.tar ."#;
+
+/// Unpacks an image in each of these ways within 96 MiB and 64 descriptors, and looks at what came of it.
+fn unpacked_with_little(name: &str, image: &str, ways: &[&str]) {
+    let Some(small) = Small::new(name, "100663296") else { skip!("no memory controller to make a group in") };
+    let Some(debian) = debian_image("") else { skip!("no Debian image") };
+    let work = Work::new();
+    work.sh(&format!("set -e; cp '{}' one; {LAYERS}\n{image}", debian.display())).expect(0, "");
+    for way in ways {
+        let script = format!("ulimit -n 64 && echo 0 >'{}/cgroup.procs' && {way} >/dev/null", small.dir.display());
+        work.sh(&script).expect(0, "");
+        work.sh("ls root/usr | grep -c share; ls root/usr | grep -c bin; rm -r root").expect(0, "0\n2\n");
+    }
 }
 
 #[test]
 fn ninety_six_mebibytes_and_sixty_four_descriptors_are_enough_for_a_docker_save_archive() {
     needs_root!();
-    let Some(small) = Small::new("save", "100663296") else { skip!("no memory controller to make a group in") };
-    let Some(debian) = debian_image("") else { skip!("no Debian image") };
-    let work = Work::new();
-    docker_save(&work, &debian);
-    for unpack in ["unpack --quiet image.tar", "cat image.tar | unpack --quiet - piped"] {
-        let script = format!("ulimit -n 64 && echo 0 >'{}/cgroup.procs' && {unpack} >/dev/null", small.dir.display());
-        work.sh(&script).expect(0, "");
-    }
-    work.sh("ls root/usr piped/usr | grep -c share; ls root/usr | grep -c bin").expect(0, "0\n2\n");
+    unpacked_with_little("save", DOCKER_SAVE, &["unpack --quiet image.tar", "cat image.tar | unpack --quiet -"]);
+}
+
+#[test]
+fn ninety_six_mebibytes_and_sixty_four_descriptors_are_enough_for_an_oci_layout() {
+    needs_root!();
+    let ways = ["unpack --quiet layout", "unpack --quiet image.tar", "cat image.tar | unpack --quiet -"];
+    unpacked_with_little("layout", OCI_LAYOUT, &ways);
 }
 
 /// `xz -T0` writes blocks that two threads at once would need more than this for.
