@@ -45,6 +45,25 @@ fn names_with_dot_dot_are_refused() {
     scene.refused(&archive(&[Block::file("a", b"x"), hard_link("b", "../outside/canary")]), &[]);
 }
 
+/// What would clear the screen, rename the window, send the cursor back or begin another message.
+#[test]
+fn what_an_image_is_named_cannot_drive_the_terminal() {
+    for name in [
+        "../\x1b[2J",
+        "../\x1b]0;owned\x07",
+        "../a\runpack: all is well",
+        "../a\nunpack: hint: run this",
+        "../\u{9b}2J",
+    ] {
+        let scene = Scene::new();
+        let message = scene.refused(&archive(&[Block::file(name, b"x")]), &[]);
+        let lines = message.lines().count();
+        assert!(lines == 1 || lines == 2 && message.contains("\nunpack: hint: "), "{message:?}");
+        assert!(!message.trim_end().chars().any(|c| c.is_control() && c != '\n'), "{message:?}");
+        assert!(!message.contains("\nunpack: hint: run this"), "{message:?}");
+    }
+}
+
 #[test]
 fn absolute_names_are_taken_from_the_root_and_counted() {
     let scene = Scene::new();
