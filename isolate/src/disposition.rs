@@ -39,12 +39,8 @@ pub fn of(pid: Pid, signal: i32) -> Option<Disposition> {
 /// What it does with the signal, and whether it is asleep or stopped.
 fn look(pid: Pid, signal: i32) -> Option<(Disposition, bool)> {
     let status = status(pid)?;
-    let has = |field: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(field))?;
-        Some(u64::from_str_radix(line.trim(), 16).ok()? >> signal.checked_sub(1)? & 1 == 1)
-    };
-    let state = status.lines().find_map(|line| line.strip_prefix("State:"))?.trim_start();
-    let sleeps = !state.starts_with(['R', 'D']);
+    let has = |name| Some(u64::from_str_radix(field(&status, name)?, 16).ok()? >> signal.checked_sub(1)? & 1 == 1);
+    let sleeps = !field(&status, "State:")?.starts_with(['R', 'D']);
     let disposition = if has("SigCgt:")? || has("SigIgn:")? {
         Disposition::Handled
     } else if has("SigBlk:")? || sleeps && is_in_sigwait(pid) {
@@ -63,8 +59,11 @@ fn is_in_sigwait(pid: Pid) -> bool {
 
 pub fn is_stopped(pid: Pid) -> Option<bool> {
     let status = status(pid)?;
-    let state = status.lines().find_map(|line| line.strip_prefix("State:"))?;
-    Some(state.trim_start().starts_with('T'))
+    Some(field(&status, "State:")?.starts_with('T'))
+}
+
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
 }
 
 fn status(pid: Pid) -> Option<String> {

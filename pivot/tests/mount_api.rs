@@ -2,7 +2,7 @@
 
 use std::os::unix::process::CommandExt;
 
-use chainroot_tests::scene::{has_overlay_for, scene, ways};
+use chainroot_tests::scene::{has_overlay_for, scene, ways, ways_for};
 use chainroot_tests::{Outcome, Work};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
@@ -126,7 +126,7 @@ fn descriptors_are_closed_without_close_range_too() {
 
 #[test]
 fn the_lock_holds_without_the_new_calls_or_there_is_none() {
-    for way in ways().into_iter().filter(|way| has_overlay_for(way, "--ephemeral")) {
+    for way in ways_for("--ephemeral") {
         let work = scene();
         for refused in [&NEW[..], &SINCE_5_12[..]] {
             // What it must never be is a door.

@@ -71,9 +71,8 @@ impl Filling<'_> {
     }
 
     fn attempt(&mut self, order: Order) -> Result<Vec<Verified>> {
-        let writers = Rc::new(RefCell::new(Writers::start(self.threads, self.gate)?));
-        let settle = settling(&writers);
-        let mut tree = Tree::new(self.root.try_clone()?, self.policy.clone(), self.epoch, settle)?;
+        let root = self.root.try_clone()?;
+        let (mut tree, writers) = tree_with_writers(root, self.policy.clone(), self.epoch, self.threads, self.gate)?;
         let newest_first = order == Order::NewestFirst;
         if newest_first {
             tree = tree.newest_first();
@@ -129,10 +128,18 @@ impl Filling<'_> {
     }
 }
 
-/// Has a tree wait until its files were made.
-pub(crate) fn settling(writers: &Rc<RefCell<Writers>>) -> Box<dyn FnMut() -> Result<()>> {
-    let writers = writers.clone();
-    Box::new(move || writers.borrow_mut().settle())
+/// A tree, and the threads that make its files, for which it waits where it has to.
+pub fn tree_with_writers(
+    root: OwnedFd,
+    policy: Arc<Policy>,
+    epoch: i64,
+    threads: usize,
+    gate: &Arc<Gate>,
+) -> Result<(Tree, Rc<RefCell<Writers>>)> {
+    let writers = Rc::new(RefCell::new(Writers::start(threads, gate)?));
+    let shared = writers.clone();
+    let settle = Box::new(move || shared.borrow_mut().settle());
+    Ok((Tree::new(root, policy, epoch, settle)?, writers))
 }
 
 /// A root file system's only layer has no name.

@@ -1,11 +1,9 @@
 //! What the fuzzers run: each target takes any bytes and must neither panic nor hang, and checks
 //! what has to hold whatever they are. The tests run the same targets over the corpus in fuzz/.
 
-use std::cell::RefCell;
 use std::io::{self, Cursor, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -18,7 +16,7 @@ use serde_json::Value;
 use crate::args::{Args, Format, Owner};
 use crate::budget::Limits;
 use crate::confine::{Confinement, own_umask};
-use crate::fill::settling;
+use crate::fill::tree_with_writers;
 use crate::frame::Archive;
 use crate::gate::Gate;
 use crate::image::{Image, Request};
@@ -26,9 +24,8 @@ use crate::layer::Layers;
 use crate::ledger::Ledger;
 use crate::source::Source;
 use crate::stream::{Compression, Decoder};
-use crate::tree::{Owners, Policy, Tree};
+use crate::tree::{Owners, Policy};
 use crate::wanted::Wanted;
-use crate::writers::Writers;
 
 /// By the name of the corpus's directory.
 pub const TARGETS: [(&str, Target); 7] = [
@@ -185,10 +182,9 @@ fn apply(data: &[u8], root: &Path) -> Result<()> {
     own_umask()?;
     confinement.enter()?;
     let (gate, progress) = (Arc::<Gate>::default(), AtomicU64::new(0));
-    let writers = Rc::new(RefCell::new(Writers::start(1, &gate)?));
-    let settle = settling(&writers);
+    let (tree, writers) = tree_with_writers(std::fs::File::open(root)?.into(), policy.clone(), 0, 1, &gate)?;
     let mut layers = Layers {
-        tree: Tree::new(std::fs::File::open(root)?.into(), policy.clone(), 0, settle)?,
+        tree,
         writers,
         policy: &policy,
         limits: &limits,

@@ -16,7 +16,7 @@ use crate::descriptors;
 use crate::gate::Gate;
 use crate::stream::Bytes;
 use crate::tree::{NewFile, Planned, shown};
-use batch::{BATCH, Batch, Whole};
+use batch::{BATCH, Batch, Piece};
 use queue::{Queue, State, failure, work};
 
 /// A batch has at most this many files that are open meanwhile,
@@ -79,7 +79,7 @@ impl Writers {
             let most = usize::try_from(length).map_or(BATCH, |length| length.min(BATCH));
             let bytes = share(most).with_context(|| format!("{}: read its content", shown(file.path())))?;
             let part = bytes.len() as u64;
-            self.batch.part(file, at, bytes);
+            self.batch.part(file, at, Piece::Bytes(bytes));
             at += part;
             length -= part.min(length);
             if to.is_some() || self.batch.is_full() {
@@ -98,7 +98,7 @@ impl Writers {
         other: &Arc<File>,
         offset: u64,
     ) -> Result<()> {
-        self.batch.part_from(file, at, length, other, offset);
+        self.batch.part(file, at, Piece::File(other.clone(), offset, length));
         if self.batch.is_full() { self.submit(None) } else { Ok(()) }
     }
 
@@ -125,14 +125,14 @@ impl Writers {
             anyhow::Ok((bytes, length))
         };
         let content = match next()? {
-            (bytes, 0) => Whole::Bytes(bytes),
+            (bytes, 0) => Piece::Bytes(bytes),
             (first, _) => {
                 let mut parts = vec![first];
                 loop {
                     let (bytes, left) = next()?;
                     parts.push(bytes);
                     if left == 0 {
-                        break Whole::Parts(parts);
+                        break Piece::Parts(parts);
                     }
                 }
             }
@@ -142,10 +142,10 @@ impl Writers {
 
     /// The same with the content of another file, from `offset`.
     pub fn whole_from(&mut self, file: Planned, length: u64, other: &Arc<File>, offset: u64) -> Result<()> {
-        self.hand_on(file, Whole::File(other.clone(), offset, length))
+        self.hand_on(file, Piece::File(other.clone(), offset, length))
     }
 
-    fn hand_on(&mut self, file: Planned, content: Whole) -> Result<()> {
+    fn hand_on(&mut self, file: Planned, content: Piece) -> Result<()> {
         // Two writers in one directory would wait for each other.
         if self.batch.planned >= SOME && !self.batch.ends_beside(&file) {
             self.submit(None)?;

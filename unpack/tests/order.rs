@@ -4,11 +4,9 @@ mod archive;
 mod scene;
 mod snapshot;
 
-use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -17,12 +15,12 @@ use archive::{Block, END};
 use scene::{Scene, is_root};
 use unpack::budget::Limits;
 use unpack::confine::own_umask;
+use unpack::fill::tree_with_writers;
 use unpack::frame::Archive;
 use unpack::gate::Gate;
 use unpack::layer::Layers;
 use unpack::ledger::Ledger;
-use unpack::tree::{Owners, Policy, Tree};
-use unpack::writers::Writers;
+use unpack::tree::{Owners, Policy};
 
 /// Extracts archives one after the other into a new directory, on so many threads; the number of the one that cannot be.
 fn extracted(root: &Path, archives: &[Vec<u8>], threads: usize) -> Result<Option<usize>> {
@@ -40,11 +38,9 @@ fn extracted(root: &Path, archives: &[Vec<u8>], threads: usize) -> Result<Option
                 setuid: 0.into(),
             });
             let (gate, progress, limits) = (Arc::<Gate>::default(), AtomicU64::new(0), Limits::default());
-            let writers = Rc::new(RefCell::new(Writers::start(threads, &gate)?));
-            let shared = writers.clone();
-            let settle = Box::new(move || shared.borrow_mut().settle());
+            let (tree, writers) = tree_with_writers(fs::File::open(root)?.into(), policy.clone(), 0, threads, &gate)?;
             let mut layers = Layers {
-                tree: Tree::new(fs::File::open(root)?.into(), policy.clone(), 0, settle)?,
+                tree,
                 writers,
                 policy: &policy,
                 limits: &limits,

@@ -37,21 +37,17 @@ pub struct Batch {
 
 enum Work {
     /// A part of a file that is there, at an offset.
-    Part(Arc<NewFile>, u64, From),
+    Part(Arc<NewFile>, u64, Piece),
     /// A file with all of its content.
-    Whole(Planned, Whole),
+    Whole(Planned, Piece),
 }
 
-pub enum Whole {
+/// What is written in one place.
+pub enum Piece {
     Bytes(Bytes),
     /// Out of more than one chunk of what was read.
     Parts(Vec<Bytes>),
     /// A part of a file, from an offset and so long.
-    File(Arc<File>, u64, u64),
-}
-
-enum From {
-    Bytes(Bytes),
     File(Arc<File>, u64, u64),
 }
 
@@ -64,36 +60,19 @@ impl Batch {
         self.bytes >= BATCH || self.chunks > CHUNKS || self.works.len() >= PIECES
     }
 
-    fn takes(&mut self, bytes: &Bytes) {
-        self.bytes += bytes.len();
-        if !bytes.shares_its_chunk_with(&self.last) {
-            self.chunks += 1;
-            self.last = bytes.clone();
-        }
-    }
-
-    pub fn part(&mut self, file: &Arc<NewFile>, at: u64, bytes: Bytes) {
-        self.takes(&bytes);
-        self.works.push(Work::Part(file.clone(), at, From::Bytes(bytes)));
-    }
-
-    pub fn part_from(&mut self, file: &Arc<NewFile>, at: u64, length: u64, other: &Arc<File>, offset: u64) {
-        self.counts(length);
-        self.works.push(Work::Part(file.clone(), at, From::File(other.clone(), offset, length)));
+    pub fn part(&mut self, file: &Arc<NewFile>, at: u64, piece: Piece) {
+        self.counts(&piece);
+        self.works.push(Work::Part(file.clone(), at, piece));
     }
 
     pub fn end(&mut self, file: Arc<NewFile>) {
-        self.works.push(Work::Part(file, 0, From::Bytes(Bytes::default())));
+        self.works.push(Work::Part(file, 0, Piece::Bytes(Bytes::default())));
         self.open += 1;
     }
 
-    pub fn whole(&mut self, file: Planned, content: Whole) {
-        match &content {
-            Whole::Bytes(bytes) => self.takes(bytes),
-            Whole::Parts(parts) => parts.iter().for_each(|part| self.takes(part)),
-            Whole::File(_, _, length) => self.counts(*length),
-        }
-        self.works.push(Work::Whole(file, content));
+    pub fn whole(&mut self, file: Planned, piece: Piece) {
+        self.counts(&piece);
+        self.works.push(Work::Whole(file, piece));
         self.planned += 1;
     }
 
@@ -102,8 +81,22 @@ impl Batch {
         matches!(self.works.last(), Some(Work::Whole(last, _)) if last.is_beside(file))
     }
 
-    fn counts(&mut self, length: u64) {
-        self.bytes = self.bytes.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
+    fn counts(&mut self, piece: &Piece) {
+        let parts = match piece {
+            Piece::Bytes(bytes) => std::slice::from_ref(bytes),
+            Piece::Parts(parts) => parts,
+            Piece::File(_, _, length) => {
+                self.bytes = self.bytes.saturating_add(usize::try_from(*length).unwrap_or(usize::MAX));
+                return;
+            }
+        };
+        for bytes in parts {
+            self.bytes += bytes.len();
+            if !bytes.shares_its_chunk_with(&self.last) {
+                self.chunks += 1;
+                self.last = bytes.clone();
+            }
+        }
     }
 
     pub fn write(self, gate: &Gate, buffer: &mut Vec<u8>) -> Result<()> {
@@ -114,36 +107,36 @@ impl Batch {
 impl Work {
     fn write(self, gate: &Gate, buffer: &mut Vec<u8>) -> Result<()> {
         match self {
-            Work::Part(file, at, from) => {
-                let written = match from {
-                    From::Bytes(bytes) if bytes.is_empty() => Ok(()),
-                    From::Bytes(bytes) => file.file().write_all_at(bytes.as_slice(), at).map_err(Into::into),
-                    From::File(other, offset, length) => copy(&other, offset, file.file(), at, length, gate, buffer),
-                };
-                written.with_context(|| format!("{}: write it", shown(file.path())))?;
+            Work::Part(file, at, piece) => {
+                piece.write(&file, at, gate, buffer)?;
                 // Whoever has the last part of a file finishes it.
                 Arc::into_inner(file).map_or(Ok(()), NewFile::finish)
             }
-            Work::Whole(planned, content) => {
+            Work::Whole(planned, piece) => {
                 let file = {
                     let _inside = gate.pass_inside()?;
                     planned.make()?
                 };
-                let written = match content {
-                    Whole::Bytes(bytes) if bytes.is_empty() => Ok(()),
-                    Whole::Bytes(bytes) => file.file().write_all_at(bytes.as_slice(), 0).map_err(Into::into),
-                    Whole::Parts(parts) => write_all(&parts, file.file()).map_err(Into::into),
-                    Whole::File(other, offset, length) => copy(&other, offset, file.file(), 0, length, gate, buffer),
-                };
-                written.with_context(|| format!("{}: write it", shown(file.path())))?;
+                piece.write(&file, 0, gate, buffer)?;
                 file.finish()
             }
         }
     }
 }
 
-fn write_all(parts: &[Bytes], to: &File) -> io::Result<()> {
-    let mut at = 0;
+impl Piece {
+    fn write(self, to: &NewFile, at: u64, gate: &Gate, buffer: &mut Vec<u8>) -> Result<()> {
+        let written = match self {
+            Piece::Bytes(bytes) if bytes.is_empty() => Ok(()),
+            Piece::Bytes(bytes) => to.file().write_all_at(bytes.as_slice(), at).map_err(Into::into),
+            Piece::Parts(parts) => write_all(&parts, to.file(), at).map_err(Into::into),
+            Piece::File(other, offset, length) => copy(&other, offset, to.file(), at, length, gate, buffer),
+        };
+        written.with_context(|| format!("{}: write it", shown(to.path())))
+    }
+}
+
+fn write_all(parts: &[Bytes], to: &File, mut at: u64) -> io::Result<()> {
     for part in parts {
         to.write_all_at(part.as_slice(), at)?;
         at += part.len() as u64;
