@@ -36,9 +36,9 @@ pub use door::{Door, door, inherited, passed_on};
 pub use image::{Image, User};
 pub use inside::open_inside;
 pub use namespace::{at_root_of_mount_namespace, in_own_mount_namespace, mount_namespace_id, own_mount_namespace};
-pub use parent::die_with_parent;
-pub use plan::{HasCarry, Link, Step};
-pub use report::{Hint, WithHint, one_line, warn};
+pub use parent::{die_with_parent, leave};
+pub use plan::{HasCarry, Link, Rest, Step, named};
+pub use report::{Hint, WithHint, fail, one_line, warn};
 pub use signals::restore_signals;
 pub use umask::Umask;
 

@@ -22,11 +22,20 @@ pub trait Step: fmt::Display {
 
     fn perform(&self, state: &mut Self::State) -> Result<()>;
 
+    /// Performs this step and then the rest: here, or in a process that it makes for that.
+    fn lead(&self, state: &mut Self::State, rest: &mut Rest<Self::State>) -> Result<Infallible> {
+        self.perform(state).map_err(|error| named(self, error))?;
+        rest(state)
+    }
+
     /// Whether the shell line is a program that runs the rest of the chain (as unshare does).
     fn nests(&self) -> bool {
         false
     }
 }
+
+/// What follows a step, up to becoming the command.
+pub type Rest<'a, S> = dyn FnMut(&mut S) -> Result<Infallible> + 'a;
 
 /// A running link: which tool, how it was asked to run, and what the link before it left.
 #[derive(Debug)]
@@ -61,36 +70,49 @@ impl Link {
 
     /// Performs the steps, then becomes the command; with `--explain`, prints both instead.
     /// `state` is made from the carry when performing starts. Returns only where it printed or failed.
-    pub fn run<S: Step>(self, steps: &[S], state: impl FnOnce(Carry) -> S::State, command: &Command) -> Result<ExitCode>
+    pub fn run<S: Step>(
+        mut self,
+        steps: &[S],
+        state: impl FnOnce(Carry) -> S::State,
+        command: &Command,
+    ) -> Result<ExitCode>
     where
         S::State: HasCarry,
     {
         if self.explain {
             return self.print(steps, command);
         }
-        let mut carry = self.carry;
+        let mut carry = std::mem::take(&mut self.carry);
         if command.tool().is_none() && carry.image.is_none() {
             // No link of ours follows, and mountclean looks at every descriptor that is open.
             carry.tools = Default::default();
         }
-        let mut state = state(carry);
-        for step in steps {
-            let begun = self.verbose.then(Instant::now);
-            step.perform(&mut state).map_err(|error| named(step, error))?;
+        let never = self.follow(steps, &mut state(carry), command)?;
+        match never {}
+    }
+
+    fn follow<S: Step>(&self, steps: &[S], state: &mut S::State, command: &Command) -> Result<Infallible>
+    where
+        S::State: HasCarry,
+    {
+        let Some((step, steps)) = steps.split_first() else { return self.become_command(state.carry(), command) };
+        let begun = self.verbose.then(Instant::now);
+        step.lead(state, &mut |state| {
             if let Some(begun) = begun {
-                report::warn(
-                    self.tool,
-                    format_args!("{} ({:.1} ms)", shown(step), begun.elapsed().as_secs_f64() * 1e3),
-                );
+                let milliseconds = begun.elapsed().as_secs_f64() * 1e3;
+                report::warn(self.tool, format_args!("{} ({milliseconds:.1} ms)", shown(step)));
             }
-        }
-        let mut carry = std::mem::take(state.carry());
+            self.follow(steps, state, command)
+        })
+    }
+
+    fn become_command(&self, carry: &mut Carry, command: &Command) -> Result<Infallible> {
+        let mut carry = std::mem::take(carry);
         let command = at_the_end(&mut carry, command);
         if self.verbose {
             report::warn(self.tool, format_args!("exec {command}"));
         }
-        let never: Infallible = command.exec(carry)?;
-        match never {}
+        command.exec(carry)
     }
 
     fn print<S: Step>(mut self, steps: &[S], command: &Command) -> Result<ExitCode> {
@@ -161,7 +183,7 @@ fn at_the_end(carry: &mut Carry, command: &Command) -> Command {
 }
 
 /// An error names the command that failed; what is a comment in the script explains nothing that the error does not.
-fn named(step: &impl fmt::Display, error: anyhow::Error) -> anyhow::Error {
+pub fn named(step: &(impl fmt::Display + ?Sized), error: anyhow::Error) -> anyhow::Error {
     let text = step.to_string();
     match text.lines().last() {
         Some(line) if !line.starts_with('#') => error.context(line.to_owned()),

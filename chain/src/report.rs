@@ -42,7 +42,7 @@ impl fmt::Display for WithStatus {
 impl std::error::Error for WithStatus {}
 
 /// Prints an error and its hint, and says with what status to exit.
-pub(crate) fn fail(tool: Tool, error: &anyhow::Error) -> u8 {
+pub fn fail(tool: Tool, error: &anyhow::Error) -> u8 {
     say(tool, &message(error));
     if let Some(Hint(hint)) = error.downcast_ref::<Hint>() {
         say(tool, &format!("hint: {hint}"));

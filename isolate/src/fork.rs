@@ -1,24 +1,25 @@
 //! The fork: what the child does before it goes on, and what only its parent can do for it from
 //! outside of the new namespaces.
 
+use std::convert::Infallible;
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Error, Result};
-use chain::Hint;
 use chain::patient::waitpid;
+use chain::{Hint, Rest, Tool};
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, pipe2};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, pidfd_open};
 
 use crate::ending::{Ending, Whom};
+use crate::gate::{self, Side};
 use crate::guard::{Guard, Post};
 use crate::namespaces::{Kind, flags};
-use crate::process::{SignalState, clone_into, close_all_but, let_go_of, let_go_of_code};
+use crate::process::{SignalState, clone_into, clone_sharing, close_all_but, let_go_of, let_go_of_code};
 use crate::state::State;
 use crate::terminal::Terminal;
 use crate::unshare::{Unshare, Wait};
@@ -29,60 +30,96 @@ use crate::{cgroup, join, pasta, persist, refusal, status};
 /// to wait until the child is in its group; clone(2) has no flag left for time.
 const LATER: [Kind; 2] = [Kind::Cgroup, Kind::Time];
 
-/// Where the two wait for each other: the child for what is done from outside, the parent for the
-/// namespaces that the child makes for itself.
-struct Gate {
-    child: (OwnedFd, OwnedFd),
-    parent: (OwnedFd, OwnedFd),
-}
-
-pub fn fork(step: &Unshare, wait: &Wait, state: &mut State) -> Result<()> {
-    let us = pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).map_err(no_pidfd)?;
-    let terminal = Terminal::find();
-    let leads = step.has(Kind::Pid) && terminal.wants_own_group();
-    let gate =
-        Gate { child: pipe2(OFlag::O_CLOEXEC).context("pipe")?, parent: pipe2(OFlag::O_CLOEXEC).context("pipe")? };
-    let report = wait.init.then(|| pipe2(OFlag::O_CLOEXEC)).transpose().context("pipe")?;
-    let signals = SignalState::put_aside()?;
-    let post = Post::new(us, (wait.kill, step.has(Kind::Pid)), (terminal, leads), state.group.take())?;
-    // Before the child, for then it is ready when that is.
-    let guard = Guard::start(post)?;
+pub fn fork(step: &Unshare, wait: &Wait, state: &mut State, rest: &mut Rest<State>) -> Result<Infallible> {
+    let own = |error| chain::named(step, error);
+    let us = pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).map_err(|errno| own(no_pidfd(errno)))?;
+    let nested = state.carry.parent.is_some();
+    let (made, report) = Made::new(step, wait, us, state).map_err(own)?;
+    let mut go_on = |state: &mut State| {
+        made.arrive(step, wait, state).map_err(own)?;
+        rest(state)
+    };
     let at_once = flags(step.new.iter().filter(|new| !LATER.contains(&new.kind)));
-    let child = match state.join.take() {
+    let joined = state.join.take();
+    state.joined = joined.as_ref().map_or_else(Vec::new, |opened| opened.groups.clone());
+    let mut childs_life = || match go_on(state) {
+        Err(error) => chain::fail(Tool::Isolate, &error).into(),
+        Ok(never) => match never {},
+    };
+    let child = match joined {
         Some(opened) => {
-            state.joined = opened.groups.clone();
-            join::clone_into(opened, at_once, guard).inspect_err(|_| guard.dismiss())?
+            join::clone_into(opened, at_once, made.guard).inspect_err(|_| made.guard.dismiss()).map_err(own)?
         }
+        // SAFETY: this function, whose locals these are, is not left before the child has left this memory: `stay` waits for
+        // that, and where it fails the child is killed.
+        None if wait.shares_memory => unsafe { clone_sharing(at_once, &raw mut childs_life) }.map(Some),
         None => clone_into(at_once),
     };
-    match child.inspect_err(|_| guard.dismiss()).map_err(|errno| refusal::explain(errno, &step.kinds()))? {
-        None => {
-            let us = guard.post.us.try_clone()?;
-            if wait.kill == Signal::SIGKILL {
-                chain::die_with_parent(&us, wait.kill)?;
-            } else {
-                // Another one the guard sends alone: once, and after a change of ids as well.
-                state.told_by_guard = true;
-            }
-            signals.put_back()?;
-            status::leave(wait.status);
-            state.report = report.map(|(_, write)| write.into());
-            let parent = gate.childs_side();
-            parent.wait()?;
-            let later = flags(step.new.iter().filter(|new| LATER.contains(&new.kind)));
-            unshare(later).map_err(|errno| refusal::explain(errno, &step.kinds()))?;
-            state.carry.parent = Some(us);
-            step.arrive(state)?;
-            if waits_for_arrival(step, wait) {
-                parent.tell()?;
-                parent.wait()?;
-            }
-            Ok(())
-        }
+    let refused = |errno| own(refusal::explain(errno, &step.kinds()));
+    match child.inspect_err(|_| made.guard.dismiss()).map_err(refused)? {
+        None => go_on(state),
         Some(child) => {
-            let report = report.map(|(read, _)| read.into());
-            stay(step, wait, state, Child { pid: child, leads, gate: gate.parents_side(), report, guard })
+            let mut waiting = Waiting::new(child, made.guard);
+            (waiting.report, waiting.nested) = (report, nested);
+            let Err(error) = stay(&made, step, wait, state, waiting);
+            // It may be on our memory: nothing else is done until it is gone.
+            let _ = kill(child, Signal::SIGKILL);
+            let _ = waitpid(child, None);
+            made.guard.dismiss();
+            Err(own(error))
         }
+    }
+}
+
+/// What the two have when they part.
+struct Made {
+    leads: bool,
+    gate: Side,
+    childs: Side,
+    signals: SignalState,
+    guard: Guard,
+}
+
+impl Made {
+    fn new(step: &Unshare, wait: &Wait, us: OwnedFd, state: &mut State) -> Result<(Made, Option<File>)> {
+        let terminal = Terminal::find();
+        let leads = step.has(Kind::Pid) && terminal.wants_own_group();
+        let (gate, childs) = gate::make().context("pipe")?;
+        let mut report = None;
+        if wait.init {
+            let (read, write) = pipe2(OFlag::O_CLOEXEC).context("pipe")?;
+            (report, state.report) = (Some(read.into()), Some(write.into()));
+        }
+        let signals = SignalState::put_aside()?;
+        let post = Post::new(us, (wait.kill, step.has(Kind::Pid)), (terminal, leads), state.group.take())?;
+        // Before the child, for then it is ready when that is.
+        let guard = Guard::start(post)?;
+        Ok((Made { leads, gate, childs, signals, guard }, report))
+    }
+
+    /// The child's part, in the new namespaces.
+    fn arrive(&self, step: &Unshare, wait: &Wait, state: &mut State) -> Result<()> {
+        // The memory is its parent's until this.
+        self.gate.close();
+        self.childs.wait()?;
+        let us = self.guard.post.us.try_clone()?;
+        if wait.kill == Signal::SIGKILL {
+            chain::die_with_parent(&us, wait.kill)?;
+        } else {
+            // Another one the guard sends alone: once, and after a change of ids as well.
+            state.told_by_guard = true;
+        }
+        self.signals.put_back()?;
+        status::leave(wait.status);
+        let later = flags(step.new.iter().filter(|new| LATER.contains(&new.kind)));
+        unshare(later).map_err(|errno| refusal::explain(errno, &step.kinds()))?;
+        state.carry.parent = Some(us);
+        step.arrive(state)?;
+        if waits_for_arrival(step, wait) {
+            self.childs.tell()?;
+            self.childs.wait()?;
+        }
+        Ok(())
     }
 }
 
@@ -96,45 +133,30 @@ fn waits_for_arrival(step: &Unshare, wait: &Wait) -> bool {
     wait.status.is_some() || step.new.iter().any(|new| new.file.is_some())
 }
 
-struct Child {
-    pid: Pid,
-    leads: bool,
-    gate: Side,
-    report: Option<File>,
-    guard: Guard,
-}
-
 /// The parent's part, to the end of this process.
-fn stay(step: &Unshare, wait: &Wait, state: &mut State, child: Child) -> Result<()> {
-    // What the link before us left is the child's now.
-    let nested = std::mem::take(&mut state.carry).parent.is_some();
-    let Child { pid, leads, gate, report, guard } = child;
-    let post = guard.post;
-    if let Err(error) = guard.watch(pid).and_then(|()| from_outside(step, wait, state, pid, post)) {
-        return give_up(pid, gate, guard, error);
+fn stay(made: &Made, step: &Unshare, wait: &Wait, state: &mut State, mut waiting: Waiting) -> Result<Infallible> {
+    let (child, post) = (waiting.child, made.guard.post);
+    made.childs.close();
+    // A reaper's, which is not on our memory.
+    state.report = None;
+    made.guard.watch(child)?;
+    from_outside(step, wait, state, child, post)?;
+    if made.leads {
+        post.terminal.belongs_to(child);
     }
-    if leads {
-        post.terminal.belongs_to(pid);
-    }
-    let mut waiting = Waiting::new(pid, guard);
     waiting.first = step.has(Kind::Pid);
-    waiting.nested = nested;
-    waiting.leads = leads;
-    waiting.report = report;
-    gate.tell()?;
-    if waits_for_arrival(step, wait) && gate.hear()? {
-        let kept = persist::keep(&step.new, pid);
-        if let Err(error) = kept {
-            return give_up(pid, gate, guard, error);
-        }
-        if let Some(fd) = wait.status {
-            status::started(fd, pid);
-        }
-        gate.tell()?;
-    }
-    drop(gate);
+    waiting.leads = made.leads;
     let mut keep = waiting.descriptors();
     keep.extend(wait.status);
+    made.gate.tell()?;
+    if waits_for_arrival(step, wait) && made.gate.hear()? {
+        persist::keep(&step.new, child)?;
+        if let Some(fd) = wait.status {
+            status::started(fd, child);
+        }
+        made.gate.tell()?;
+    }
+    waiting.shares_memory = wait.shares_memory.then_some(made.gate);
     let (ending, whom) = waiting.until_the_end(|| {
         close_all_but(&keep);
         let_go_of(&[0, 1]);
@@ -146,17 +168,9 @@ fn stay(step: &Unshare, wait: &Wait, state: &mut State, child: Child) -> Result<
         status::exited(fd, ending, exceeded.as_ref());
     }
     if let Some(exceeded) = exceeded {
-        chain::warn(chain::Tool::Isolate, exceeded);
+        chain::warn(Tool::Isolate, exceeded);
     }
     ending.share(whom)
-}
-
-/// The child finds the gate gone, and leaves.
-fn give_up(child: Pid, gate: Side, guard: Guard, error: Error) -> Result<()> {
-    drop(gate);
-    let _ = waitpid(child, None);
-    guard.dismiss();
-    Err(error)
 }
 
 fn from_outside(step: &Unshare, wait: &Wait, state: &State, child: Pid, post: &Post) -> Result<()> {
@@ -169,49 +183,6 @@ fn from_outside(step: &Unshare, wait: &Wait, state: &State, child: Pid, post: &P
         let _ = post.pasta.set(pasta::start(child)?);
     }
     Ok(())
-}
-
-/// One end of a gate.
-struct Side {
-    hears: File,
-    tells: File,
-}
-
-impl Gate {
-    fn childs_side(self) -> Side {
-        Side { hears: self.child.0.into(), tells: self.parent.1.into() }
-    }
-
-    fn parents_side(self) -> Side {
-        Side { hears: self.parent.0.into(), tells: self.child.1.into() }
-    }
-}
-
-impl Side {
-    fn tell(&self) -> Result<()> {
-        match (&self.tells).write_all(b"!") {
-            // The other is gone already, and has said why.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-            result => result.context("the gate between parent and child"),
-        }
-    }
-
-    /// Whether the other has told something; it is gone otherwise.
-    fn hear(&self) -> Result<bool> {
-        match (&self.hears).read_exact(&mut [0]) {
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
-            result => result.map(|()| true).context("the gate between parent and child"),
-        }
-    }
-
-    /// Waits until the parent has done its part; leaves without a word if it never will, since the
-    /// parent says why.
-    fn wait(&self) -> Result<()> {
-        if !self.hear()? {
-            std::process::exit(chain::FAILED.into());
-        }
-        Ok(())
-    }
 }
 
 /// A child whose whole purpose is to make the real one: ends as it ended, if it failed.

@@ -9,6 +9,7 @@ mod ending;
 mod fork;
 #[doc(hidden)]
 pub mod fuzz;
+mod gate;
 mod guard;
 mod hierarchy;
 mod ids;

@@ -48,6 +48,7 @@ pub fn of(args: &Args, user: Option<User>, command: &mut Command) -> Result<Vec<
             status: args.status_fd.map(open_descriptor).transpose()?,
             pasta,
             init: args.init,
+            shares_memory: false,
         }),
         false => None,
     };
@@ -84,10 +85,26 @@ pub fn of(args: &Args, user: Option<User>, command: &mut Command) -> Result<Vec<
         plan.push(Step::CleanEnv(command.env.clone()));
     }
     plan.extend(Privileges::plan(args, user)?.map(Step::Privileges));
+    let shares = plan.iter().all(may_share_memory) && !args.common.verbose;
+    for step in &mut plan {
+        if let Step::Unshare(Unshare { wait: Some(wait), .. }) = step {
+            wait.shares_memory = shares;
+        }
+    }
     if args.keep_caps && args.user.is_none() && !mapping::is_wanted(args) {
         return Err(anyhow!("--keep-caps keeps those of a new user namespace")).hint("add --user; or --cap-add");
     }
     Ok(plan)
+}
+
+/// Whether a child that this process shares its memory with may do this. Not where that would have other ids than this
+/// process, stay for good as a reaper, or be refused by the kernel (setns(2), of time namespaces).
+fn may_share_memory(step: &Step) -> bool {
+    match step {
+        Step::Join(_) | Step::Init | Step::Privileges(_) => false,
+        Step::Unshare(unshare) => !unshare.has(Kind::Time),
+        _ => true,
+    }
 }
 
 /// The shell to run where no COMMAND was given.

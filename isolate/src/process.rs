@@ -31,12 +31,34 @@ pub fn clone_beside(
     body: extern "C" fn(*mut libc::c_void) -> libc::c_int,
     with: *mut libc::c_void,
 ) -> Result<Pid, Errno> {
-    #[repr(align(16))]
-    struct Stack {
-        _bytes: [u8; 64 << 10],
+    clone_on::<{ 64 << 10 }>(CloneFlags::CLONE_FILES, body, with)
+}
+
+/// A child in new namespaces that is on our memory until it becomes another program: a copy, and the pages that both
+/// would then copy, take longer than all that it does. It runs `body` on a stack of its own; the value is its status.
+///
+/// # Safety
+/// Until the child has left it, `body` and what that borrows stay where they are, and only one of the two processes at a
+/// time uses them, allocates or sets errno (gate.rs).
+pub unsafe fn clone_sharing<F: FnMut() -> i32>(flags: CloneFlags, body: *mut F) -> Result<Pid, Errno> {
+    extern "C" fn run<F: FnMut() -> i32>(body: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: the caller's.
+        unsafe { (*body.cast::<F>())() }
     }
-    let stack = Box::leak(Box::<Stack>::new_uninit()).as_mut_ptr();
-    let flags = libc::CLONE_VM | libc::CLONE_FILES | libc::SIGCHLD;
+    clone_on::<{ 1 << 20 }>(flags, run::<F>, body.cast())
+}
+
+fn clone_on<const STACK: usize>(
+    flags: CloneFlags,
+    body: extern "C" fn(*mut libc::c_void) -> libc::c_int,
+    with: *mut libc::c_void,
+) -> Result<Pid, Errno> {
+    #[repr(align(16))]
+    struct Stack<const SIZE: usize> {
+        _bytes: [u8; SIZE],
+    }
+    let stack = Box::leak(Box::<Stack<STACK>>::new_uninit()).as_mut_ptr();
+    let flags = libc::CLONE_VM | flags.bits() | libc::SIGCHLD;
     // SAFETY: the stack, which grows down from its end, is nobody else's and stays.
     let pid = unsafe { libc::clone(body, stack.add(1).cast(), flags, with) };
     Errno::result(pid).map(Pid::from_raw)

@@ -1,12 +1,13 @@
 //! The steps of a plan: each one's shell line and deed.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use chain::WithHint;
 use chain::shell::quote;
+use chain::{Rest, WithHint};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::unistd::{chdir, chroot, sethostname};
@@ -56,6 +57,16 @@ impl chain::Step for Step {
             Step::Rlimit(limit) => limit.perform(),
             Step::Privileges(privileges) => privileges.perform(state),
             Step::CleanEnv(_) => Ok(()),
+        }
+    }
+
+    fn lead(&self, state: &mut State, rest: &mut Rest<State>) -> Result<Infallible> {
+        match self {
+            Step::Unshare(unshare @ Unshare { wait: Some(wait), .. }) => unshare.fork(wait, state, rest),
+            _ => {
+                self.perform(state).map_err(|error| chain::named(self, error))?;
+                rest(state)
+            }
         }
     }
 

@@ -1,9 +1,11 @@
 //! Into new namespaces: here, or in a child that this process waits for.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::fs::File;
 
 use anyhow::{Context, Result};
+use chain::Rest;
 use chain::shell::quote;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{setns, unshare};
@@ -37,6 +39,8 @@ pub struct Wait {
     pub pasta: bool,
     /// A reaper of ours will be the child.
     pub init: bool,
+    /// The child runs on our memory until it is COMMAND.
+    pub shares_memory: bool,
 }
 
 impl Unshare {
@@ -48,17 +52,23 @@ impl Unshare {
         self.new.iter().map(|new| new.kind).collect()
     }
 
+    /// In this process.
     pub fn perform(&self, state: &mut State) -> Result<()> {
+        self.look_back(state);
+        unshare(flags(&self.new)).map_err(|errno| refusal::explain(errno, &self.kinds()))?;
+        self.maps.write(None)?;
+        self.arrive(state)
+    }
+
+    /// In a child, which goes on with the rest.
+    pub fn fork(&self, wait: &Wait, state: &mut State, rest: &mut Rest<State>) -> Result<Infallible> {
+        self.look_back(state);
+        crate::fork::fork(self, wait, state, rest)
+    }
+
+    fn look_back(&self, state: &mut State) {
         if self.has(Kind::Mount) && state.join.is_none() {
             state.marked = chain::Marked::of(&state.carry);
-        }
-        match &self.wait {
-            Some(wait) => crate::fork::fork(self, wait, state),
-            None => {
-                unshare(flags(&self.new)).map_err(|errno| refusal::explain(errno, &self.kinds()))?;
-                self.maps.write(None)?;
-                self.arrive(state)
-            }
         }
     }
 

@@ -7,17 +7,19 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use chain::patient::{again, poll, waitpid};
+use chain::patient::{again, waitpid};
 use nix::errno::Errno;
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getpgid, getpgrp, getpid};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 
 use crate::disposition::{self, Default, Disposition};
 use crate::ending::{Ending, Whom, raise_default};
+use crate::gate::Side;
 use crate::guard::Guard;
 use crate::init;
 
@@ -27,11 +29,11 @@ pub const SI_KERNEL: i32 = 0x80;
 /// How long a child may take to come to a SIGSTOP before we stop without it.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// A command that has not ended by now, in milliseconds, is one to wait for.
-const SOON: u8 = 2;
+/// A command that has not ended by now is one to wait for.
+const SOON: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
 
 pub struct Waiting {
-    child: Pid,
+    pub child: Pid,
     /// The child is PID 1 of its namespace: the kernel keeps from it what it leaves at the default.
     pub first: bool,
     /// An isolate waits for us as we do for the child: it stops us, as PID 1 cannot stop itself.
@@ -40,6 +42,8 @@ pub struct Waiting {
     pub leads: bool,
     /// The child is a reaper of ours, and tells here what becomes of the command.
     pub report: Option<File>,
+    /// Where the child is on our memory: what it holds until it has left that.
+    pub shares_memory: Option<Side>,
     guard: Guard,
     child_group: Option<Pid>,
     /// The child was sent a SIGSTOP, which it may not have come to yet.
@@ -73,6 +77,7 @@ impl Waiting {
             nested: false,
             leads: false,
             report: None,
+            shares_memory: None,
             guard,
             child_group: None,
             stops_soon: false,
@@ -91,13 +96,13 @@ impl Waiting {
         let post = self.guard.post;
         let mut settle = Some(settle);
         let ending = loop {
-            let fds = [
-                Some(post.signals.as_fd()),
-                post.ear.as_ref().map(|ear| ear.heard.as_fd()),
-                self.report.as_ref().map(|report| report.as_fd()),
-            ];
-            let timeout = if settle.is_some() { PollTimeout::from(SOON) } else { PollTimeout::NONE };
-            let [own, theirs, told] = ready(fds, timeout)?;
+            let ear = post.ear.as_ref().map(|ear| ear.heard.as_fd());
+            let report = self.report.as_ref().map(|report| report.as_fd());
+            let timeout = settle.is_some().then_some(&SOON);
+            let [own, theirs, told] = ready(post.signals.as_fd(), [ear, report], timeout)?;
+            if let Some(gate) = self.shares_memory.take() {
+                while gate.hear()? {}
+            }
             // What the group heard comes first: it may be what the child has died of.
             if let Some(ending) = theirs.then(|| self.listen()).transpose()?.flatten() {
                 break ending;
@@ -264,9 +269,9 @@ impl Waiting {
         let state = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
         let mut heard = false;
         while again(|| waitid(Id::Pid(self.child), state)) == Ok(WaitStatus::StillAlive) {
-            let left = PollTimeout::try_from(deadline.saturating_duration_since(Instant::now()));
-            let mut fds = [PollFd::new(changes.as_fd(), PollFlags::POLLIN)];
-            if !matches!(poll(&mut fds, left.unwrap_or(PollTimeout::ZERO)), Ok(1..)) {
+            let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now())).ok();
+            let mut fds = [PollFd::new(&changes, PollFlags::IN)];
+            if !matches!(retry_on_intr(|| poll(&mut fds, left.as_ref())), Ok(1..)) {
                 break;
             }
             heard |= matches!(read_signal(&changes), Ok(Some(_)));
@@ -319,10 +324,13 @@ impl Waiting {
     }
 }
 
-/// Waits until one of these can be read, or not for longer.
-fn ready<const N: usize>(fds: [Option<BorrowedFd>; N], timeout: PollTimeout) -> Result<[bool; N]> {
-    let mut open: Vec<_> = fds.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
-    poll(&mut open, timeout).context("poll")?;
-    let mut open = open.iter();
-    Ok(fds.map(|fd| fd.is_some() && open.next().and_then(PollFd::any) == Some(true)))
+/// Waits until one of these can be read, or not for longer. Without an allocation or errno (gate.rs).
+fn ready(own: BorrowedFd, others: [Option<BorrowedFd>; 2], timeout: Option<&Timespec>) -> Result<[bool; 3]> {
+    let [theirs, told] = others.map(|fd| match fd {
+        Some(fd) => PollFd::from_borrowed_fd(fd, PollFlags::IN),
+        None => PollFd::from_borrowed_fd(own, PollFlags::empty()),
+    });
+    let mut fds = [PollFd::from_borrowed_fd(own, PollFlags::IN), theirs, told];
+    retry_on_intr(|| poll(&mut fds, timeout)).context("poll")?;
+    Ok(fds.map(|fd| !fd.revents().is_empty()))
 }
