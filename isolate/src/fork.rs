@@ -11,6 +11,7 @@ use chain::{Hint, Rest, Tool};
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::WaitStatus;
 use nix::unistd::{Pid, pipe2};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, pidfd_open};
@@ -64,9 +65,13 @@ pub fn fork(step: &Unshare, wait: &Wait, state: &mut State, rest: &mut Rest<Stat
             let Err(error) = stay(&made, step, wait, state, waiting);
             // It may be on our memory: nothing else is done until it is gone.
             let _ = kill(child, Signal::SIGKILL);
-            let _ = waitpid(child, None);
+            let ended = waitpid(child, None);
             made.guard.dismiss();
-            Err(own(error))
+            match ended {
+                // It was about to leave, and has said why.
+                Ok(WaitStatus::Exited(_, code)) => Ending::Exit(code).share(Whom::Us),
+                _ => Err(own(error)),
+            }
         }
     }
 }

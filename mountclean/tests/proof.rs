@@ -114,8 +114,9 @@ fn a_bind_of_the_host_in_the_root_that_no_pivot_of_ours_made_is_found() {
         let stopped = || {
             let traced = read(format!("/proc/{0}/task/{0}/children", child.id())).trim().to_owned();
             let log = read(work.join("log").display().to_string());
-            let stopped = read(format!("/proc/{traced}/comm")) == "mountclean\n" && log.contains("stopped by SIGSTOP");
-            stopped.then_some(traced)
+            // Before Linux 6.14 comm is the number of the descriptor that it was started by.
+            let is_mountclean = read(format!("/proc/{traced}/cmdline")).starts_with("mountclean\0");
+            (is_mountclean && log.contains("stopped by SIGSTOP")).then_some(traced)
         };
         work.wait_until("mountclean to be stopped", || stopped().is_some());
         let pid = stopped().unwrap();

@@ -57,7 +57,8 @@ impl Work {
         // Not in /tmp, which may be a small tmpfs: roots are large.
         let base = std::env::var_os("CHAINROOT_TEST_DIR").unwrap_or_else(|| "/var/tmp".into());
         let dir = tempfile::Builder::new().prefix("chainroot-test-").tempdir_in(base).expect("a directory");
-        let mark = format!("{}.{number}", std::process::id());
+        // With an end, for the mark of another is not to begin with it.
+        let mark = format!("{}.{number}.", std::process::id());
         Work { dir: Some(dir), mark, before: Host::look() }
     }
 
