@@ -62,14 +62,16 @@ pub fn fork(step: &Unshare, wait: &Wait, state: &mut State, rest: &mut Rest<Stat
         Some(child) => {
             let mut waiting = Waiting::new(child, made.guard);
             (waiting.report, waiting.nested) = (report, nested);
-            let Err(error) = stay(&made, step, wait, state, waiting);
+            let sent_off = send_off(&made, step, wait, state, &mut waiting);
+            let started = sent_off.is_ok();
+            let Err(error) = sent_off.and_then(|keep| stay(&made, wait, waiting, keep));
             // It may be on our memory: nothing else is done until it is gone.
             let _ = kill(child, Signal::SIGKILL);
             let ended = waitpid(child, None);
             made.guard.dismiss();
             match ended {
                 // It was about to leave, and has said why.
-                Ok(WaitStatus::Exited(_, code)) => Ending::Exit(code).share(Whom::Us),
+                Ok(WaitStatus::Exited(_, code)) if !started => Ending::Exit(code).share(Whom::Us),
                 _ => Err(own(error)),
             }
         }
@@ -138,8 +140,8 @@ fn waits_for_arrival(step: &Unshare, wait: &Wait) -> bool {
     wait.status.is_some() || step.new.iter().any(|new| new.file.is_some())
 }
 
-/// The parent's part, to the end of this process.
-fn stay(made: &Made, step: &Unshare, wait: &Wait, state: &mut State, mut waiting: Waiting) -> Result<Infallible> {
+/// The parent's part until the child needs it no more. What descriptors are to be kept for waiting.
+fn send_off(made: &Made, step: &Unshare, wait: &Wait, state: &mut State, waiting: &mut Waiting) -> Result<Vec<i32>> {
     let (child, post) = (waiting.child, made.guard.post);
     made.childs.close();
     // A reaper's, which is not on our memory.
@@ -151,6 +153,7 @@ fn stay(made: &Made, step: &Unshare, wait: &Wait, state: &mut State, mut waiting
     }
     waiting.first = step.has(Kind::Pid);
     waiting.leads = made.leads;
+    waiting.shares_memory = wait.shares_memory.then_some(made.gate);
     let mut keep = waiting.descriptors();
     keep.extend(wait.status);
     made.gate.tell()?;
@@ -161,7 +164,12 @@ fn stay(made: &Made, step: &Unshare, wait: &Wait, state: &mut State, mut waiting
         }
         made.gate.tell()?;
     }
-    waiting.shares_memory = wait.shares_memory.then_some(made.gate);
+    Ok(keep)
+}
+
+/// To the end of this process.
+fn stay(made: &Made, wait: &Wait, waiting: Waiting, keep: Vec<i32>) -> Result<Infallible> {
+    let post = made.guard.post;
     let (ending, whom) = waiting.until_the_end(|| {
         close_all_but(&keep);
         let_go_of(&[0, 1]);
