@@ -52,7 +52,7 @@ pub fn fork(step: &Unshare, wait: &Wait, state: &mut State, rest: &mut Rest<Stat
             join::clone_into(opened, at_once, made.guard).inspect_err(|_| made.guard.dismiss()).map_err(own)?
         }
         // SAFETY: this function, whose locals these are, is not left before the child has left this memory: `stay` waits for
-        // that, and where it fails the child is killed.
+        // that, and where it or `send_off` fails the child is killed. Until then they do nothing but what gate.rs allows.
         None if wait.shares_memory => unsafe { clone_sharing(at_once, &raw mut childs_life) }.map(Some),
         None => clone_into(at_once),
     };
@@ -106,8 +106,8 @@ impl Made {
 
     /// The child's part, in the new namespaces.
     fn arrive(&self, step: &Unshare, wait: &Wait, state: &mut State) -> Result<()> {
-        // The memory is its parent's until this.
         self.gate.close();
+        // Until it is told, the memory is its parent's.
         self.childs.wait()?;
         let us = self.guard.post.us.try_clone()?;
         if wait.kill == Signal::SIGKILL {
