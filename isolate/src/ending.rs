@@ -19,16 +19,16 @@ impl Ending {
         }
     }
 
-    /// Ends this process in the same way. Never returns.
+    /// Ends this process in the same way. Nothing of it waits to be written; what Rust would do first, it does for nobody.
     pub fn share(self, with: Whom) -> ! {
         match self {
-            Ending::Exit(code) => std::process::exit(code),
+            Ending::Exit(code) => chain::leave(code as u8),
             Ending::Signal(signal) => {
                 // The child left the core dump, if one was wanted.
                 let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
                 raise_default(signal, with);
                 // PID 1 of a namespace does not die of a signal of its own: the shell's number says it.
-                std::process::exit(128 + signal)
+                chain::leave(128 + signal as u8)
             }
         }
     }
