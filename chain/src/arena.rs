@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::mm::{Advice, madvise};
 
-/// Pages that are not touched cost nothing.
-const SIZE: usize = 256 << 10;
+/// Pages that are not touched cost nothing. Large enough for the stacks of isolate's processes: a mapping of their own would
+/// take page tables of its own.
+const SIZE: usize = 1 << 20;
 
 /// The first part is for small blocks, the second for large ones: a list that doubles as it grows would be copied each
 /// time if small blocks came to lie behind it, and leave its old copies as pages that were touched for nothing.

@@ -45,7 +45,7 @@ pub unsafe fn clone_sharing<F: FnMut() -> i32>(flags: CloneFlags, body: *mut F) 
         // SAFETY: the caller's.
         unsafe { (*body.cast::<F>())() }
     }
-    clone_on::<{ 1 << 20 }>(flags, run::<F>, body.cast())
+    clone_on::<{ 256 << 10 }>(flags, run::<F>, body.cast())
 }
 
 fn clone_on<const STACK: usize>(
