@@ -2,16 +2,15 @@
 //! its successors' binaries. It travels as descriptors and one environment variable, which is taken
 //! out of the environment of every foreign command.
 
-use std::ffi::{CStr, OsStr, OsString};
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use nix::fcntl::{FcntlArg, FdFlag, SealFlag, fcntl};
-use nix::libc::{self, MOUNT_ATTR_RDONLY};
+use nix::libc::MOUNT_ATTR_RDONLY;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::mount::OpenTreeFlags;
@@ -215,26 +214,10 @@ pub(crate) fn sealed_copy(path: &Path) -> Result<OwnedFd> {
 
 /// The directory that this binary was started from.
 pub(crate) fn beside_us() -> Result<PathBuf> {
-    if let Some(path) = started_by().filter(|path| path.is_absolute()) {
-        // A link's directory is not the binary's.
-        if path.symlink_metadata().is_ok_and(|file| file.is_file()) {
-            return Ok(path.parent().unwrap_or(Path::new("/")).to_owned());
-        }
-    }
     let exe = std::env::current_exe()
         .context("/proc/self/exe: cannot tell where this program is")
         .hint("mount /proc: mount -t proc proc /proc")?;
     Ok(exe.parent().unwrap_or(Path::new("/")).to_owned())
-}
-
-/// The path that was given to execve(2). The kernel has it ready, where looking into /proc takes 15 us.
-fn started_by() -> Option<&'static Path> {
-    // SAFETY: AT_EXECFN is 0 or a string that the kernel put on the stack for good (getauxval(3)).
-    let path = unsafe {
-        let path = libc::getauxval(libc::AT_EXECFN) as *const libc::c_char;
-        (!path.is_null()).then(|| CStr::from_ptr(path))?
-    };
-    Some(Path::new(OsStr::from_bytes(path.to_bytes())))
 }
 
 fn numbers(text: &str) -> Option<Vec<u64>> {
