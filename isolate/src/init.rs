@@ -16,7 +16,7 @@ use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, chdir, getpgid, getpgrp};
+use nix::unistd::{Pid, chdir, getpgid, getpgrp, getpid};
 
 use crate::ending::Ending;
 use crate::fork::PLAIN;
@@ -89,7 +89,13 @@ fn reap(command: Pid, mut report: File) -> Result<()> {
         let signal = info.ssi_signo as i32;
         if signal == libc::SIGCHLD {
             bury(command, &mut report);
-        } else if signal == libc::SIGCONT || info.ssi_code != SI_KERNEL || getpgid(Some(command)) != Ok(getpgrp()) {
+            continue;
+        }
+        let shared = getpgid(Some(command)) == Ok(getpgrp());
+        // What the terminal sends goes to a whole group, and what continues a group of our own comes from isolate: a second
+        // SIGCONT from here might come when the command has stopped again.
+        let has_it = info.ssi_code == SI_KERNEL || signal == libc::SIGCONT && getpgrp() == getpid();
+        if !(shared && has_it) {
             // SAFETY: kill(2) takes any number; the command is not reaped yet.
             unsafe { libc::kill(command.as_raw(), signal) };
         }

@@ -64,6 +64,11 @@ enum Source {
     TheirSender,
 }
 
+/// To read one signal alone, and not wait for it.
+fn only(signal: Signal) -> Result<SignalFd, Errno> {
+    SignalFd::with_flags(&SigSet::from(signal), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+}
+
 /// The next signal that has arrived.
 pub fn read_signal(signals: &SignalFd) -> Result<Option<siginfo>, Errno> {
     again(|| signals.read_signal())
@@ -262,9 +267,7 @@ impl Waiting {
     /// Until it comes to its SIGSTOP, the child may read what is typed to the shell that sees us stopped.
     /// Not for ever: what waits in vfork(2) does not come to it.
     fn until_stopped(&self) {
-        let mut only = SigSet::empty();
-        only.add(Signal::SIGCHLD);
-        let Ok(changes) = SignalFd::with_flags(&only, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK) else { return };
+        let Ok(changes) = only(Signal::SIGCHLD) else { return };
         let deadline = Instant::now() + PATIENCE;
         let state = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
         let mut heard = false;
@@ -286,6 +289,8 @@ impl Waiting {
     fn stop(&mut self, signal: i32, whom: Whom) {
         raise_default(signal, whom);
         if !(self.nested && getpid().as_raw() == 1) {
+            // What has ended the stop is dealt with here: a second time it would continue a child that has stopped again.
+            let _ = only(Signal::SIGCONT).and_then(|continued| read_signal(&continued));
             self.go_on();
         }
     }
