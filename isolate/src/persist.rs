@@ -28,8 +28,8 @@ fn why(errno: Errno, kind: Kind, file: &Path) -> Error {
         Errno::EPERM | Errno::EACCES => "only root can bind a namespace to a file".into(),
         Errno::EINVAL if kind == Kind::Mount => format!(
             "a mount namespace can be bound only to a file on a private mount: mount --bind DIR DIR; \
-             mount --make-private DIR, for the DIR that {shown} is in. Where it is private, try again: Linux 6.18 takes \
-             one namespace in fifty for older than ours"
+             mount --make-private DIR, for the DIR that {shown} is in. Where it is private, start isolate on another \
+             processor (taskset -c N): Linux 6.18 numbers namespaces by processor, and binds none with a number below ours"
         ),
         _ => return Error::new(errno).context(shown.to_string()),
     };
