@@ -64,9 +64,15 @@ enum Source {
     TheirSender,
 }
 
-/// To read one signal alone, and not wait for it.
-fn only(signal: Signal) -> Result<SignalFd, Errno> {
-    SignalFd::with_flags(&SigSet::from(signal), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+/// To read these alone, and not wait for them.
+fn only<const N: usize>(signals: [Signal; N]) -> Result<SignalFd, Errno> {
+    SignalFd::with_flags(&SigSet::from_iter(signals), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+}
+
+/// One of these, if it has arrived: the loop will not hear of it.
+fn take<const N: usize>(signals: [Signal; N]) -> Option<i32> {
+    let info = only(signals).and_then(|arrived| read_signal(&arrived)).ok()?;
+    info.map(|info| info.ssi_signo as i32)
 }
 
 /// The next signal that has arrived.
@@ -267,7 +273,7 @@ impl Waiting {
     /// Until it comes to its SIGSTOP, the child may read what is typed to the shell that sees us stopped.
     /// Not for ever: what waits in vfork(2) does not come to it.
     fn until_stopped(&self) {
-        let Ok(changes) = only(Signal::SIGCHLD) else { return };
+        let Ok(changes) = only([Signal::SIGCHLD]) else { return };
         let deadline = Instant::now() + PATIENCE;
         let state = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
         let mut heard = false;
@@ -290,7 +296,7 @@ impl Waiting {
         raise_default(signal, whom);
         if !(self.nested && getpid().as_raw() == 1) {
             // What has ended the stop is dealt with here: a second time it would continue a child that has stopped again.
-            let _ = only(Signal::SIGCONT).and_then(|continued| read_signal(&continued));
+            let _ = take([Signal::SIGCONT]);
             self.go_on();
         }
     }
@@ -300,7 +306,11 @@ impl Waiting {
         // A shell continues the whole group: a child that is running has had its SIGCONT.
         let stops_soon = std::mem::take(&mut self.stops_soon);
         if self.report.is_some() || stops_soon || disposition::is_stopped(self.child) != Some(false) {
-            self.send_continue();
+            // All of the job may have been stopped again already, and the child has come to it before us.
+            match take([Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU]) {
+                Some(again) => self.stop(again, Whom::Us),
+                None => self.send_continue(),
+            }
         }
     }
 
