@@ -40,6 +40,24 @@ fn install_puts_tools_manuals_completions_and_examples_below_the_prefix() {
 }
 
 #[test]
+fn every_script_says_what_it_is_for_and_does_nothing_else() {
+    let work = Work::new();
+    let scripts = fs::read_dir(SCRIPTS).expect("the scripts").map(|entry| entry.expect("a script").path());
+    // `test` hands what it does not know to cargo, and `deny` knows no argument; with a suffix they are parts of others.
+    let scripts = scripts.filter(|path| path.extension().is_none() && path.is_file());
+    let scripts: Vec<_> = scripts.filter(|path| !path.ends_with("test") && !path.ends_with("deny")).collect();
+    assert!(scripts.len() > 15, "{scripts:?}");
+    for script in scripts {
+        for option in ["-h", "--help"] {
+            let outcome = work.sh(&format!("'{}' {option} </dev/null && ls", script.display()));
+            assert_eq!((outcome.status, &outcome.stderr[..]), (0, ""), "{script:?} {option}");
+            assert!(outcome.stdout.lines().count() >= 5, "{script:?} {option}: {}", outcome.stdout);
+        }
+    }
+    work.sh("ls").expect(0, "");
+}
+
+#[test]
 fn install_refuses_a_prefix_that_would_depend_on_where_it_is_run() {
     let work = Work::new();
     let outcome = work.sh(&format!("{BIN}; '{SCRIPTS}/install' usr"));
