@@ -14,7 +14,7 @@ use chain::shell::quote;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
-use nix::unistd::{Gid, Pid, Uid, pipe2, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Pid, Uid, geteuid, pipe2, setgroups, setresgid, setresuid};
 use rustix::process::{PidfdFlags, pidfd_open};
 
 use crate::args;
@@ -195,11 +195,23 @@ impl fmt::Display for Join {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match &self.from {
             args::Join::Process(pid) => {
-                let pid = meant(*pid).map_or(*pid, |(pid, _)| pid);
+                let (pid, flags) = meant(*pid).unwrap_or((*pid, CloneFlags::empty()));
                 for group in hierarchy::limiting(pid).unwrap_or_default() {
                     writeln!(f, "echo $$ >{}/cgroup.procs", quote(&group))?;
                 }
-                write!(f, "nsenter --target {pid} --all")
+                write!(f, "nsenter --target {pid}")?;
+                if flags.is_empty() {
+                    return f.write_str(" --all");
+                }
+                // For an ordinary user --all fails at the first namespace that is ours as well.
+                for kind in Kind::ALL.into_iter().filter(|kind| flags.contains(kind.flag())) {
+                    write!(f, " --{}", kind.option())?;
+                }
+                // Nor may such a user drop groups: setgroups(2) is denied in there (user_namespaces(7)).
+                if flags.contains(Kind::User.flag()) && !geteuid().is_root() {
+                    f.write_str(" --preserve-credentials")?;
+                }
+                Ok(())
             }
             args::Join::Files(files) => {
                 f.write_str("nsenter")?;

@@ -147,14 +147,16 @@ fn a_running_chain_is_joined_by_the_id_of_its_isolate() {
         $ISOLATE $U --pid --uts --hostname inner -- sh -c \"echo >$dir/up; read x <$dir/down\" &
         read x <$dir/up
         $ISOLATE --join $! -- sh -c 'hostname; readlink /proc/self/ns/pid'
+        $ISOLATE --explain --join $! -- sh -c 'hostname; readlink /proc/self/ns/pid' | sh
         for inside in $(cat /proc/$!/task/$!/children); do :; done
         nsenter -t $inside -U -p --preserve-credentials true 2>/dev/null
         readlink /proc/$inside/ns/pid
         echo >$dir/down; wait $!; rm -r $dir");
     let seen = outcome.good();
-    let mut lines = seen.lines();
-    assert_eq!(lines.next(), Some("inner"));
-    assert_eq!(lines.next(), lines.next(), "{seen}");
+    let lines: Vec<&str> = seen.lines().collect();
+    let [name, entered, by_hand, entered_by_hand, inside] = lines[..] else { panic!("{seen}") };
+    assert_eq!((name, by_hand), ("inner", "inner"), "{seen}");
+    assert!(entered == inside && entered_by_hand == inside, "{seen}");
     isolate(["--join", "1000000000", "true"]).refused("no process 1000000000");
 }
 
