@@ -304,12 +304,14 @@ impl Waiting {
     fn go_on(&mut self) {
         self.guard.post.terminal.hand_over();
         // A shell continues the whole group: a child that is running has had its SIGCONT.
-        let stops_soon = std::mem::take(&mut self.stops_soon);
-        if self.report.is_some() || stops_soon || disposition::is_stopped(self.child) != Some(false) {
+        if self.report.is_some() || self.stops_soon || disposition::is_stopped(self.child) != Some(false) {
             // All of the job may have been stopped again already, and the child has come to it before us.
             match take([Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU]) {
                 Some(again) => self.stop(again, Whom::Us),
-                None => self.send_continue(),
+                None => {
+                    self.stops_soon = false;
+                    self.send_continue();
+                }
             }
         }
     }
