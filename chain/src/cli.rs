@@ -8,6 +8,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 
 use crate::report::{Hint, fail};
+use crate::usual::Usual;
 use crate::{FAILED, Tool, streams};
 
 /// Options that every link has.
@@ -22,13 +23,23 @@ pub struct Common {
     pub verbose: bool,
 }
 
-/// The whole of a tool's `main`: parse, run, report. `body` returns only where there is no COMMAND
+/// The whole of a link's `main`: parse, run, report. `body` returns only where there is no COMMAND
 /// to become, or where it failed.
-pub fn main<A: Parser>(tool: Tool, body: impl FnOnce(A) -> anyhow::Result<ExitCode>) -> ExitCode {
-    main_or(tool, body, || {})
+pub fn main<A: Usual>(tool: Tool, body: impl FnOnce(A) -> anyhow::Result<ExitCode>) -> ExitCode {
+    match A::read(std::env::args_os().skip(1)) {
+        Some(args) => {
+            streams::stay_closed();
+            run(tool, body, args)
+        }
+        None => main_or(tool, body, || {}),
+    }
 }
 
-/// The same, with what has to be done where the arguments are wrong.
+fn run<A>(tool: Tool, body: impl FnOnce(A) -> anyhow::Result<ExitCode>, args: A) -> ExitCode {
+    body(args).unwrap_or_else(|error| ExitCode::from(fail(tool, &error)))
+}
+
+/// The same where clap reads every command line, with what has to be done where the arguments are wrong.
 pub fn main_or<A: Parser>(
     tool: Tool,
     body: impl FnOnce(A) -> anyhow::Result<ExitCode>,
@@ -36,7 +47,7 @@ pub fn main_or<A: Parser>(
 ) -> ExitCode {
     streams::stay_closed();
     match A::try_parse() {
-        Ok(args) => body(args).unwrap_or_else(|error| ExitCode::from(fail(tool, &error))),
+        Ok(args) => run(tool, body, args),
         Err(error) if error.use_stderr() => {
             wrong_usage();
             ExitCode::from(fail(tool, &usage_error::<A>(tool, &error)))

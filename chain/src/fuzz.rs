@@ -10,7 +10,7 @@ use clap::Parser;
 
 use crate::handoff::Expect;
 use crate::handoff::first_line::{Verdict, verdict};
-use crate::{Carry, Command, Common, Link, Step, Tool, cli, layout, report};
+use crate::{Carry, Command, Common, Link, Step, Tool, Usual, cli, layout, report};
 
 pub type Target = fn(&[u8]);
 
@@ -62,10 +62,38 @@ pub fn carry(data: &[u8]) {
     assert_eq!(format!("{again:?}"), shown, "what was lent is not what was taken");
 }
 
-/// Words that a NUL ends, as the arguments of a tool; what clap refuses is refused in one line.
+/// The arguments of a link; what is read without clap is what clap reads.
+pub fn usual_arguments<A: Usual + std::fmt::Debug>(tool: Tool, data: &[u8]) -> Option<A> {
+    let args = arguments(tool, data);
+    if let Some(usual) = A::read(words(data)) {
+        let clap = args.as_ref().map(|args| format!("{args:?}"));
+        assert_eq!(Some(format!("{usual:?}")), clap, "not what clap reads");
+    }
+    args
+}
+
+/// Every line of up to four of these words, as the arguments of a link.
+pub fn every_line<A: Usual + std::fmt::Debug>(tool: Tool, words: &[&str]) {
+    let mut lines = vec![Vec::new()];
+    let mut usual = 0;
+    for _ in 0..4 {
+        lines = lines.iter().flat_map(|line| words.iter().map(move |&word| [line, &[word][..]].concat())).collect();
+        for line in &lines {
+            usual += usize::from(A::read(line.iter().map(OsString::from)).is_some());
+            usual_arguments::<A>(tool, line.join("\0").as_bytes());
+        }
+    }
+    assert!(usual > words.len(), "hardly a line is usual");
+}
+
+/// A NUL ends each.
+fn words(data: &[u8]) -> impl Iterator<Item = OsString> {
+    data.split(|&byte| byte == 0).map(|word| OsString::from_vec(word.to_vec()))
+}
+
+/// Words as the arguments of a tool; what clap refuses is refused in one line.
 pub fn arguments<A: Parser>(tool: Tool, data: &[u8]) -> Option<A> {
-    let words = data.split(|&byte| byte == 0).map(|word| OsString::from_vec(word.to_vec()));
-    match A::try_parse_from(std::iter::once(tool.name().into()).chain(words)) {
+    match A::try_parse_from(std::iter::once(tool.name().into()).chain(words(data))) {
         Ok(args) => Some(args),
         Err(error) if error.use_stderr() => {
             refused(&cli::usage_error::<A>(tool, &error));

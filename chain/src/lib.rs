@@ -26,6 +26,7 @@ mod signals;
 mod streams;
 pub mod sys;
 mod umask;
+mod usual;
 
 pub use arena::Arena;
 pub use carry::{Carry, HostTree};
@@ -41,6 +42,7 @@ pub use plan::{HasCarry, Link, Rest, Step, named};
 pub use report::{Hint, WithHint, fail, one_line, warn};
 pub use signals::restore_signals;
 pub use umask::Umask;
+pub use usual::{Usual, is_option, once};
 
 use std::ffi::OsStr;
 

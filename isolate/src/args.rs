@@ -26,7 +26,7 @@ EXIT STATUS
   127  COMMAND was not found";
 
 /// Run a command in new namespaces, with other ids, limits and privileges
-#[derive(Parser, Clone, Debug)]
+#[derive(Parser, Clone, Debug, Default)]
 #[command(name = "isolate", version, after_help = SHORT_EXAMPLE, after_long_help = LONG_HELP)]
 pub struct Args {
     /// Own mounts; kept in FILE if given
@@ -206,8 +206,35 @@ pub struct Args {
     pub command: Vec<OsString>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+impl chain::Usual for Args {
+    fn set(&mut self, flag: &str) -> bool {
+        let namespace = match flag {
+            "--mount" => &mut self.mount,
+            "--uts" => &mut self.uts,
+            "--ipc" => &mut self.ipc,
+            "--net" => &mut self.net,
+            "--pid" => &mut self.pid,
+            "--user" => &mut self.user,
+            "--cgroup" => &mut self.cgroup,
+            "--time" => &mut self.time,
+            "--all" => return chain::once(&mut self.all),
+            "--map-root" => return chain::once(&mut self.map_root),
+            "--map-auto" => return chain::once(&mut self.map_auto),
+            "--init" => return chain::once(&mut self.init),
+            _ => return false,
+        };
+        namespace.replace(None).is_none()
+    }
+
+    fn operands(&mut self, words: Vec<OsString>, _dashes: bool) -> bool {
+        self.command = words;
+        true
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Propagation {
+    #[default]
     Private,
     Slave,
     Shared,
@@ -367,5 +394,32 @@ impl FromStr for CapabilityName {
     fn from_str(text: &str) -> Result<CapabilityName, String> {
         let name = text.to_uppercase();
         Ok(CapabilityName(name.strip_prefix("CAP_").unwrap_or(&name).to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_without_clap_is_what_clap_reads() {
+        chain::fuzz::every_line::<Args>(
+            chain::Tool::Isolate,
+            &[
+                "--pid",
+                "--user",
+                "--map-root",
+                "--all",
+                "--init",
+                "--uts=u",
+                "--fork",
+                "-p",
+                "--",
+                "-",
+                "sh",
+                "",
+                "--help",
+            ],
+        );
     }
 }

@@ -38,7 +38,7 @@ NOTES
 ///
 /// After pivot it detaches the host's tree that pivot left for it; without a pivot it unmounts everything but / and the
 /// new /proc. COMMAND runs only if the proof holds; without COMMAND, /bin/sh.
-#[derive(Parser, Clone, Debug)]
+#[derive(Parser, Clone, Debug, Default)]
 #[command(name = "mountclean", version, after_help = EXAMPLE, after_long_help = EXAMPLES, max_term_width = 100)]
 pub struct Args {
     /// Command to become, with its arguments; /bin/sh where there is none
@@ -70,9 +70,31 @@ pub struct Args {
     pub common: chain::Common,
 }
 
+impl chain::Usual for Args {
+    fn set(&mut self, flag: &str) -> bool {
+        flag == "--mask" && chain::once(&mut self.mask)
+    }
+
+    fn operands(&mut self, words: Vec<OsString>, _dashes: bool) -> bool {
+        self.command = words;
+        true
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Sys {
     #[value(hide = true)]
     Own,
     Ro,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_without_clap_is_what_clap_reads() {
+        let words = ["--mask", "--sys", "--keep-fd", "-v", "--", "-", "--mask=x", "sh", "", "--help"];
+        chain::fuzz::every_line::<Args>(chain::Tool::Mountclean, &words);
+    }
 }

@@ -53,7 +53,7 @@ NOTES
 ///
 /// Binds ROOT, makes it / with pivot_root(2) and detaches the host's tree, all in a mount namespace that the chain made
 /// and that is private, so that nothing of it shows outside. COMMAND is sought in ROOT; without COMMAND, /bin/sh.
-#[derive(Parser, Clone, Debug)]
+#[derive(Parser, Clone, Debug, Default)]
 #[command(name = "pivot", version, after_help = EXAMPLE, after_long_help = EXAMPLES, max_term_width = 100)]
 pub struct Args {
     /// Directory to become /; - takes its path from unpack on standard input
@@ -117,6 +117,29 @@ pub struct Args {
 
     #[command(flatten)]
     pub common: chain::Common,
+}
+
+impl chain::Usual for Args {
+    fn set(&mut self, flag: &str) -> bool {
+        match flag {
+            "--read-only" => chain::once(&mut self.read_only),
+            "--ephemeral" => chain::once(&mut self.ephemeral),
+            "--as-image" => chain::once(&mut self.as_image),
+            _ => false,
+        }
+    }
+
+    fn operands(&mut self, words: Vec<OsString>, dashes: bool) -> bool {
+        let mut words = words.into_iter().peekable();
+        let Some(root) = words.next().filter(|root| !root.is_empty() && !dashes) else { return false };
+        self.root = root.into();
+        // Options may follow ROOT.
+        if words.peek().is_some_and(chain::is_option) && words.next().is_some_and(|word| word != "--") {
+            return false;
+        }
+        self.command = words.collect();
+        true
+    }
 }
 
 /// A mount inside the root.
@@ -308,6 +331,14 @@ mod tests {
         for text in ["/", "..", "/a:size", "/a:uid=0", "/a:b:c"] {
             assert!(Args::try_parse_from(["pivot", "--tmpfs", text, "r"]).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_read_without_clap_is_what_clap_reads() {
+        chain::fuzz::every_line::<Args>(
+            chain::Tool::Pivot,
+            &["--read-only", "--ephemeral", "--as-image", "--overlay", "--dev", "--", "-", "r", "sh", "", "--help"],
+        );
     }
 
     #[test]
