@@ -1,8 +1,9 @@
 //! The command that a link becomes: execvp's search, env(1)'s exit statuses, and for a word that is
 //! one of our names the binary beside the running one.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use nix::sys::statfs::FsType;
 use nix::unistd::{execve, execveat};
 
 use crate::carry::{self, Carry};
+use crate::environment::Environment;
 use crate::patient::statfs;
 use crate::report::{Hint, WithStatus};
 use crate::{NOT_EXECUTABLE, NOT_FOUND, Tool, restore_signals, shell};
@@ -27,7 +29,7 @@ const PROC_SUPER_MAGIC: FsType = FsType(0x9fa0);
 pub struct Command {
     pub argv: Vec<OsString>,
     /// The environment that it gets; the search uses its PATH.
-    pub env: Vec<(OsString, OsString)>,
+    pub env: Environment,
     /// Whether there was a COMMAND, or this is what stands in for one.
     pub(crate) typed: bool,
 }
@@ -37,24 +39,12 @@ impl Command {
     pub fn new(words: Vec<OsString>, shell: impl FnOnce() -> OsString) -> Command {
         let typed = !words.is_empty();
         let argv = if typed { words } else { vec![shell()] };
-        let env = std::env::vars_os().filter(|(name, _)| name != carry::VARIABLE).collect();
-        Command { argv, env, typed }
+        Command { argv, env: Environment::inherited(), typed }
     }
 
     /// The tool of ours that this is, if it is one.
     pub fn tool(&self) -> Option<Tool> {
         Tool::from_word(&self.argv[0])
-    }
-
-    /// The value of a variable in the environment that the command gets.
-    pub fn var(&self, name: &str) -> Option<&OsStr> {
-        self.env.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.as_os_str())
-    }
-
-    pub fn set_var(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
-        let name = name.into();
-        self.env.retain(|(n, _)| *n != name);
-        self.env.push((name, value.into()));
     }
 
     /// Becomes the command. Returns only where that failed.
@@ -74,21 +64,22 @@ impl Command {
         let held_ones = carry.tools.iter().any(Option::is_some);
         // A copy that closes at exec: the chain may come to this tool again.
         let held = carry.tools[tool as usize].as_ref().map(OwnedFd::try_clone).transpose()?;
-        let (argv, mut envp) = (strings(&self.argv)?, environment(&self.env)?);
-        envp.push(pair(OsStr::new(carry::VARIABLE), &carry.lend()?)?);
+        let (argv, mut env) = (strings(&self.argv)?, self.env.clone());
+        env.set(carry::VARIABLE, carry.lend()?)?;
+        let envp = env.entries();
         let (path, result) = match held {
             Some(fd) => {
-                let Err(errno) = execveat(fd.as_fd(), c"", &argv, &envp, AtFlags::AT_EMPTY_PATH);
+                let Err(errno) = execveat(fd.as_fd(), c"", &argv, envp, AtFlags::AT_EMPTY_PATH);
                 // TOMOYO in older kernels (Debian's 5.10 has it) looks for the program as /dev/fd/N.
                 if errno == Errno::ENOENT {
-                    return exec_by_number(tool, &fd, &argv, &envp);
+                    return exec_by_number(tool, &fd, &argv, envp);
                 }
                 (tool.name().into(), Err(errno))
             }
             None if held_ones => (PathBuf::from(tool.name()), Err(Errno::ENOENT)),
             None => {
                 let path = carry::beside_us()?.join(tool.name());
-                let result = execve(&string(path.as_os_str())?, &argv, &envp);
+                let result = execve(&string(path.as_os_str())?, &argv, envp);
                 (path, result)
             }
         };
@@ -98,19 +89,19 @@ impl Command {
     }
 
     fn exec_foreign(&self) -> Result<Infallible> {
-        let (argv, envp) = (strings(&self.argv)?, environment(&self.env)?);
+        let (argv, envp) = (strings(&self.argv)?, self.env.entries());
         let word = &self.argv[0];
         if word.is_empty() || word.as_bytes().contains(&b'/') {
-            let errno = exec_file(&string(word)?, &argv, &envp);
+            let errno = exec_file(&string(word)?, &argv, envp);
             return Err(failed(Path::new(word), errno));
         }
-        let path = self.var("PATH").unwrap_or_default();
+        let path = self.env.get("PATH").unwrap_or_default();
         // As execvp(3): what cannot be executed is remembered, and the search goes on.
         let mut refused = None;
         for dir in path.as_bytes().split(|&b| b == b':').chain(STANDARD_PATH.as_bytes().split(|&b| b == b':')) {
             let dir = if dir.is_empty() { OsStr::new(".") } else { OsStr::from_bytes(dir) };
             let file = Path::new(dir).join(word);
-            match exec_file(&string(file.as_os_str())?, &argv, &envp) {
+            match exec_file(&string(file.as_os_str())?, &argv, envp) {
                 // A name that exists and still gives ENOENT lacks its interpreter.
                 Errno::ENOENT if file.symlink_metadata().is_ok() => refused = refused.or(Some((file, Errno::ENOENT))),
                 Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE | Errno::ENODEV | Errno::ETIMEDOUT => {}
@@ -135,7 +126,7 @@ impl std::fmt::Display for Command {
 
 /// By its name in a proc that the kernel mounted, if there is one: behind a pivot that is the host's,
 /// behind mountclean the fresh one.
-fn exec_by_number(tool: Tool, fd: &OwnedFd, argv: &[CString], envp: &[CString]) -> Result<Infallible> {
+fn exec_by_number(tool: Tool, fd: &OwnedFd, argv: &[CString], envp: &[Cow<CStr>]) -> Result<Infallible> {
     for proc in ["/proc/self/fd", "/../proc/self/fd"] {
         if statfs(proc).is_ok_and(|fs| fs.filesystem_type() == PROC_SUPER_MAGIC) {
             let path = string(OsStr::new(&format!("{proc}/{}", fd.as_raw_fd())))?;
@@ -150,7 +141,7 @@ fn exec_by_number(tool: Tool, fd: &OwnedFd, argv: &[CString], envp: &[CString]) 
 }
 
 /// execve, and for a file that is no binary and has no #! the shell, as execvp(3) does it.
-fn exec_file(file: &CString, argv: &[CString], envp: &[CString]) -> Errno {
+fn exec_file(file: &CString, argv: &[CString], envp: &[Cow<CStr>]) -> Errno {
     let Err(errno) = execve(file, argv, envp);
     if errno != Errno::ENOEXEC {
         return errno;
@@ -206,15 +197,6 @@ fn interpreter(file: &Path) -> Option<String> {
     let (start, length) = (number(entry + 8, 8)?, number(entry + 32, 8)?);
     let name = head.get(start..start.checked_add(length)?)?;
     Some(String::from_utf8_lossy(name.split(|&b| b == 0).next()?).into_owned())
-}
-
-fn environment(env: &[(OsString, OsString)]) -> Result<Vec<CString>> {
-    env.iter().map(|(name, value)| pair(name, value)).collect()
-}
-
-fn pair(name: &OsStr, value: &OsStr) -> Result<CString> {
-    let pair = [name.as_bytes(), b"=", value.as_bytes(), b"\0"].concat();
-    CString::from_vec_with_nul(pair).with_context(|| format!("{}: contains a NUL", shell::quote(name)))
 }
 
 fn string(text: &OsStr) -> Result<CString> {

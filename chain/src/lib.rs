@@ -9,6 +9,7 @@ mod cli;
 mod command;
 mod copied;
 mod door;
+mod environment;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod handoff;
@@ -34,6 +35,7 @@ pub use cli::{Common, main, main_or};
 pub use command::Command;
 pub use copied::Marked;
 pub use door::{Door, door, inherited, passed_on};
+pub use environment::Environment;
 pub use image::{Image, User};
 pub use inside::open_inside;
 pub use namespace::{at_root_of_mount_namespace, in_own_mount_namespace, mount_namespace_id, own_mount_namespace};

@@ -81,8 +81,9 @@ pub fn of(args: &Args, user: Option<User>, command: &mut Command) -> Result<Vec<
         plan.push(Step::Rlimit(rlimit::Limit::plan(limit)?));
     }
     if args.clean_env {
-        command.env = clean(command);
-        plan.push(Step::CleanEnv(command.env.clone()));
+        let kept = clean(command);
+        command.env = chain::Environment::only(&kept)?;
+        plan.push(Step::CleanEnv(kept));
     }
     plan.extend(Privileges::plan(args, user)?.map(Step::Privileges));
     let shares = plan.iter().all(may_share_memory) && !args.common.verbose;
@@ -168,7 +169,7 @@ fn open_descriptor(fd: i32) -> Result<i32> {
 /// What login(1) would set, as far as it can be known here.
 fn clean(command: &Command) -> Vec<(OsString, OsString)> {
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into();
-    let home = command.var("HOME").map_or("/".into(), ToOwned::to_owned);
-    let term = command.var("TERM").map_or("linux".into(), ToOwned::to_owned);
+    let home = command.env.get("HOME").unwrap_or("/".as_ref()).into();
+    let term = command.env.get("TERM").unwrap_or("linux".as_ref()).into();
     vec![("PATH".into(), path), ("HOME".into(), home), ("TERM".into(), term)]
 }

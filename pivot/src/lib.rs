@@ -62,7 +62,7 @@ fn as_image(args: &mut Args, link: &mut Link, command: &mut Command) -> anyhow::
     }
     let config = image::read(&args.root)?;
     for (name, value) in &config.env {
-        command.set_var(name, value);
+        command.env.set(name, value)?;
     }
     args.chdir = args.chdir.take().or(config.working_dir);
     link.carry.image = Some(config.image);
