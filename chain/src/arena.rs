@@ -18,28 +18,42 @@ const SIZE: usize = 1 << 20;
 const PARTS: [Range<usize>; 2] = [0..SIZE / 2, SIZE / 2..SIZE];
 const LARGE: usize = 2 << 10;
 
-/// So many bytes get their pages at once: a page fault for each takes twice as long.
-const STEP: usize = 16 << 10;
+/// So many bytes of each part get their pages at once: a page fault for each takes twice as long.
+const STEP: [usize; 2] = [16 << 10, 4 << 10];
+/// What is larger need not be touched whole.
+const ALL_OF_IT: usize = 32 << 10;
+
+/// The allocator of a process that has one: there is one arena, whoever names it.
+pub struct Arena;
+
+static BYTES: Bytes = Bytes::new();
+static BLOCKS: Blocks = Blocks::new(&BYTES);
 
 /// In each part blocks lie one behind the other; only the last one can be given back or grow. What does
 /// not fit any more comes from malloc.
-pub struct Arena {
+struct Blocks {
     /// The end of the used bytes of each part, from its start, and of those that have their pages.
     used: [AtomicUsize; 2],
     paged: [AtomicUsize; 2],
-    bytes: Bytes,
+    /// Apart, so that the above lie on a page with what else a process writes to.
+    bytes: &'static Bytes,
 }
 
 #[repr(align(4096))]
 struct Bytes(UnsafeCell<[u8; SIZE]>);
 
 // SAFETY: the bytes are reached only through blocks, and `used` gives each to one caller alone.
-unsafe impl Sync for Arena {}
+unsafe impl Sync for Bytes {}
 
-impl Arena {
-    #[expect(clippy::new_without_default, reason = "a static, never a value")]
-    pub const fn new() -> Arena {
-        Arena { used: ends(), paged: ends(), bytes: Bytes(UnsafeCell::new([0; SIZE])) }
+impl Bytes {
+    const fn new() -> Bytes {
+        Bytes(UnsafeCell::new([0; SIZE]))
+    }
+}
+
+impl Blocks {
+    const fn new(bytes: &'static Bytes) -> Blocks {
+        Blocks { used: ends(), paged: ends(), bytes }
     }
 
     fn start(&self) -> *mut u8 {
@@ -58,14 +72,13 @@ impl Arena {
             && self.used[part].compare_exchange(from - start, to - start, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         let paged = self.paged[part].load(Ordering::Relaxed);
         if moved && to - start > paged {
-            self.page(part, paged..(to - start).next_multiple_of(STEP));
+            self.page(part, paged..(to - start).next_multiple_of(STEP[part]));
         }
         moved
     }
 
     fn page(&self, part: usize, bytes: Range<usize>) {
-        // What is larger need not be touched whole.
-        if bytes.len() <= 2 * STEP {
+        if bytes.len() <= ALL_OF_IT {
             // SAFETY: the bytes lie in the part, and stay what they are. Before Linux 5.14 this fails.
             let _ = unsafe {
                 let start = self.start().add(PARTS[part].start + bytes.start);
@@ -86,7 +99,7 @@ fn part_of(offset: usize) -> usize {
 
 // SAFETY: a block of the arena is aligned, as large as asked for, and nobody else's until it is given
 // back; every other block is malloc's, before and after.
-unsafe impl GlobalAlloc for Arena {
+unsafe impl GlobalAlloc for Blocks {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let base = self.start().addr();
         let part = usize::from(layout.size() >= LARGE);
@@ -137,6 +150,24 @@ unsafe impl GlobalAlloc for Arena {
     }
 }
 
+// SAFETY: as above.
+unsafe impl GlobalAlloc for Arena {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promises are passed on, here and below.
+        unsafe { BLOCKS.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { BLOCKS.dealloc(block, layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as above.
+        unsafe { BLOCKS.realloc(block, layout, size) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,7 +178,8 @@ mod tests {
 
     #[test]
     fn blocks_are_aligned_and_apart_and_keep_their_bytes() {
-        static ARENA: Arena = Arena::new();
+        static BYTES: Bytes = Bytes::new();
+        static ARENA: Blocks = Blocks::new(&BYTES);
         let mut blocks = Vec::new();
         for n in 1..2000_usize {
             let layout = layout(n % 700 + 1, 1 << (n % 9));
@@ -175,7 +207,8 @@ mod tests {
 
     #[test]
     fn the_last_block_is_given_back() {
-        static ARENA: Arena = Arena::new();
+        static BYTES: Bytes = Bytes::new();
+        static ARENA: Blocks = Blocks::new(&BYTES);
         // SAFETY: as above.
         unsafe {
             let block = ARENA.alloc(layout(100, 8));
@@ -186,7 +219,8 @@ mod tests {
 
     #[test]
     fn a_large_block_grows_where_it_is_whatever_small_ones_come() {
-        static ARENA: Arena = Arena::new();
+        static BYTES: Bytes = Bytes::new();
+        static ARENA: Blocks = Blocks::new(&BYTES);
         // SAFETY: as above.
         unsafe {
             let small = ARENA.alloc(layout(LARGE - 1, 8));

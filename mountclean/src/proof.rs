@@ -1,6 +1,6 @@
 //! The proof that nothing of the host's is left: mounts, root, working directory, descriptors.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ use crate::unmount::kept;
 pub fn prove(keep: &[PathBuf], keep_fd: &[i32], state: &State) -> Result<()> {
     let table = mounts::table()?;
     let root = mounts::id_at(CWD, "/")?;
-    let asked: HashSet<u64> = state.own.iter().chain(&state.carry.mounts).copied().collect();
+    let asked: BTreeSet<u64> = state.own.iter().chain(&state.carry.mounts).copied().collect();
     let ours = |mount: &Mount| mount.id == root || asked.contains(&mount.id) || kept(&mount.point, keep);
     let left: Vec<&Mount> = table.iter().filter(|mount| !ours(mount)).collect();
     if let [first, others @ ..] = left.as_slice() {
@@ -34,7 +34,7 @@ pub fn prove(keep: &[PathBuf], keep_fd: &[i32], state: &State) -> Result<()> {
         ))
         .hint("use pivot instead of chroot");
     }
-    let ids: HashSet<u64> = table.iter().map(|mount| mount.id).collect();
+    let ids: BTreeSet<u64> = table.iter().map(|mount| mount.id).collect();
     let inside = |id: u64| ids.contains(&id);
     if !inside(mounts::id_at(CWD, ".")?) {
         return Err(anyhow!("the working directory is in the host's tree"))

@@ -5,6 +5,9 @@
  *
  * Without the bounds its handler for SIGSEGV and SIGBUS tells nothing either, and is a third of what std does before main: it
  * leaves both alone where it finds them taken. (--wrap=sigaction)
+ *
+ * And musl's sysconf(3) has its answers in a page of the file that nothing else reads; std asks it for the size of a page.
+ * (--wrap=sysconf)
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -28,4 +31,11 @@ int __wrap_sigaction(int signal, const struct sigaction *new, struct sigaction *
 		return __real_sigaction(signal, new, old);
 	*old = (struct sigaction){.sa_handler = SIG_IGN};
 	return 0;
+}
+
+long __real_sysconf(int name);
+
+long __wrap_sysconf(int name)
+{
+	return name == _SC_PAGESIZE ? 4096 : __real_sysconf(name);
 }
