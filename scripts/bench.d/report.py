@@ -7,12 +7,15 @@ import platform
 import measure
 import plot
 
-
+# In the table's order, by the titles of its parts.
+TITLES = {"start": "Starting", "extract": "Extracting"}
+JOBS = list(TITLES)
 
 def write(bench, out):
     os.makedirs(out, exist_ok=True)
-    results = {"machine": machine(), "libc": bench.libc, "runs": bench.runs, "cells": bench.cells, "memory": bench.memory,
-               "missing": bench.missing}
+    where = {"machine": machine(), "libc": bench.libc}
+    results = {"where": {job: where for job in sorted({cell["job"] for cell in bench.cells}, key=JOBS.index)}, "runs": bench.runs,
+               "cells": bench.cells, "memory": bench.memory, "missing": bench.missing}
     keep(results, os.path.join(out, "benchmark.json"))
     with open(os.path.join(out, "benchmark.json"), "w") as file:
         json.dump(results, file, indent=1)
@@ -25,18 +28,18 @@ def write(bench, out):
 
 
 def keep(results, file):
-    """What was measured before, on this machine, of a job that this run was not about."""
+    """What was measured before of a job that this run was not about."""
     try:
         with open(file) as before:
             before = json.load(before)
     except (OSError, ValueError):
         return
     jobs = {cell["job"] for cell in results["cells"]}
-    if before["machine"] != results["machine"] or not jobs:
+    if not jobs:
         return
     others = [cell for cell in before["cells"] if cell["job"] not in jobs]
-    # The table's order.
-    results["cells"] = sorted([*others, *results["cells"]], key=lambda cell: ("start", "extract").index(cell["job"]))
+    results["cells"] = sorted([*others, *results["cells"]], key=lambda cell: JOBS.index(cell["job"]))
+    results["where"] = {job: (results if job in jobs else before)["where"][job] for job in JOBS if job in jobs or job in before["where"]}
     if "start" not in jobs:
         results["memory"] = before["memory"]
 
@@ -48,7 +51,7 @@ def put_table(out, text):
         with open(page) as file:
             words = file.read().split(heading)[0]
     with open(page, "w") as file:
-        file.write(words + heading + "\n" + text.replace("\n## ", "\n### "))
+        file.write(words + heading + "\n" + text.replace("## ", "### "))
 
 
 def machine():
@@ -63,28 +66,29 @@ def machine():
 
 
 def table(results):
-    m = results["machine"]
-    runs = sorted({cell.get("runs", results["runs"]) for cell in results["cells"]} or {results["runs"]})
-    rounds = str(runs[0]) if runs[0] == runs[-1] else f"{runs[0]} to {runs[-1]}"
-    lines = [f"{m['processors']} processors ({m['processor']}), {m['memory_mib']} MiB, Linux {m['kernel']}; "
-             f"medians of {rounds} interleaved rounds after a warm-up, in which a peer that "
-             f"takes {measure.BEATEN} times the fastest one's time has its only run; our C library: {results['libc'] or 'not known'}."]
-    for job, title in (("start", "Starting"), ("extract", "Extracting")):
+    lines = []
+    for job, title in TITLES.items():
         cells = [cell for cell in results["cells"] if cell["job"] == job]
         if not cells:
             continue
-        lines += ["", f"## {title}", "", "| what | who | median ms | least | p90 | processor ms | peak MiB | times ours |",
+        where = results["where"][job]
+        m, runs = where["machine"], sorted({cell["runs"] for cell in cells})
+        rounds = str(runs[0]) if runs[0] == runs[-1] else f"{runs[0]} to {runs[-1]}"
+        lines += [f"## {title}", "", f"{m['processors']} processors ({m['processor']}), {m['memory_mib']} MiB, Linux {m['kernel']}; "
+                  f"medians of {rounds} interleaved rounds after a warm-up, in which a peer that "
+                  f"takes {measure.BEATEN} times the fastest one's time has its only run; our C library: {where['libc'] or 'not known'}."]
+        lines += ["", "| what | who | median ms | least | p90 | processor ms | peak MiB | times ours |",
                   "|---|---|---:|---:|---:|---:|---:|---:|"]
         for cell in cells:
             lines += cell_lines(cell)
         lines += ["", "| what | ours | fastest peer | ours/peer | floor | ours/floor |", "|---|---:|---|---:|---|---:|"]
-        lines += [summary(cell) for cell in cells if our(cell)]
-    if results["memory"]:
-        lines += ["", "Memory of what waits while the program runs:", "", "| who | processes | resident KiB | proportional | private |", "|---|---:|---:|---:|---:|"]
-        lines += [f"| {m['name']} | {m['processes']} | {m['rss_kib']} | {m['pss_kib']} | {m['private_kib']} |" for m in results["memory"]]
+        lines += [*(summary(cell) for cell in cells if our(cell)), ""]
+        if job == "start" and results["memory"]:
+            lines += ["Memory of what waits while the program runs:", "", "| who | processes | resident KiB | proportional | private |", "|---|---:|---:|---:|---:|"]
+            lines += [*(f"| {m['name']} | {m['processes']} | {m['rss_kib']} | {m['pss_kib']} | {m['private_kib']} |" for m in results["memory"]), ""]
     if results["missing"]:
-        lines += ["", "Not measured:", ""] + [f"- {what}: {why}" for what, why in results["missing"].items()]
-    return "\n".join(lines) + "\n"
+        lines += ["Not measured:", ""] + [f"- {what}: {why}" for what, why in results["missing"].items()]
+    return "\n".join(lines).rstrip("\n") + "\n"
 
 
 def our(cell):
