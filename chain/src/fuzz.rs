@@ -122,10 +122,15 @@ pub fn plan<S: Step>(tool: Tool, steps: &[S], command: &Command) {
 
 /// An empty root, one for the life of the process: what a run leaves beside it, the next one overwrites.
 pub fn root() -> &'static Path {
-    static PLACE: OnceLock<PathBuf> = OnceLock::new();
-    PLACE.get_or_init(|| {
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    extern "C" fn remove() {
+        let _ = ROOT.get().and_then(|root| root.parent()).map(std::fs::remove_dir_all);
+    }
+    ROOT.get_or_init(|| {
         let place = nix::unistd::mkdtemp(&std::env::temp_dir().join("chainroot-fuzz-XXXXXX")).expect("a directory");
         std::fs::create_dir(place.join("root")).expect("a directory in it");
+        // SAFETY: exit(3) calls it once.
+        unsafe { nix::libc::atexit(remove) };
         place.join("root")
     })
 }
