@@ -7,8 +7,6 @@ use std::ops::Range;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rustix::mm::{Advice, madvise};
-
 /// Pages that are not touched cost nothing. Large enough for the stacks of isolate's processes: a mapping of their own would
 /// take page tables of its own.
 const SIZE: usize = 1 << 20;
@@ -17,11 +15,6 @@ const SIZE: usize = 1 << 20;
 /// time if small blocks came to lie behind it, and leave its old copies as pages that were touched for nothing.
 const PARTS: [Range<usize>; 2] = [0..SIZE / 2, SIZE / 2..SIZE];
 const LARGE: usize = 2 << 10;
-
-/// So many bytes of each part get their pages at once: a page fault for each takes twice as long.
-const STEP: [usize; 2] = [16 << 10, 4 << 10];
-/// What is larger need not be touched whole.
-const ALL_OF_IT: usize = 32 << 10;
 
 /// The allocator of a process that has one: there is one arena, whoever names it.
 pub struct Arena;
@@ -32,9 +25,8 @@ static BLOCKS: Blocks = Blocks::new(&BYTES);
 /// In each part blocks lie one behind the other; only the last one can be given back or grow. What does
 /// not fit any more comes from malloc.
 struct Blocks {
-    /// The end of the used bytes of each part, from its start, and of those that have their pages.
+    /// The end of the used bytes of each part, from its start.
     used: [AtomicUsize; 2],
-    paged: [AtomicUsize; 2],
     /// Apart, so that the above lie on a page with what else a process writes to.
     bytes: &'static Bytes,
 }
@@ -53,7 +45,7 @@ impl Bytes {
 
 impl Blocks {
     const fn new(bytes: &'static Bytes) -> Blocks {
-        Blocks { used: ends(), paged: ends(), bytes }
+        Blocks { used: [const { AtomicUsize::new(0) }; 2], bytes }
     }
 
     fn start(&self) -> *mut u8 {
@@ -68,29 +60,9 @@ impl Blocks {
     /// Moves the end of a part's used bytes, if it still is at `from`.
     fn move_end(&self, part: usize, from: usize, to: usize) -> bool {
         let Range { start, end } = PARTS[part];
-        let moved = to <= end
-            && self.used[part].compare_exchange(from - start, to - start, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        let paged = self.paged[part].load(Ordering::Relaxed);
-        if moved && to - start > paged {
-            self.page(part, paged..(to - start).next_multiple_of(STEP[part]));
-        }
-        moved
+        let used = &self.used[part];
+        to <= end && used.compare_exchange(from - start, to - start, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
-
-    fn page(&self, part: usize, bytes: Range<usize>) {
-        if bytes.len() <= ALL_OF_IT {
-            // SAFETY: the bytes lie in the part, and stay what they are. Before Linux 5.14 this fails.
-            let _ = unsafe {
-                let start = self.start().add(PARTS[part].start + bytes.start);
-                madvise(start.cast(), bytes.len(), Advice::LinuxPopulateWrite)
-            };
-        }
-        self.paged[part].store(bytes.end, Ordering::Relaxed);
-    }
-}
-
-const fn ends() -> [AtomicUsize; 2] {
-    [const { AtomicUsize::new(0) }; 2]
 }
 
 fn part_of(offset: usize) -> usize {
