@@ -21,10 +21,10 @@ def svg(results):
             body.append(text(LABEL + length + 6, y + BAR - 4, label(row["median_ms"])))
             y += BAR + GAP
         y += 22
-    machines = {job: where["machine"] for job, where in results["where"].items()}
-    machine = next(iter(machines.values()))
-    kernels = ", ".join(dict.fromkeys(machine["kernel"] for machine in machines.values()))
-    body.append(text(10, y, f"medians; {machine['processors']} processors, {machine['processor']}, Linux {kernels}", "small"))
+    machines = [where["machine"] for where in results["where"].values()]
+    if machines:
+        kernels = ", ".join(dict.fromkeys(machine["kernel"] for machine in machines))
+        body.append(text(10, y, f"medians; {machines[0]['processors']} processors, {machines[0]['processor']}, Linux {kernels}", "small"))
     style = ("text{font:12px sans-serif;fill:#111}.bold{font-weight:bold}.small{font-size:10px;fill:#555}"
              "@media(prefers-color-scheme:dark){text{fill:#eee}.small{fill:#aaa}}")
     return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y + 14}" viewBox="0 0 {WIDTH} {y + 14}" role="img">\n'

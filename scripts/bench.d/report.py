@@ -11,10 +11,11 @@ import plot
 TITLES = {"start": "Starting", "extract": "Extracting"}
 JOBS = list(TITLES)
 
+
 def write(bench, out):
     os.makedirs(out, exist_ok=True)
     where = {"machine": machine(), "libc": bench.libc}
-    results = {"where": {job: where for job in sorted({cell["job"] for cell in bench.cells}, key=JOBS.index)}, "runs": bench.runs,
+    results = {"where": {job: where for job in JOBS if any(cell["job"] == job for cell in bench.cells)}, "runs": bench.runs,
                "cells": bench.cells, "memory": bench.memory, "missing": bench.missing}
     keep(results, os.path.join(out, "benchmark.json"))
     with open(os.path.join(out, "benchmark.json"), "w") as file:
@@ -34,14 +35,14 @@ def keep(results, file):
             before = json.load(before)
     except (OSError, ValueError):
         return
-    jobs = {cell["job"] for cell in results["cells"]}
-    if not jobs:
+    # Numbers that do not say where they are from are of an older benchmark.
+    if not results["where"] or "where" not in before:
         return
-    others = [cell for cell in before["cells"] if cell["job"] not in jobs]
+    others = [cell for cell in before["cells"] if cell["job"] not in results["where"]]
     results["cells"] = sorted([*others, *results["cells"]], key=lambda cell: JOBS.index(cell["job"]))
-    results["where"] = {job: (results if job in jobs else before)["where"][job] for job in JOBS if job in jobs or job in before["where"]}
-    if "start" not in jobs:
+    if "start" not in results["where"]:
         results["memory"] = before["memory"]
+    results["where"] = {**before["where"], **results["where"]}
 
 
 def put_table(out, text):
