@@ -7,10 +7,10 @@ use nix::libc;
 use rustix::thread::CapabilitySet;
 use seccompiler::BpfProgram;
 
-use crate::account::{id_of, name_of, ranges};
 use crate::ids::Range;
-use crate::mapping::with_single;
-use crate::seccomp::Seccomp;
+use crate::ids::account::{id_of, name_of, ranges};
+use crate::ids::mapping::with_single;
+use crate::privileges::seccomp::Seccomp;
 
 /// By the name of the corpus's directory.
 pub const TARGETS: [(&str, Target); 3] = [("argv-isolate", argv), ("subids", subids), ("seccomp", seccomp)];

@@ -1,5 +1,8 @@
 //! Which users and groups a new user namespace has, and who may say so to the kernel.
 
+pub mod account;
+pub mod mapping;
+
 use std::fmt;
 use std::fs::{read_to_string, write};
 use std::process::{Command, Stdio};

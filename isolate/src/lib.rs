@@ -1,40 +1,16 @@
 //! isolate: run a command in new namespaces, with other ids, limits and privileges. A library for its fuzzers alone.
 
-mod account;
 pub mod args;
-mod capability;
-mod cgroup;
-mod disposition;
-mod ending;
-mod fork;
 #[doc(hidden)]
 pub mod fuzz;
-mod gate;
-mod guard;
-mod hierarchy;
 mod ids;
-mod init;
-mod join;
 mod limits;
-mod loopback;
-mod mapping;
 mod namespaces;
-mod pasta;
-mod persist;
 mod plan;
 mod privileges;
-mod process;
-mod profile;
-mod refusal;
-mod rlimit;
-mod seccomp;
 mod state;
-mod status;
 mod step;
-mod syscall;
-mod terminal;
-mod unshare;
-mod waiting;
+mod supervise;
 
 use std::process::ExitCode;
 
@@ -42,6 +18,7 @@ use anyhow::Result;
 use chain::{Command, Link, Tool};
 
 use crate::state::State;
+use crate::supervise::init;
 
 /// The whole of isolate after its arguments are parsed.
 pub fn run(args: args::Args) -> Result<ExitCode> {

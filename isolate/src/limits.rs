@@ -1,13 +1,17 @@
 //! What a group of processes may use, and how each version of cgroups is told so.
 
+pub mod cgroup;
+pub mod hierarchy;
+pub mod rlimit;
+
 use std::fmt;
 
 use anyhow::Result;
 use chain::shell::quote;
 
 use crate::args::Args;
-use crate::cgroup::Group;
-use crate::hierarchy::{Place, places};
+use crate::limits::cgroup::Group;
+use crate::limits::hierarchy::{Place, places};
 use crate::state::State;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

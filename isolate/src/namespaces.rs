@@ -1,5 +1,12 @@
 //! The eight kinds of namespace, by all their names.
 
+pub mod join;
+pub mod loopback;
+pub mod pasta;
+pub mod persist;
+pub mod refusal;
+pub mod unshare;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 

@@ -9,13 +9,14 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::Signal;
 
 use crate::args::{Args, Propagation, SignalName};
-use crate::join::Join;
+use crate::ids::mapping;
+use crate::limits::rlimit;
 use crate::limits::{Limit, Limits};
+use crate::namespaces::join::Join;
+use crate::namespaces::unshare::{Unshare, Wait};
 use crate::namespaces::{Kind, New};
 use crate::privileges::Privileges;
 use crate::step::Step;
-use crate::unshare::{Unshare, Wait};
-use crate::{mapping, rlimit};
 
 pub fn of(args: &Args, user: Option<User>, command: &mut Command) -> Result<Vec<Step>> {
     let mut plan = Vec::new();

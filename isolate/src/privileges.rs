@@ -1,6 +1,11 @@
 //! What the command may do: its ids, capabilities and system calls, changed in the order in which
 //! the kernel still allows the next change.
 
+pub mod capability;
+pub mod profile;
+pub mod seccomp;
+pub mod syscall;
+
 use std::fmt;
 
 use anyhow::{Context, Result, anyhow};
@@ -13,10 +18,9 @@ use rustix::thread::{
     configure_capability_in_ambient_set, remove_capability_from_bounding_set, set_capabilities,
 };
 
-use crate::account::{Sort, id};
 use crate::args::Args;
-use crate::capability;
-use crate::seccomp::Seccomp;
+use crate::ids::account::{Sort, id};
+use crate::privileges::seccomp::Seccomp;
 use crate::state::State;
 
 pub struct Privileges {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use chain::{Carry, HasCarry, Marked};
 
-use crate::cgroup::Group;
-use crate::join::Opened;
+use crate::limits::cgroup::Group;
+use crate::namespaces::join::Opened;
 
 #[derive(Default)]
 pub struct State {

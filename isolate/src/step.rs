@@ -12,12 +12,14 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::unistd::{chdir, chroot, sethostname};
 
-use crate::join::Join;
 use crate::limits::Limit;
+use crate::limits::rlimit;
+use crate::namespaces::join::Join;
+use crate::namespaces::loopback;
+use crate::namespaces::unshare::Unshare;
 use crate::privileges::Privileges;
 use crate::state::State;
-use crate::unshare::Unshare;
-use crate::{init, loopback, rlimit};
+use crate::supervise::init;
 
 pub enum Step {
     Limit(Limit),

@@ -7,14 +7,14 @@ const PAGE: &str = include_str!("../../docs/troubleshooting.md");
 
 /// Where a hint is chosen before it is given: the functions and constants that hold its texts.
 const CHOSEN: [(&str, &[&str]); 13] = [
-    ("isolate/src/account.rs", &["fn missing"]),
-    ("isolate/src/capability.rs", &["pub fn set"]),
-    ("isolate/src/hierarchy.rs", &["fn missing"]),
-    ("isolate/src/join.rs", &["    let hint"]),
-    ("isolate/src/pasta.rs", &["        let hint"]),
-    ("isolate/src/persist.rs", &["    let hint"]),
+    ("isolate/src/ids/account.rs", &["fn missing"]),
+    ("isolate/src/privileges/capability.rs", &["pub fn set"]),
+    ("isolate/src/limits/hierarchy.rs", &["fn missing"]),
+    ("isolate/src/namespaces/join.rs", &["    let hint"]),
+    ("isolate/src/namespaces/pasta.rs", &["        let hint"]),
+    ("isolate/src/namespaces/persist.rs", &["    let hint"]),
     ("isolate/src/privileges.rs", &["fn privilege", "fn unmapped"]),
-    ("isolate/src/refusal.rs", &["    match errno", "fn "]),
+    ("isolate/src/namespaces/refusal.rs", &["    match errno", "fn "]),
     ("mountclean/src/procfs.rs", &["    let hint"]),
     ("pivot/src/cause.rs", &["fn "]),
     ("pivot/src/overlay.rs", &["    let hint"]),
@@ -24,7 +24,7 @@ const CHOSEN: [(&str, &[&str]); 13] = [
 
 /// Hints that are a list of names, a usage line, or the hint of another error passed on.
 const PASSED_ON: [&str; 4] =
-    ["chain/src/cli.rs", "chain/src/report.rs", "isolate/src/rlimit.rs", "unpack/src/stream/failure.rs"];
+    ["chain/src/cli.rs", "chain/src/report.rs", "isolate/src/limits/rlimit.rs", "unpack/src/stream/failure.rs"];
 
 fn sources() -> Vec<(String, String)> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("workspace");

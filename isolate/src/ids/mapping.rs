@@ -6,8 +6,8 @@ use anyhow::{Context, Result, anyhow};
 use chain::WithHint;
 use nix::unistd::{getegid, geteuid};
 
-use crate::account::{Sort, id, subordinate};
 use crate::args::{Args, Mapping};
+use crate::ids::account::{Sort, id, subordinate};
 use crate::ids::{Maps, Range};
 
 pub fn is_wanted(args: &Args) -> bool {

@@ -18,11 +18,12 @@ use nix::unistd::{Gid, Pid, Uid, geteuid, pipe2, setgroups, setresgid, setresuid
 use rustix::process::{PidfdFlags, pidfd_open};
 
 use crate::args;
-use crate::fork::{PLAIN, end_as};
-use crate::guard::Guard;
+use crate::limits::hierarchy;
 use crate::namespaces::Kind;
 use crate::state::State;
-use crate::{hierarchy, process};
+use crate::supervise::fork::{PLAIN, end_as};
+use crate::supervise::guard::Guard;
+use crate::supervise::process;
 
 #[derive(Clone, Debug)]
 pub struct Join {

@@ -18,12 +18,12 @@ use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, chdir, getpgid, getpgrp, getpid};
 
-use crate::ending::Ending;
-use crate::fork::PLAIN;
-use crate::process::{SignalState, clone_into, close_all_but, let_go_of};
 use crate::state::State;
 use crate::step::Step;
-use crate::waiting::SI_KERNEL;
+use crate::supervise::ending::Ending;
+use crate::supervise::fork::PLAIN;
+use crate::supervise::process::{SignalState, clone_into, close_all_but, let_go_of};
+use crate::supervise::waiting::SI_KERNEL;
 
 /// What PID 1 tells: a letter and a number.
 pub const STOPPED: u8 = b's';

@@ -24,12 +24,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, Signal as RustixSignal, pidfd_open, pidfd_send_signal, setsid};
 
-use crate::cgroup::Group;
-use crate::disposition::{self, Disposition};
-use crate::pasta::Pasta;
-use crate::process::{clone_beside, close_all_but, let_go_of};
-use crate::terminal::Terminal;
-use crate::waiting::SI_KERNEL;
+use crate::limits::cgroup::Group;
+use crate::namespaces::pasta::Pasta;
+use crate::supervise::disposition::{self, Disposition};
+use crate::supervise::process::{clone_beside, close_all_but, let_go_of};
+use crate::supervise::terminal::Terminal;
+use crate::supervise::waiting::SI_KERNEL;
 
 #[derive(Clone, Copy)]
 pub struct Guard {

@@ -17,11 +17,11 @@ use nix::unistd::{Pid, getpgid, getpgrp, getpid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::retry_on_intr;
 
-use crate::disposition::{self, Default, Disposition};
-use crate::ending::{Ending, Whom, raise_default};
-use crate::gate::Side;
-use crate::guard::Guard;
-use crate::init;
+use crate::supervise::disposition::{self, Default, Disposition};
+use crate::supervise::ending::{Ending, Whom, raise_default};
+use crate::supervise::gate::Side;
+use crate::supervise::guard::Guard;
+use crate::supervise::init;
 
 /// si_code of a signal that the kernel itself sent, the terminal's among them (sigaction(2)).
 pub const SI_KERNEL: i32 = 0x80;

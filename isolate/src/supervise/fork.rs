@@ -16,16 +16,18 @@ use nix::unistd::{Pid, pipe2};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, pidfd_open};
 
-use crate::ending::{Ending, Whom};
-use crate::gate::{self, Side};
-use crate::guard::{Guard, Post};
+use crate::limits::cgroup;
+use crate::namespaces::unshare::{Unshare, Wait};
 use crate::namespaces::{Kind, flags};
-use crate::process::{SignalState, clone_into, clone_sharing, close_all_but, let_go_of, let_go_of_code};
+use crate::namespaces::{join, pasta, persist, refusal};
 use crate::state::State;
-use crate::terminal::Terminal;
-use crate::unshare::{Unshare, Wait};
-use crate::waiting::Waiting;
-use crate::{cgroup, join, pasta, persist, refusal, status};
+use crate::supervise::ending::{Ending, Whom};
+use crate::supervise::gate::{self, Side};
+use crate::supervise::guard::{Guard, Post};
+use crate::supervise::process::{SignalState, clone_into, clone_sharing, close_all_but, let_go_of, let_go_of_code};
+use crate::supervise::status;
+use crate::supervise::terminal::Terminal;
+use crate::supervise::waiting::Waiting;
 
 /// Made by the child for itself: a cgroup namespace shows the group that its maker is in, so it has
 /// to wait until the child is in its group; clone(2) has no flag left for time.

@@ -13,8 +13,8 @@ use nix::sys::signal::Signal;
 
 use crate::args::Propagation;
 use crate::ids::Maps;
+use crate::namespaces::refusal;
 use crate::namespaces::{Kind, New, flags};
-use crate::refusal;
 use crate::state::State;
 
 #[derive(Clone, Debug)]
@@ -63,7 +63,7 @@ impl Unshare {
     /// In a child, which goes on with the rest.
     pub fn fork(&self, wait: &Wait, state: &mut State, rest: &mut Rest<State>) -> Result<Infallible> {
         self.look_back(state);
-        crate::fork::fork(self, wait, state, rest)
+        crate::supervise::fork::fork(self, wait, state, rest)
     }
 
     fn look_back(&self, state: &mut State) {

@@ -14,8 +14,8 @@ use nix::errno::Errno;
 use nix::unistd::{Pid, getpid};
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::hierarchy::Place;
 use crate::limits::Limits;
+use crate::limits::hierarchy::Place;
 
 /// The group in every hierarchy that has a part in the limits.
 pub struct Group {

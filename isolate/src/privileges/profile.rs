@@ -9,7 +9,7 @@ use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule}
 use serde::Deserialize;
 
 use crate::args::CapabilityName;
-use crate::{capability, syscall};
+use crate::privileges::{capability, syscall};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -9,8 +9,8 @@ use nix::libc;
 use rustix::thread::CapabilitySet;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, sock_filter};
 
-use crate::profile::{Action, Profile, Rules, default};
-use crate::syscall;
+use crate::privileges::profile::{Action, Profile, Rules, default};
+use crate::privileges::syscall;
 
 /// A profile, and where it is from.
 pub struct Seccomp {

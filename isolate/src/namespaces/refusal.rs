@@ -10,9 +10,9 @@ use nix::sched::unshare;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::geteuid;
 
-use crate::fork::PLAIN;
 use crate::namespaces::Kind;
-use crate::process::clone_into;
+use crate::supervise::fork::PLAIN;
+use crate::supervise::process::clone_into;
 
 pub fn explain(errno: Errno, new: &[Kind]) -> Error {
     let names = new.iter().map(|kind| kind.option()).collect::<Vec<_>>().join(", ");

@@ -9,9 +9,9 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde_json::{Map, Value, json};
 
-use crate::cgroup::Exceeded;
-use crate::ending::Ending;
+use crate::limits::cgroup::Exceeded;
 use crate::namespaces::Kind;
+use crate::supervise::ending::Ending;
 
 /// The command has no part in it.
 pub fn leave(fd: Option<i32>) {
