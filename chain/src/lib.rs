@@ -10,7 +10,7 @@ mod command;
 mod copied;
 mod door;
 mod environment;
-#[doc(hidden)]
+#[cfg(feature = "fuzz")]
 pub mod fuzz;
 pub mod handoff;
 mod image;

@@ -1,7 +1,7 @@
 //! isolate: run a command in new namespaces, with other ids, limits and privileges. A library for its fuzzers alone.
 
 pub mod args;
-#[doc(hidden)]
+#[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod ids;
 mod limits;

@@ -1,7 +1,7 @@
 //! mountclean: a fresh /proc, then the host's tree goes, then the proof, then the command.
 
 pub mod args;
-#[doc(hidden)]
+#[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod mask;
 mod owner;

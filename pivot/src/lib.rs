@@ -7,7 +7,7 @@ mod cause;
 mod descriptors;
 mod dev;
 mod files;
-#[doc(hidden)]
+#[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod image;
 mod initramfs;

@@ -11,6 +11,14 @@ fn fuzz() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("fuzz")
 }
 
+/// The archives that framing starts from are those that unpack's own tests name one by one.
+fn seeds(target: &str) -> PathBuf {
+    match target {
+        "frame" => fuzz().join("../unpack/tests/corpus"),
+        _ => fuzz().join("seeds").join(target),
+    }
+}
+
 fn targets() -> Vec<(&'static str, Target)> {
     let crates: [&[(&str, Target)]; 5] = [
         &chain::fuzz::TARGETS,
@@ -22,12 +30,13 @@ fn targets() -> Vec<(&'static str, Target)> {
     crates.concat()
 }
 
-/// Runs a target over each seed, and over so many mutations of them all.
+/// Runs a target over each seed and over at least `mutated` mutations of them.
 fn run(name: &str, mutated: usize) {
     let (_, target) = targets().into_iter().find(|(target, _)| *target == name).expect("a target of this name");
-    let mut paths: Vec<_> = ["seeds", "found"]
+    // What `scripts/soak fuzz` found here, if it ran.
+    let mut paths: Vec<_> = [seeds(name), fuzz().join("corpus").join(name)]
         .into_iter()
-        .filter_map(|kind| fuzz().join(kind).join(name).read_dir().ok())
+        .filter_map(|directory| directory.read_dir().ok())
         .flatten()
         .map(|entry| entry.unwrap().path())
         .collect();
@@ -51,12 +60,6 @@ fn every_target_has_a_corpus_a_fuzzer_and_a_test() {
     let manifest = std::fs::read_to_string(fuzz().join("Cargo.toml")).unwrap();
     let fuzzers: BTreeSet<_> =
         manifest.split("[[bin]]").skip(1).map(|bin| bin.split('"').nth(1).expect("a name").to_owned()).collect();
-    let corpora: BTreeSet<_> = fuzz()
-        .join("seeds")
-        .read_dir()
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
     let targets: BTreeSet<_> = targets().into_iter().map(|(name, _)| name.to_owned()).collect();
     let run: BTreeSet<_> = include_str!("fuzz_corpus.rs")
         .split("\n    run(\"")
@@ -64,8 +67,23 @@ fn every_target_has_a_corpus_a_fuzzer_and_a_test() {
         .map(|call| call.split('"').next().expect("a name").to_owned())
         .collect();
     assert_eq!(fuzzers, targets);
-    assert_eq!(corpora, targets);
+    for target in &targets {
+        assert!(seeds(target).read_dir().is_ok_and(|mut seeds| seeds.next().is_some()), "no seeds for {target}");
+    }
     assert_eq!(run, targets);
+}
+
+#[test]
+fn the_seed_corpus_stays_small() {
+    let mut files = 0;
+    for directory in fuzz().join("seeds").read_dir().unwrap() {
+        for file in directory.unwrap().path().read_dir().unwrap() {
+            let size = file.unwrap().metadata().unwrap().len();
+            assert!(size < 16 << 10, "a seed of {size} bytes");
+            files += 1;
+        }
+    }
+    assert!(files <= 100, "{files} seeds");
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod explain;
 mod extract;
 pub mod fill;
 pub mod frame;
-#[doc(hidden)]
+#[cfg(feature = "fuzz")]
 pub mod fuzz;
 pub mod gate;
 pub mod image;

@@ -324,8 +324,8 @@ fn the_corpus_is_read_as_others_read_it() {
     if !have_all_three() {
         return;
     }
-    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
-    let kinds = ["frame", "layers", "image"].map(|kind| seeds.join(kind).read_dir().unwrap());
+    let kinds = ["tests/corpus", "../fuzz/seeds/layers", "../fuzz/seeds/image"]
+        .map(|kind| Path::new(env!("CARGO_MANIFEST_DIR")).join(kind).read_dir().unwrap());
     let mut paths: Vec<PathBuf> = kinds.into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "tar"));
     paths.sort();

@@ -11,7 +11,7 @@ use std::path::Path;
 use archive::{Block, END, extended, long, long_link, record};
 use scene::{Scene, is_root, text};
 
-/// Which of `fuzz/seeds/frame` and `fuzz/seeds/layers` are refused, and in what words. All others are taken.
+/// Which of `tests/corpus` and `fuzz/seeds/layers` are refused, and in what words. All others are taken.
 const REFUSED: &[(&str, &str)] = &[
     ("L-empty", "a long name is empty"),
     ("L-end", "ends after an extended header"),
@@ -69,8 +69,8 @@ const REFUSED: &[(&str, &str)] = &[
 fn every_seed_is_taken_whole_or_refused_whole() {
     let mut refused: BTreeMap<&str, &str> = REFUSED.iter().copied().collect();
     let mut taken = 0;
-    for kind in ["frame", "layers"] {
-        let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds").join(kind);
+    for kind in ["tests/corpus", "../fuzz/seeds/layers"] {
+        let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join(kind);
         for seed in seeds.read_dir().unwrap().map(|entry| entry.unwrap().path()) {
             let name = seed.file_stem().unwrap().to_str().unwrap();
             let bytes = std::fs::read(&seed).unwrap();
