@@ -43,6 +43,8 @@ pub struct Entry {
     /// Text form, as stored.
     pub acl_access: Option<Vec<u8>>,
     pub acl_default: Option<Vec<u8>>,
+    /// Whether it has an NFSv4 ACL.
+    pub acl_nfs: bool,
     /// Major and minor number of a device.
     pub device: (u32, u32),
 }
@@ -231,7 +233,7 @@ impl<R: Read> Archive<R> {
 
     fn entry(&mut self, header: &mut Header, start: u64, at: u64) -> Result<Entry> {
         let extension = self.extensions.take();
-        let path = extension.path.unwrap_or_else(|| std::mem::take(&mut header.path));
+        let mut path = extension.path.unwrap_or_else(|| std::mem::take(&mut header.path));
         let slash = path.last() == Some(&b'/');
         let (kind, carries_data) = match header.typeflag {
             b'1' => (Kind::HardLink, false),
@@ -264,7 +266,11 @@ impl<R: Read> Archive<R> {
             Kind::HardLink | Kind::Symlink => extension.link.unwrap_or_else(|| std::mem::take(&mut header.link)),
             _ => Vec::new(),
         };
-        if path.is_empty() {
+        if path.is_empty() && kind == Kind::Directory {
+            // GNU tar and umoci take it for the root.
+            self.strict(at, "a directory without a name")?;
+            path = b"./".to_vec();
+        } else if path.is_empty() {
             bail!("at byte {at}: the name is empty");
         }
         if link.is_empty() && matches!(kind, Kind::HardLink | Kind::Symlink) {
@@ -288,6 +294,7 @@ impl<R: Read> Archive<R> {
             xattrs: extension.xattrs.into_iter().collect(),
             acl_access: extension.acl_access,
             acl_default: extension.acl_default,
+            acl_nfs: extension.acl_nfs,
             device: match kind {
                 Kind::CharDevice | Kind::BlockDevice => header.device(at)?,
                 _ if self.limits.strict => header.device(at).map(|_| (0, 0))?,

@@ -82,6 +82,11 @@ impl Layers<'_> {
             drop(inside);
             return archive.pass_over(R::pass).context("read its content");
         }
+        if !self.tree.holds(&path) || (entry.kind == Kind::HardLink && !self.tree.holds(&entry.link)) {
+            self.tree.leave_out(&path);
+            drop(inside);
+            return archive.pass_over(R::pass).context("read its content");
+        }
         match entry.kind {
             Kind::File => {
                 let (size, sparse) = (entry.size, entry.sparse.take());
@@ -264,6 +269,7 @@ fn meta(entry: Entry) -> Meta {
         xattrs: entry.xattrs,
         acl_access: entry.acl_access,
         acl_default: entry.acl_default,
+        acl_nfs: entry.acl_nfs,
     }
 }
 

@@ -18,8 +18,12 @@ pub enum Change {
     Mode,
     /// An extended attribute that this filesystem or user cannot set.
     Xattr,
+    /// An attribute that overlayfs would act on under `pivot --ephemeral`.
+    Overlay,
     /// An access control list that could not be set.
     Acl,
+    /// An entry whose name, or the text of a symlink, is longer than this filesystem takes.
+    Name,
     /// A device node not made.
     Device,
     /// A name that began with a slash, taken from the root.
@@ -33,7 +37,9 @@ impl Change {
             Change::Setuid => "setuid",
             Change::Mode => "modes",
             Change::Xattr => "xattrs",
+            Change::Overlay => "overlay_attributes",
             Change::Acl => "acls",
+            Change::Name => "names_too_long",
             Change::Device => "devices",
             Change::Absolute => "absolute_names",
         }
@@ -45,7 +51,9 @@ impl Change {
             Change::Setuid => "setuid bits dropped with their owners",
             Change::Mode => "directory modes widened for their owner",
             Change::Xattr => "extended attributes not set",
+            Change::Overlay => "overlayfs attributes left out",
             Change::Acl => "access control lists not set",
+            Change::Name => "entries left out for their names' length",
             Change::Device => "devices not made",
             Change::Absolute => "absolute names taken from the root",
         }

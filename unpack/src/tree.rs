@@ -40,6 +40,8 @@ pub struct Tree {
     policy: Arc<Policy>,
     dirs: Dirs,
     epoch: i64,
+    /// Bytes of the longest name that the filesystem takes.
+    longest_name: u64,
     forward: Vec<(Vec<u8>, Vec<u8>)>,
     forward_bytes: usize,
     /// What the layer under way has made, by directory and name; None in the lowest.
@@ -81,12 +83,32 @@ impl Tree {
         dirs::containment(root.as_fd())?;
         let last = implied(&policy, epoch)?;
         let pending = Pending::new(root.as_fd(), settle)?;
+        let longest_name = rustix::fs::fstatvfs(&root).context("statvfs")?.f_namemax;
         let dirs = Dirs::new(root, last, pending)?;
-        Ok(Tree { policy, dirs, epoch, forward: Vec::new(), forward_bytes: 0, made: None, newest_first: false })
+        Ok(Tree {
+            policy,
+            dirs,
+            epoch,
+            longest_name,
+            forward: Vec::new(),
+            forward_bytes: 0,
+            made: None,
+            newest_first: false,
+        })
     }
 
     pub fn root(&self) -> BorrowedFd<'_> {
         self.dirs.root()
+    }
+
+    /// Whether the filesystem takes every name of a path.
+    pub fn holds(&self, path: &[u8]) -> bool {
+        path.split(|&b| b == b'/').all(|name| name.len() as u64 <= self.longest_name)
+    }
+
+    /// An entry whose name, or what a link says, is longer than the filesystem takes.
+    pub fn leave_out(&self, path: &[u8]) {
+        self.policy.ledger.note(Change::Name, path);
     }
 
     /// Everything of a layer has come. Another may follow.
@@ -198,6 +220,11 @@ impl Tree {
                     return self.policy.set_by_name(dir.fd(), name, &last, symlink, path);
                 }
                 Err(Errno::EXIST) => self.make_way(path)?,
+                // ext4 and btrfs hold 4095 bytes of a symlink's text, xfs 1024.
+                Err(Errno::NAMETOOLONG) if matches!(what, Special::Symlink(_)) => {
+                    self.leave_out(path);
+                    return Ok(());
+                }
                 Err(Errno::PERM) if matches!(what, Special::Char(..) | Special::Block(..)) => {
                     self.policy.ledger.note(Change::Device, path);
                     return Ok(());

@@ -194,7 +194,7 @@ fn values_that_are_none_are_refused() {
     {
         assert!(refusal(&with(key, value)).contains(&format!("extended header's {key} is malformed")));
     }
-    assert!(refusal(&with("uid", "4294967295")).contains("owner 4294967295 is impossible"));
+    assert!(refusal(&with("uid", "4294967296")).contains("owner 4294967296 is impossible"));
     assert!(refusal(&with("size", "9223372036854775807")).contains("impossible"));
 }
 

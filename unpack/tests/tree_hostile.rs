@@ -268,21 +268,6 @@ fn only_harmless_devices_are_made_unless_asked_for() {
     assert!(fs::metadata(scene.path("all/disk")).unwrap().file_type().is_block_device());
 }
 
-#[test]
-fn names_longer_than_the_filesystem_takes_are_an_error() {
-    let refused = |entries: &[Vec<u8>]| {
-        let message = Scene::new().refused(&[entries.concat(), END.to_vec()].concat(), &[]);
-        assert!(message.contains("too long"), "{message}");
-    };
-    let long = "n".repeat(256);
-    refused(&[archive::long(&long), Block::file("x", b"x").bytes()]);
-    refused(&[archive::long(&format!("{long}/x")), Block::file("x", b"x").bytes()]);
-    refused(&[archive::long(&format!("x/{long}")), dir("x").bytes()]);
-    refused(&[archive::long(&long), symlink("x", "y").bytes()]);
-    refused(&[Block::file("x", b"x").bytes(), archive::long(&long), hard_link("y", "x").bytes()]);
-    refused(&[archive::long_link(&"t".repeat(4096)), symlink("x", "y").bytes()]);
-}
-
 /// NAME_MAX is 255, and what a symlink may hold is one less than PATH_MAX.
 #[test]
 fn names_as_long_as_the_filesystem_takes_are_made_and_paths_may_be_longer_than_any_call_takes() {

@@ -114,9 +114,9 @@ impl Reader {
     }
 }
 
-/// An owner that chown(2) can be told: the highest number means "leave it" there.
+/// The highest number is no owner that chown(2) can be told, but archives have it: it is squashed.
 pub(super) fn owner(value: u64, at: u64) -> Result<u64> {
-    if value >= u64::from(u32::MAX) {
+    if value > u64::from(u32::MAX) {
         bail!("at byte {at}: the owner {value} is impossible");
     }
     Ok(value)

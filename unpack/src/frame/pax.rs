@@ -19,10 +19,11 @@ pub(super) struct Pax {
     pub mtime: Option<Time>,
     pub atime: Option<Time>,
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// Those that only libarchive's own records name.
-    pub libarchive_xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Those that only libarchive's own records or GNU tar's for SELinux name.
+    pub other_xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     pub acl_access: Option<Vec<u8>>,
     pub acl_default: Option<Vec<u8>>,
+    pub acl_nfs: bool,
     pub sparse: SparseRecords,
 }
 
@@ -43,7 +44,7 @@ impl Pax {
             pax.set(key, value, at, strict)?;
             rest = after;
         }
-        for (name, value) in std::mem::take(&mut pax.libarchive_xattrs) {
+        for (name, value) in std::mem::take(&mut pax.other_xattrs) {
             pax.xattrs.entry(name).or_insert(value);
         }
         Ok(pax)
@@ -74,6 +75,12 @@ impl Pax {
             }
             b"SCHILY.acl.access" => self.acl_access = Some(value.to_vec()),
             b"SCHILY.acl.default" => self.acl_default = Some(value.to_vec()),
+            // star's and libarchive's text form of NFSv4 ACLs.
+            b"SCHILY.acl.ace" => self.acl_nfs |= !value.is_empty(),
+            // GNU tar's --selinux, which sets it as this attribute.
+            b"RHT.security.selinux" => {
+                self.other_xattrs.insert(b"security.selinux".to_vec(), value.to_vec());
+            }
             _ => {
                 if let Some(field) = key.strip_prefix(b"GNU.sparse.") {
                     self.sparse.set(field, value).ok_or_else(malformed)?;
@@ -81,7 +88,7 @@ impl Pax {
                     self.xattrs.insert(xattr_name(gnu_decoded(attribute), at)?, value.to_vec());
                 } else if let Some(attribute) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
                     let value = base64(value).ok_or_else(malformed)?;
-                    self.libarchive_xattrs.insert(xattr_name(url_decoded(attribute), at)?, value);
+                    self.other_xattrs.insert(xattr_name(url_decoded(attribute), at)?, value);
                 }
             }
         }
@@ -104,6 +111,7 @@ impl Pax {
         newest(&mut self.atime, newer.atime);
         newest(&mut self.acl_access, newer.acl_access);
         newest(&mut self.acl_default, newer.acl_default);
+        self.acl_nfs |= newer.acl_nfs;
         self.xattrs.extend(newer.xattrs);
         if newer.sparse.any() {
             self.sparse = newer.sparse;
@@ -121,6 +129,7 @@ impl Pax {
             || self.atime.is_some()
             || self.acl_access.is_some()
             || self.acl_default.is_some()
+            || self.acl_nfs
             || !self.xattrs.is_empty()
             || self.sparse.any()
     }

@@ -14,19 +14,7 @@ const OTHER: u16 = 0x20;
 /// The attribute's value, or None for a text that is no ACL or names a user nobody knows.
 pub fn binary(text: &[u8]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(text).ok()?;
-    let mut entries = Vec::new();
-    for entry in text.split([',', '\n']) {
-        let entry = entry.split('#').next().unwrap_or_default().trim();
-        if !entry.is_empty() {
-            entries.push(parse(entry)?);
-        }
-    }
-    let has = |entries: &[(u16, u32, u16)], tag| entries.iter().any(|entry| entry.0 == tag);
-    if !has(&entries, MASK) && (has(&entries, USER) || has(&entries, GROUP)) {
-        let class = |entry: &&(u16, u32, u16)| matches!(entry.0, USER | GROUP_OBJ | GROUP);
-        let union = entries.iter().filter(class).fold(0, |mask, entry| mask | entry.2);
-        entries.push((MASK, NO_ID, union));
-    }
+    let mut entries: Vec<_> = entries(text).map(parse).collect::<Option<_>>()?;
     entries.sort_unstable();
     entries.dedup_by_key(|entry| (entry.0, entry.1));
     let mut value = VERSION.to_le_bytes().to_vec();
@@ -36,6 +24,17 @@ pub fn binary(text: &[u8]) -> Option<Vec<u8>> {
         value.extend(id.to_le_bytes());
     }
     Some(value)
+}
+
+fn entries(text: &str) -> impl Iterator<Item = &str> {
+    let bare = |entry: &'_ str| entry.find('#').unwrap_or(entry.len());
+    text.split([',', '\n']).map(move |entry| entry[..bare(entry)].trim()).filter(|entry| !entry.is_empty())
+}
+
+/// What the owning group may do according to an ACL in text form, even one with entries that mean nothing here.
+pub fn owning_group(text: &[u8]) -> Option<u16> {
+    let text = String::from_utf8_lossy(text);
+    entries(&text).filter_map(parse).find(|entry| entry.0 == GROUP_OBJ).map(|entry| entry.2)
 }
 
 /// `user:name:rwx`, perhaps with the number behind it as star and libarchive write it.
@@ -95,10 +94,17 @@ mod tests {
         assert_eq!(binary(b"other::r--,mask::7,group::r-x,user:nobody-here:rw-:1000,user::rwx").unwrap(), value);
     }
 
+    /// The kernel refuses such a list (posix_acl_valid): a mask of our own making would grant what no entry does.
     #[test]
-    fn a_missing_mask_is_the_union_of_the_group_class() {
+    fn a_missing_mask_is_not_made_up() {
         let value = binary(b"u::rw-,g:5:-w-,g::r--,o::---").unwrap();
-        assert!(value.windows(4).any(|entry| entry == [16, 0, 6, 0]));
+        assert!(!value[4..].chunks_exact(8).any(|entry| entry[0] == 16));
+    }
+
+    #[test]
+    fn the_owning_groups_permissions_are_found_among_entries_that_mean_nothing() {
+        assert_eq!(owning_group(b"user::rwx,user:no such user:rwx,group::r--,mask::rwx"), Some(4));
+        assert_eq!(owning_group(b"user::rwx,group:5:rwx"), None);
     }
 
     #[test]

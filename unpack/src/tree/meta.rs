@@ -1,7 +1,7 @@
 //! What an entry says about a file beyond its content, and how it is set: owner first, since that
 //! clears setuid bits and capabilities, then mode, ACLs, attributes, and times last.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::AtomicU64;
 
 use anyhow::{Context, Result};
@@ -30,6 +30,8 @@ pub struct Meta {
     /// Text, as in acl(5).
     pub acl_access: Option<Vec<u8>>,
     pub acl_default: Option<Vec<u8>>,
+    /// It has an NFSv4 ACL, which no local Linux filesystem can hold (acl(5) knows POSIX ones only).
+    pub acl_nfs: bool,
 }
 
 impl Meta {
@@ -45,6 +47,7 @@ impl Meta {
             xattrs: Vec::new(),
             acl_access: None,
             acl_default: None,
+            acl_nfs: false,
         }
     }
 }
@@ -54,6 +57,9 @@ impl Meta {
 pub struct Final {
     pub owned: Owned,
     pub mode: u32,
+    /// In place of `mode` where the access ACL cannot be set: under an ACL the mode's group bits are the ACL's mask
+    /// (acl(5)), which may allow more than the owning group has.
+    pub mode_without_acl: u32,
     pub times: Timestamps,
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
@@ -90,16 +96,35 @@ impl Policy {
             self.ledger.note(Change::Mode, path);
             mode |= 0o700;
         }
+        let mut mode_without_acl = mode;
+        if let Some(group) = meta.acl_access.as_deref().and_then(acl::owning_group) {
+            mode_without_acl &= !0o070 | u32::from(group) << 3;
+        }
         let mut xattrs = meta.xattrs;
+        xattrs.retain(|(name, _)| {
+            let overlay = name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
+            if overlay {
+                self.ledger.note(Change::Overlay, path);
+            }
+            !overlay
+        });
         for (name, text) in [(ACL_ACCESS, meta.acl_access), (ACL_DEFAULT, meta.acl_default)] {
             let Some(text) = text.filter(|text| !text.is_empty()) else { continue };
             match acl::binary(&text) {
                 Some(value) => xattrs.push((name.into(), value)),
-                None => self.ledger.note(Change::Acl, path),
+                None => {
+                    self.ledger.note(Change::Acl, path);
+                    if name == ACL_ACCESS {
+                        mode = mode_without_acl;
+                    }
+                }
             }
         }
+        if meta.acl_nfs {
+            self.ledger.note(Change::Acl, path);
+        }
         let times = Timestamps { last_access: meta.atime.unwrap_or(meta.mtime), last_modification: meta.mtime };
-        Ok(Final { owned, mode, times, xattrs })
+        Ok(Final { owned, mode, mode_without_acl, times, xattrs })
     }
 
     /// For a directory that no entry speaks of: root's where that can be, and no change to note.
@@ -108,7 +133,7 @@ impl Policy {
         let gid = if self.owners.how == Owner::Squash { self.owners.gid } else { 0 };
         let owned = Owned { uid, gid, kept_uid: true, kept_gid: true };
         let times = Timestamps { last_access: meta.mtime, last_modification: meta.mtime };
-        Ok(Final { owned, mode: meta.mode, times, xattrs: meta.xattrs })
+        Ok(Final { owned, mode: meta.mode, mode_without_acl: meta.mode, times, xattrs: meta.xattrs })
     }
 
     /// Everything for a regular file or a directory. `made` is the mode of one that we just made; what is
@@ -124,7 +149,12 @@ impl Policy {
                 .with_context(|| format!("{}: set its mode", shown(path)))?;
         }
         for (name, value) in &last.xattrs {
-            self.attributed(rustix::fs::fsetxattr(fd, name.as_slice(), value, XattrFlags::empty()), name, path)?;
+            let result = rustix::fs::fsetxattr(fd, name.as_slice(), value, XattrFlags::empty());
+            let set = self.attributed(result, name, fd, path)?;
+            if !set && name == ACL_ACCESS.as_bytes() && last.mode_without_acl != last.mode {
+                rustix::fs::fchmod(fd, Mode::from_raw_mode(last.mode_without_acl))
+                    .with_context(|| format!("{}: set its mode", shown(path)))?;
+            }
         }
         rustix::fs::futimens(fd, &last.times).with_context(|| format!("{}: set its times", shown(path)))
     }
@@ -138,20 +168,21 @@ impl Policy {
         }
         // Through the directory's own descriptor: the last component is never followed.
         let by_proc = || [format!("/proc/self/fd/{}/", dir.as_raw_fd()).as_bytes(), name].concat();
+        let set_mode = |mode| -> Result<()> {
+            let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC;
+            let node = crate::patient::openat(dir, name, flags, Mode::empty()).with_context(|| shown(path))?;
+            rustix::fs::chmod(format!("/proc/self/fd/{}", node.as_raw_fd()), Mode::from_raw_mode(mode))
+                .with_context(|| format!("{}: set its mode", shown(path)))
+        };
         if !symlink && !caller && last.mode & 0o6000 != 0 {
-            let node = crate::patient::openat(
-                dir,
-                name,
-                rustix::fs::OFlags::PATH | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC,
-                Mode::empty(),
-            )
-            .with_context(|| shown(path))?;
-            rustix::fs::chmod(format!("/proc/self/fd/{}", node.as_fd().as_raw_fd()), Mode::from_raw_mode(last.mode))
-                .with_context(|| format!("{}: set its mode", shown(path)))?;
+            set_mode(last.mode)?;
         }
         for (attribute, value) in &last.xattrs {
             let result = rustix::fs::lsetxattr(by_proc(), attribute.as_slice(), value, XattrFlags::empty());
-            self.attributed(result, attribute, path)?;
+            let set = self.attributed(result, attribute, dir, path)?;
+            if !set && !symlink && attribute == ACL_ACCESS.as_bytes() && last.mode_without_acl != last.mode {
+                set_mode(last.mode_without_acl)?;
+            }
         }
         rustix::fs::utimensat(dir, name, &last.times, AtFlags::SYMLINK_NOFOLLOW)
             .with_context(|| format!("{}: set its times", shown(path)))
@@ -171,20 +202,30 @@ impl Policy {
         }
     }
 
-    fn attributed(&self, result: rustix::io::Result<()>, name: &[u8], path: &[u8]) -> Result<()> {
+    /// Whether it was set; `on` is the filesystem.
+    fn attributed(&self, result: rustix::io::Result<()>, name: &[u8], on: BorrowedFd, path: &[u8]) -> Result<bool> {
         let acl = name == ACL_ACCESS.as_bytes() || name == ACL_DEFAULT.as_bytes();
-        match result {
-            Err(Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) => {
-                self.ledger.note(if acl { Change::Acl } else { Change::Xattr }, path);
-                Ok(())
-            }
-            // An id that this user namespace does not map, or a list that is none.
-            Err(Errno::INVAL) if acl => {
-                self.ledger.note(Change::Acl, path);
-                Ok(())
-            }
-            result => result.with_context(|| format!("{}: set {}", shown(path), String::from_utf8_lossy(name))),
+        let left_out = match result {
+            // Not this user, or a kind of attribute that the filesystem does not have; too long a name or value, or a
+            // value that the kernel refuses: an ACL without a mask, a capability of no known version (setxattr(2)).
+            Err(
+                Errno::PERM
+                | Errno::ACCESS
+                | Errno::OPNOTSUPP
+                | Errno::TOOBIG
+                | Errno::RANGE
+                | Errno::NAMETOOLONG
+                | Errno::INVAL,
+            ) => true,
+            // ext4, btrfs and tmpfs say this of one attribute too many as well as of a full disk.
+            Err(Errno::NOSPC) => rustix::fs::fstatvfs(on).is_ok_and(|filesystem| filesystem.f_bavail > 0),
+            _ => false,
+        };
+        if left_out {
+            self.ledger.note(if acl { Change::Acl } else { Change::Xattr }, path);
+            return Ok(false);
         }
+        result.map(|()| true).with_context(|| format!("{}: set {}", shown(path), String::from_utf8_lossy(name)))
     }
 }
 
