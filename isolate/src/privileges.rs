@@ -2,6 +2,7 @@
 //! the kernel still allows the next change.
 
 pub mod capability;
+mod default;
 pub mod profile;
 pub mod seccomp;
 pub mod syscall;

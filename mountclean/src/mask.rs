@@ -1,26 +1,41 @@
-//! The parts of /proc and /sys that container runtimes hide or make read-only (the defaults of
-//! runc 1.1 and of the engines above it).
+//! The parts of /proc and /sys that container runtimes hide or make read-only: what runc 1.3, moby and podman do of it in
+//! 2026.
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place, READ_ONLY};
 use chain::patient::openat;
 use chain::{Umask, mounts, open_inside};
+use nix::dir::Dir;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 use nix::unistd::fchdir;
 use rustix::fs::{CWD, OFlags};
+use rustix::io::Errno;
 
 use crate::procfs;
 use crate::step::State;
 
-const HIDDEN: [&str; 9] =
-    ["acpi", "asound", "kcore", "keys", "latency_stats", "timer_list", "timer_stats", "sched_debug", "scsi"];
-const HIDDEN_IN_SYS: &str = "/sys/firmware";
+const HIDDEN: [&str; 10] = [
+    "acpi",
+    "asound",
+    "interrupts",
+    "kcore",
+    "keys",
+    "latency_stats",
+    "timer_list",
+    "timer_stats",
+    "sched_debug",
+    "scsi",
+];
+const HIDDEN_IN_SYS: [&str; 3] = ["/sys/devices/virtual/powercap", "/sys/firmware", "/sys/fs/selinux"];
+/// Here each processor has a directory, and in it what tells of its heat: of what everyone else does.
+const PROCESSORS: &str = "/sys/devices/system/cpu";
+const HIDDEN_OF_EACH: &str = "thermal_throttle";
 const READ_ONLY_PATHS: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
 /// Masks what is there. The image's /dev/null may be missing or no device, so files are hidden by an
@@ -50,21 +65,47 @@ fn all(nothing: &OwnedFd, proc: &OwnedFd, root: &OwnedFd) -> Result<Vec<u64>> {
     mkdirat(nothing, "directory", Mode::from_bits_truncate(0o555)).context("tmpfs")?;
     let file = open_inside(nothing, Path::new("file"), OFlags::PATH)?;
     let directory = open_inside(nothing, Path::new("directory"), OFlags::PATH)?;
-    let places = HIDDEN.iter().map(|path| Place { root: proc.as_fd(), path: Path::new(path) });
-    let places = places.chain([Place { root: root.as_fd(), path: Path::new(HIDDEN_IN_SYS) }]);
+    let of_each = processors(&root)?;
+    let in_proc = HIDDEN.iter().map(|path| Place { root: proc.as_fd(), path: Path::new(path) });
+    let in_sys = HIDDEN_IN_SYS.iter().map(Path::new).chain(of_each.iter().map(PathBuf::as_path));
+    let in_sys = in_sys.map(|path| Place { root: root.as_fd(), path });
     let mut ids = Vec::new();
-    for place in places {
-        let Ok(there) = place.open() else { continue };
+    for place in in_proc.chain(in_sys) {
+        let Some(there) = open_if_there(place)? else { continue };
         let kind = SFlag::from_bits_truncate(fstat(&there)?.st_mode) & SFlag::S_IFMT;
         let cover = if kind == SFlag::S_IFDIR { &directory } else { &file };
         ids.push(covered(cover, place)?);
     }
     for path in READ_ONLY_PATHS {
         let place = Place { root: proc.as_fd(), path: Path::new(path) };
-        let Ok(there) = place.open() else { continue };
+        let Some(there) = open_if_there(place)? else { continue };
         ids.push(covered(&there, place)?);
     }
     Ok(ids)
+}
+
+/// None only where there is nothing: what cannot be opened for any other reason would stay in sight.
+fn open_if_there(place: Place) -> Result<Option<OwnedFd>> {
+    match place.open() {
+        Ok(there) => Ok(Some(there)),
+        Err(error) if matches!(error.downcast_ref().copied(), Some(Errno::NOENT | Errno::NOTDIR)) => Ok(None),
+        Err(error) => Err(error.context(place.path.display().to_string())),
+    }
+}
+
+fn processors(root: &OwnedFd) -> Result<Vec<PathBuf>> {
+    let place = Place { root: root.as_fd(), path: Path::new(PROCESSORS) };
+    let Some(directory) = open_if_there(place)? else { return Ok(Vec::new()) };
+    let directory = Dir::from_fd(openat(&directory, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())?)?;
+    let mut paths = Vec::new();
+    for entry in directory {
+        let entry = entry.context(PROCESSORS)?;
+        let name = entry.file_name().to_string_lossy();
+        if name.strip_prefix("cpu").is_some_and(|number| number.parse::<u32>().is_ok()) {
+            paths.push(Path::new(PROCESSORS).join(&*name).join(HIDDEN_OF_EACH));
+        }
+    }
+    Ok(paths)
 }
 
 fn covered(cover: &OwnedFd, place: Place) -> Result<u64> {
@@ -78,9 +119,10 @@ pub fn shell(f: &mut fmt::Formatter) -> fmt::Result {
     let read_only: Vec<String> = READ_ONLY_PATHS.iter().map(|path| format!("/proc/{path}")).collect();
     writeln!(
         f,
-        "mask() {{\nfor path in {} {HIDDEN_IN_SYS}; do if [ -d $path ]; then mount -t tmpfs -o ro tmpfs $path; \
+        "mask() {{\nfor path in {} {} {PROCESSORS}/cpu[0-9]*/{HIDDEN_OF_EACH}; do if [ -d $path ]; then mount -t tmpfs -o ro tmpfs $path; \
          elif [ -e $path ]; then mount --bind /dev/null $path; fi; done",
-        hidden.join(" ")
+        hidden.join(" "),
+        HIDDEN_IN_SYS.join(" ")
     )?;
     write!(
         f,

@@ -2,7 +2,7 @@
 
 use chainroot_tests::faults::{behind_a_wall, fail_every_step};
 use chainroot_tests::scene::{scene, ways_for};
-use chainroot_tests::{is_root, needs_root};
+use chainroot_tests::{have, is_root, needs_root, skip};
 
 fn nothing_is_left(pivot: &str, mountclean: &str) {
     if is_root() {
@@ -41,4 +41,26 @@ fn whatever_fails_without_a_pivot_leaves_the_hosts_mounts_as_they_were() {
     behind_a_wall();
     let work = scene();
     fail_every_step(&work, "mountclean", "isolate --pid -- mountclean --sys=ro -- echo done");
+}
+
+/// Out of descriptors, and with the place still there.
+#[test]
+fn a_place_that_cannot_be_opened_is_never_left_unmasked() {
+    needs_root!();
+    if !have("strace") {
+        skip!("no strace");
+    }
+    let work = scene();
+    let look =
+        "for place in keys interrupts timer_list; do grep -q . /proc/$place && echo $place is in sight; done; true";
+    for when in 4..40 {
+        let inject = format!("strace -f -o /dev/null -e inject=openat2:error=ENFILE:when={when}");
+        let outcome = work.sh(&format!("{inject} isolate --pid -- pivot root -- mountclean --mask -- sh -c '{look}'"));
+        assert_eq!(outcome.stdout, "", "at call {when}");
+        if outcome.status == 0 && when > 8 {
+            return;
+        }
+        assert!(outcome.status == 0 || outcome.stderr.contains("in system"), "at call {when}: {outcome:?}");
+    }
+    panic!("no run came to its end");
 }

@@ -115,7 +115,10 @@ fn a_sys_is_mounted_for_an_own_net_namespace_only() {
     }
 }
 
-/// The lists that runc writes into a new specification.
+/// What moby and podman hide beyond what runc 1.1, which is installed, writes into a new specification.
+const ADDED_SINCE: [&str; 3] = ["/proc/interrupts", "/sys/devices/virtual/powercap", "/sys/fs/selinux"];
+
+/// The lists that runc writes into a new specification, and what engines have added to them since.
 #[test]
 fn the_masks_are_those_of_runc_path_by_path() {
     let work = scene();
@@ -128,7 +131,8 @@ fn the_masks_are_those_of_runc_path_by_path() {
         let after = spec.split(&format!("\"{key}\": [")).nth(1).expect(key);
         after.split(']').next().unwrap().split('"').skip(1).step_by(2).map(str::to_owned).collect()
     };
-    let (masked, read_only) = (list("maskedPaths"), list("readonlyPaths"));
+    let (mut masked, read_only) = (list("maskedPaths"), list("readonlyPaths"));
+    masked.extend(ADDED_SINCE.iter().filter(|path| !spec.contains(**path)).map(|path| path.to_string()));
     assert!(masked.len() > 5 && read_only.len() > 3);
     for way in ways() {
         // No /dev/null at all in this root.
@@ -170,6 +174,20 @@ fn the_masks_are_those_of_runc_path_by_path() {
     }
 }
 
+/// What this machine has no file of is hidden all the same: https://github.com/moby/moby/security/advisories/GHSA-jq35-85cj-fj4p
+/// is of the power counters, which tell what other programs compute.
+#[test]
+fn what_tells_of_the_hosts_heat_and_power_is_hidden() {
+    for way in ways() {
+        let work = scene();
+        let places = "devices/virtual/powercap/intel-rapl firmware/efi fs/selinux/x devices/system/cpu/cpu0/thermal_throttle/x \
+            devices/system/cpu/cpu11/thermal_throttle/x devices/system/cpu/cpufreq/x";
+        work.sh(&format!("for place in {places}; do mkdir -p root/sys/$place; done")).expect(0, "");
+        work.sh(&format!("{way} pivot root -- mountclean --mask -- sh -c 'cd /sys; ls -d {places} 2>/dev/null'"))
+            .expect(1, "devices/system/cpu/cpufreq/x\n");
+    }
+}
+
 /// A container of runc's own, looked at from inside: the same places, hidden or read-only as ours are.
 #[test]
 fn a_container_of_runcs_has_the_same_masks() {
@@ -196,6 +214,8 @@ fn a_container_of_runcs_has_the_same_masks() {
 import json
 config = json.load(open("config.json"))
 config["process"].update(terminal=False, args=["sh", "/look"])
+masked = config["linux"]["maskedPaths"]
+masked += {"/proc/interrupts"} - set(masked)
 json.dump(config, open("config.json", "w"))
 END"#;
     work.sh(make).expect(0, "");

@@ -300,7 +300,8 @@ fn without_the_sandbox_the_same_attempts_succeed() {
         work.user()
     );
     let outcome = work.sh(&line);
-    let mut names = vec!["capabilities", "new_privs", "no_filter", "mountns", "mount_tmpfs", "keyring", "trace_parent"];
+    let mut names =
+        vec!["capabilities", "new_privs", "no_filter", "mountns", "mount_tmpfs", "keyring", "steal_descriptors"];
     if is_root() {
         names.extend(["volume_by_handle", "core_pattern"]);
     }

@@ -1,48 +1,88 @@
-//! Seccomp profiles in the JSON form of container runtimes: that of the OCI runtime specification,
-//! and its extension with conditions on capabilities, machines and kernels.
+//! Seccomp profiles in the JSON form of container runtimes: that of the OCI runtime specification, and what moby and
+//! podman add to it. A key that none of them has is an error: what it asks for would be left undone in silence.
 
 use std::collections::BTreeMap;
 
-use nix::libc;
+use nix::errno::Errno;
 use rustix::thread::CapabilitySet;
 use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::args::CapabilityName;
-use crate::privileges::{capability, syscall};
+use crate::privileges::capability;
+use crate::privileges::syscall::{Machine, Syscalls};
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Profile {
     pub default_action: Action,
     pub default_errno_ret: Option<u32>,
+    /// The same by name, which counts where there are both (podman).
+    pub default_errno: Option<String>,
+    pub architectures: Option<Vec<String>>,
+    pub arch_map: Option<Vec<Architecture>>,
+    pub flags: Option<Vec<Flag>>,
     #[serde(default)]
     pub syscalls: Vec<Rule>,
+    /// For SCMP_ACT_NOTIFY, which is refused.
+    #[serde(rename = "listenerPath")]
+    pub _listener_path: Option<IgnoredAny>,
+    #[serde(rename = "listenerMetadata")]
+    pub _listener_metadata: Option<IgnoredAny>,
 }
 
+/// A machine, and those whose programs it runs as well.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Architecture {
+    pub architecture: String,
+    pub sub_architectures: Option<Vec<String>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Flag {
+    /// All threads: there is one.
+    #[serde(rename = "SECCOMP_FILTER_FLAG_TSYNC")]
+    Tsync,
+    #[serde(rename = "SECCOMP_FILTER_FLAG_LOG")]
+    Log,
+    #[serde(rename = "SECCOMP_FILTER_FLAG_SPEC_ALLOW")]
+    SpecAllow,
+    /// For SCMP_ACT_NOTIFY.
+    #[serde(rename = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV")]
+    WaitKillable,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {
     #[serde(default)]
     pub names: Vec<String>,
     pub name: Option<String>,
     pub action: Action,
     pub errno_ret: Option<u32>,
+    pub errno: Option<String>,
     pub args: Option<Vec<Arg>>,
     pub includes: Option<Conditions>,
     pub excludes: Option<Conditions>,
+    #[serde(rename = "comment")]
+    pub _comment: Option<IgnoredAny>,
+    /// Conditions on one argument hold together. No profile of others' can say so.
+    #[serde(skip)]
+    pub together: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Conditions {
     pub caps: Option<Vec<String>>,
     pub arches: Option<Vec<String>>,
     pub min_kernel: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Arg {
     pub index: u8,
     pub value: u64,
@@ -51,7 +91,7 @@ pub struct Arg {
     pub op: Op,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub enum Action {
     #[serde(rename = "SCMP_ACT_KILL_PROCESS")]
     KillProcess,
@@ -65,6 +105,7 @@ pub enum Action {
     Trace,
     #[serde(rename = "SCMP_ACT_LOG")]
     Log,
+    #[default]
     #[serde(rename = "SCMP_ACT_ALLOW")]
     Allow,
 }
@@ -91,14 +132,66 @@ pub enum Op {
 /// Rules by system call; an empty list is one without a condition.
 pub type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
+impl Profile {
+    /// Whose programs may run under it. The machine's own always may, as runc has it.
+    pub fn machines(&self) -> Result<Vec<Machine>, String> {
+        let own = Machine::own().ok_or_else(|| format!("not for this machine ({})", std::env::consts::ARCH))?;
+        let mut named: Vec<&str> = self.architectures.iter().flatten().map(String::as_str).collect();
+        for entry in self.arch_map.iter().flatten().filter(|entry| entry.architecture == own.scmp_name()) {
+            named.extend(entry.sub_architectures.iter().flatten().map(String::as_str));
+        }
+        if let Some(other) = named.iter().find(|name| !name.starts_with("SCMP_ARCH_")) {
+            return Err(format!("{other}: no such architecture"));
+        }
+        let mut machines = vec![own];
+        if own == Machine::X86_64 && named.contains(&Machine::X86.scmp_name()) {
+            machines.push(Machine::X86);
+        }
+        Ok(machines)
+    }
+
+    /// What can be seen to be wrong whatever the machine and the capabilities are.
+    pub fn check(&self, syscalls: &Syscalls) -> Result<(), String> {
+        self.machines()?;
+        error_number(self.default_errno.as_deref(), self.default_errno_ret)?;
+        for rule in &self.syscalls {
+            error_number(rule.errno.as_deref(), rule.errno_ret)?;
+            let denies = !matches!(rule.action, Action::Allow | Action::Log);
+            // Newer profiles allow calls of newer kernels; there the default is what they get.
+            if let Some(name) = rule.all_names().find(|name| denies && !syscalls.has(name)) {
+                return Err(format!("{name}: no system call of any machine has this name, so it cannot be denied"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An error number, which a profile has as a number or by name.
+pub fn error_number(name: Option<&str>, number: Option<u32>) -> Result<Option<u32>, String> {
+    // The highest that the kernel takes (MAX_ERRNO).
+    match (name.filter(|name| !name.is_empty()), number) {
+        (Some(name), _) => (1..200)
+            .find(|&number| format!("{:?}", Errno::from_raw(number)) == name)
+            .map(|number| Some(number as u32))
+            .ok_or_else(|| format!("{name}: no such error")),
+        (None, Some(4096..)) => Err("an error number is at most 4095".into()),
+        (None, number) => Ok(number),
+    }
+}
+
 impl Rule {
+    fn all_names(&self) -> impl Iterator<Item = &String> {
+        self.names.iter().chain(&self.name)
+    }
+
     /// Whether a rule is for this machine, kernel and set of capabilities.
     pub fn applies(&self, capabilities: CapabilitySet) -> bool {
         let has = |names: &[String]| {
             let names: Vec<CapabilityName> = names.iter().filter_map(|name| name.parse().ok()).collect();
             capability::set(&names).ok()
         };
-        let machine = |names: &[String]| names.iter().any(|name| machine_names().contains(&&name[..]));
+        let own = Machine::own().map_or(&[][..], Machine::names);
+        let machine = |names: &[String]| names.iter().any(|name| own.contains(&&name[..]));
         let included = self.includes.as_ref().is_none_or(|when| {
             when.caps.as_ref().is_none_or(|caps| has(caps).is_some_and(|caps| capabilities.contains(caps)))
                 && when.arches.as_ref().is_none_or(|names| names.is_empty() || machine(names))
@@ -113,11 +206,11 @@ impl Rule {
     }
 
     /// Adds the rule to those of its action.
-    pub fn add_to(&self, rules: &mut Rules) -> Result<(), String> {
+    pub fn add_to(&self, rules: &mut Rules, syscalls: &Syscalls, machine: Machine) -> Result<(), String> {
         let alternatives = self.alternatives()?;
-        for name in self.names.iter().chain(&self.name) {
+        for name in self.all_names() {
             // A profile names the calls of every machine and of kernels to come.
-            let Some(number) = syscall::number(name) else { continue };
+            let Some(number) = syscalls.number(name, machine).map(i64::from) else { continue };
             match (rules.get_mut(&number), alternatives.is_empty()) {
                 (Some(known), _) if known.is_empty() => {}
                 (Some(known), false) => known.extend(alternatives.iter().cloned()),
@@ -130,7 +223,8 @@ impl Rule {
     /// Conditions on different arguments hold together; on the same one, each alone.
     fn alternatives(&self) -> Result<Vec<SeccompRule>, String> {
         let args = self.args.as_deref().unwrap_or_default();
-        let twice = args.iter().enumerate().any(|(at, arg)| args[..at].iter().any(|other| other.index == arg.index));
+        let twice = !self.together
+            && args.iter().enumerate().any(|(at, arg)| args[..at].iter().any(|other| other.index == arg.index));
         let conditions = args.iter().map(Arg::condition).collect::<Result<Vec<_>, _>>()?;
         let rule = |conditions| SeccompRule::new(conditions).map_err(|error| error.to_string());
         match conditions.is_empty() {
@@ -157,16 +251,6 @@ impl Arg {
     }
 }
 
-/// This machine as Go and as libseccomp call it.
-fn machine_names() -> &'static [&'static str] {
-    match std::env::consts::ARCH {
-        "x86_64" => &["amd64", "x86_64"],
-        "aarch64" => &["arm64", "aarch64"],
-        "riscv64" => &["riscv64"],
-        _ => &[],
-    }
-}
-
 fn kernel_at_least(version: &str) -> bool {
     let numbers = |text: &str| {
         let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().unwrap_or(0));
@@ -175,59 +259,3 @@ fn kernel_at_least(version: &str) -> bool {
     let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
     release.is_ok_and(|release| numbers(&release) >= numbers(version))
 }
-
-/// `--seccomp default`: everything but the calls by which programs usually leave a container or
-/// take over its host.
-pub fn default() -> Profile {
-    let errno = |names: &[&str], errno: i32, args: Option<Vec<Arg>>| Rule {
-        names: names.iter().map(|&name| name.to_owned()).collect(),
-        name: None,
-        action: Action::Errno,
-        errno_ret: Some(errno as u32),
-        args,
-        includes: None,
-        excludes: None,
-    };
-    let arg = |index, op, value, value_two| Arg { index, value, value_two, op };
-    // The kernel takes the command of an ioctl and the flags of clone as 32 and 64 bits; what is
-    // above them must not hide them.
-    let low = |index, value| vec![arg(index, Op::MaskedEq, 0xffff_ffff, value)];
-    let mut syscalls = vec![errno(REFUSED, libc::EPERM, None)];
-    // The C libraries disagree about the type of these numbers: TIOCSTI, TIOCLINUX.
-    for command in [0x5412, 0x541c] {
-        syscalls.push(errno(&["ioctl"], libc::EPERM, Some(low(1, command))));
-    }
-    for flag in NAMESPACES {
-        let set = vec![arg(0, Op::MaskedEq, flag, flag)];
-        syscalls.push(errno(&["clone", "unshare"], libc::EPERM, Some(set)));
-    }
-    // Its flags are in memory, where a filter cannot see them; every C library then takes clone.
-    syscalls.push(errno(&["clone3"], libc::ENOSYS, None));
-    for family in [libc::AF_VSOCK, libc::AF_ALG] {
-        syscalls.push(errno(&["socket"], libc::EAFNOSUPPORT, Some(low(0, family as u64))));
-    }
-    Profile { default_action: Action::Allow, default_errno_ret: None, syscalls }
-}
-
-/// CLONE_NEWTIME, NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET.
-const NAMESPACES: [u64; 8] =
-    [0x80, 0x0002_0000, 0x0200_0000, 0x0400_0000, 0x0800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000];
-
-#[rustfmt::skip]
-const REFUSED: &[&str] = &[
-    // Mounts and roots.
-    "mount", "umount2", "pivot_root", "chroot", "open_tree", "open_tree_attr", "move_mount", "fsopen", "fsconfig", "fsmount", "fspick",
-    "mount_setattr", "setns", "quotactl", "quotactl_fd", "swapon", "swapoff", "acct",
-    // Files by handle go around every mount.
-    "open_by_handle_at", "name_to_handle_at", "fanotify_init", "fanotify_mark",
-    // The kernel itself.
-    "init_module", "finit_module", "delete_module", "create_module", "query_module", "get_kernel_syms", "kexec_load",
-    "kexec_file_load", "reboot", "syslog", "bpf", "perf_event_open", "userfaultfd", "lookup_dcookie", "iopl", "ioperm",
-    "modify_ldt", "uselib", "ustat", "sysfs", "_sysctl", "nfsservctl", "vhangup", "io_uring_setup", "io_uring_enter",
-    "io_uring_register", "settimeofday", "clock_settime", "clock_adjtime", "sethostname", "setdomainname",
-    // Keys are not in any namespace.
-    "add_key", "keyctl", "request_key",
-    // Other processes' memory, descriptors and places.
-    "ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "kcmp", "pidfd_getfd", "move_pages",
-    "migrate_pages", "mbind", "set_mempolicy", "set_mempolicy_home_node", "get_mempolicy",
-];

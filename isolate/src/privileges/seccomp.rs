@@ -9,47 +9,63 @@ use nix::libc;
 use rustix::thread::CapabilitySet;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, sock_filter};
 
-use crate::privileges::profile::{Action, Profile, Rules, default};
-use crate::privileges::syscall;
+use crate::privileges::default::default;
+use crate::privileges::profile::{Action, Flag, Profile, Rules, error_number};
+use crate::privileges::syscall::{LAST, Machine, Syscalls};
 
-/// A profile, and where it is from.
+/// A profile that can be made into filters.
 pub struct Seccomp {
     profile: Profile,
+    syscalls: Syscalls,
 }
 
 impl Seccomp {
     pub fn read(file: &Path) -> Result<Seccomp> {
         if file.as_os_str() == "default" {
-            return Ok(Seccomp { profile: default() });
+            return Ok(Seccomp { profile: default(), syscalls: Syscalls::read() });
         }
         let shown = file.display();
         let text = std::fs::read_to_string(file)
             .with_context(|| format!("--seccomp {shown}"))
             .hint("`default`, or a file: a JSON profile as container runtimes have them")?;
-        Seccomp::parse(&text).map_err(|error| {
-            let text = error.to_string();
-            let what = text.rsplit_once(" at line ").map_or(&text[..], |(what, _)| what);
-            anyhow!("--seccomp {shown}: line {}, column {}: {what}", error.line(), error.column())
-        })
+        Seccomp::parse(&text).map_err(|why| anyhow!("--seccomp {shown}: {why}"))
     }
 
-    pub fn parse(text: &str) -> serde_json::Result<Seccomp> {
-        Ok(Seccomp { profile: serde_json::from_str(text)? })
+    pub fn parse(text: &str) -> Result<Seccomp, String> {
+        let profile: Profile = serde_json::from_str(text).map_err(|error| {
+            let text = error.to_string();
+            let what = text.rsplit_once(" at line ").map_or(&text[..], |(what, _)| what);
+            format!("line {}, column {}: {what}", error.line(), error.column())
+        })?;
+        let syscalls = Syscalls::read();
+        profile.check(&syscalls)?;
+        Ok(Seccomp { profile, syscalls })
     }
 
     /// The filters; `capabilities` are those that the command will be bounded by.
     pub fn programs(&self, capabilities: CapabilitySet) -> Result<Vec<BpfProgram>> {
-        let fallback = action(self.profile.default_action, self.profile.default_errno_ret);
+        let machines = self.profile.machines().map_err(profile_error)?;
+        let mut programs = vec![only(&machines)];
+        for machine in machines {
+            programs.extend(self.programs_for(machine, capabilities).map_err(profile_error)?);
+        }
+        Ok(programs)
+    }
+
+    fn programs_for(&self, machine: Machine, capabilities: CapabilitySet) -> Result<Vec<BpfProgram>, String> {
+        let default_errno = error_number(self.profile.default_errno.as_deref(), self.profile.default_errno_ret)?;
+        let fallback = action(self.profile.default_action, default_errno);
         // Where two filters disagree the kernel takes the stricter one: so one filter has all that
         // the default is not to be applied to, and each other action has one that is else silent.
         let mut excepted = Rules::new();
         let mut by_action: Vec<(SeccompAction, Rules)> = Vec::new();
         for rule in self.profile.syscalls.iter().filter(|rule| rule.applies(capabilities)) {
-            let own = action(rule.action, rule.errno_ret.or(self.profile.default_errno_ret));
+            let errno = error_number(rule.errno.as_deref(), rule.errno_ret)?;
+            let own = action(rule.action, errno.or(default_errno));
             if own == fallback {
                 continue;
             }
-            rule.add_to(&mut excepted).map_err(|error| anyhow!("seccomp profile: {error}"))?;
+            rule.add_to(&mut excepted, &self.syscalls, machine)?;
             if own == SeccompAction::Allow {
                 continue;
             }
@@ -57,15 +73,15 @@ impl Seccomp {
                 by_action.push((own.clone(), Rules::new()));
             }
             for (_, rules) in by_action.iter_mut().filter(|(action, _)| *action == own) {
-                rule.add_to(rules).map_err(|error| anyhow!("seccomp profile: {error}"))?;
+                rule.add_to(rules, &self.syscalls, machine)?;
             }
         }
         let mut programs = Vec::new();
         if fallback != SeccompAction::Allow {
-            programs.push(program(excepted, fallback, SeccompAction::Allow)?);
+            programs.push(program(machine, excepted, fallback, SeccompAction::Allow)?);
         }
         for (action, rules) in by_action {
-            programs.push(program(rules, SeccompAction::Allow, action)?);
+            programs.push(program(machine, rules, SeccompAction::Allow, action)?);
         }
         Ok(programs)
     }
@@ -73,10 +89,23 @@ impl Seccomp {
     /// Applies the filters, for good. Needs no_new_privs, or CAP_SYS_ADMIN in the user namespace.
     pub fn load(&self, capabilities: CapabilitySet) -> Result<()> {
         for program in self.programs(capabilities)? {
-            load(&program).context("seccomp").hint("add --no-new-privs, or load the filter as root")?;
+            load(&program, self.flags()).context("seccomp").hint("add --no-new-privs, or load the filter as root")?;
         }
         Ok(())
     }
+
+    fn flags(&self) -> libc::c_ulong {
+        let bit = |flag: &Flag| match flag {
+            Flag::Tsync | Flag::WaitKillable => 0,
+            Flag::Log => libc::SECCOMP_FILTER_FLAG_LOG,
+            Flag::SpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+        };
+        self.profile.flags.iter().flatten().map(bit).fold(0, |flags, flag| flags | flag)
+    }
+}
+
+fn profile_error(why: String) -> anyhow::Error {
+    anyhow!("seccomp profile: {why}")
 }
 
 fn action(action: Action, errno: Option<u32>) -> SeccompAction {
@@ -91,42 +120,60 @@ fn action(action: Action, errno: Option<u32>) -> SeccompAction {
     }
 }
 
-fn program(rules: Rules, otherwise: SeccompAction, matching: SeccompAction) -> Result<BpfProgram> {
-    let machine = TargetArch::try_from(std::env::consts::ARCH)
-        .map_err(|_| anyhow!("--seccomp: not for this machine ({})", std::env::consts::ARCH))?;
-    let filter = SeccompFilter::new(rules, otherwise, matching, machine).context("seccomp profile")?;
-    let mut program = before(machine);
-    program.extend(BpfProgram::try_from(filter).context("seccomp profile")?);
+/// A filter of one machine's calls, which lets those of another pass: they have their own.
+fn program(
+    machine: Machine,
+    rules: Rules,
+    otherwise: SeccompAction,
+    matching: SeccompAction,
+) -> Result<BpfProgram, String> {
+    let text = |error: seccompiler::BackendError| error.to_string();
+    let known = TargetArch::try_from(std::env::consts::ARCH).map_err(text)?;
+    let filter = SeccompFilter::new(rules, otherwise, matching, known).map_err(text)?;
+    let mut program =
+        vec![step(LOAD, 0, 0, MACHINE), step(EQUAL, 1, 0, machine.audit()), answer(libc::SECCOMP_RET_ALLOW)];
+    program.push(step(LOAD, 0, 0, NUMBER));
+    if machine == Machine::X86_64 {
+        // Calls of the x32 interface are others by the same numbers and this bit; no profile of ours has them.
+        program.extend([step(ABOVE, 0, 1, X32_BIT - 1), answer(libc::SECCOMP_RET_KILL_PROCESS)]);
+    }
+    // What no profile can know yet is not there: a filter by number would let it through, or take it for a mistake.
+    program.extend([step(ABOVE, 0, 1, LAST), answer(libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32)]);
+    // seccompiler knows no 32-bit machine: its own look at the machine, three instructions, is the one above.
+    program.extend(BpfProgram::try_from(filter).map_err(text)?.into_iter().skip(3));
     Ok(program)
 }
 
-/// Another machine's calls, those of the x32 interface, and those that no profile can know yet are
-/// not there: a filter by number would take them for others, or let them through.
-fn before(machine: TargetArch) -> BpfProgram {
-    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-    const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-    const ABOVE: u16 = (libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K) as u16;
-    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    // AUDIT_ARCH_X86_64, AUDIT_ARCH_AARCH64, AUDIT_ARCH_RISCV64.
-    let own = match machine {
-        TargetArch::x86_64 => 0xc000_003e,
-        TargetArch::aarch64 => 0xc000_00b7,
-        TargetArch::riscv64 => 0xc000_00f3,
-    };
-    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
-    vec![
-        step(LOAD, 0, 0, 4),
-        step(EQUAL, 0, 2, own),
-        step(LOAD, 0, 0, 0),
-        step(ABOVE, 0, 1, syscall::LAST as u32),
-        step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32),
-    ]
+/// Ends a program of any other machine, as runc does: to it a filter is a wrong answer to each of its calls, exit(2) too.
+fn only(machines: &[Machine]) -> BpfProgram {
+    let mut program = vec![step(LOAD, 0, 0, MACHINE)];
+    for machine in machines {
+        program.extend([step(EQUAL, 0, 1, machine.audit()), answer(libc::SECCOMP_RET_ALLOW)]);
+    }
+    program.push(answer(libc::SECCOMP_RET_KILL_PROCESS));
+    program
 }
 
-fn load(program: &BpfProgram) -> Result<(), Errno> {
+/// Where a filter finds the call's number, and whose number it is (struct seccomp_data).
+const NUMBER: u32 = 0;
+const MACHINE: u32 = 4;
+const X32_BIT: u32 = 0x4000_0000;
+const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+const ABOVE: u16 = (libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K) as u16;
+
+fn step(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
+    sock_filter { code, jt, jf, k }
+}
+
+fn answer(value: u32) -> sock_filter {
+    step((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, value)
+}
+
+fn load(program: &BpfProgram, flags: libc::c_ulong) -> Result<(), Errno> {
     let len = u16::try_from(program.len()).map_err(|_| Errno::E2BIG)?;
     let filter = libc::sock_fprog { len, filter: program.as_ptr().cast_mut().cast() };
     // SAFETY: the program outlives the call, and seccompiler's sock_filter is laid out as the kernel's.
-    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter) };
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const filter) };
     Errno::result(result).map(drop)
 }

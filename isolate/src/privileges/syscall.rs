@@ -1,101 +1,126 @@
-//! System calls by name, as seccomp profiles have them.
+//! System calls by name and machine, as seccomp profiles have them.
 
-use nix::libc::*;
+use std::collections::BTreeMap;
 
-macro_rules! numbers {
-    ($($name:ident)*) => { &[$((stringify!($name), $name)),*] };
+const TABLE: &str = include_str!("syscalls.tbl");
+
+/// The table ends here: a call with a higher number is newer than Linux 6.18, and no filter knows what it does.
+pub const LAST: u32 = 469;
+
+/// Whose calls a program makes: a filter has to know, for the numbers are others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Machine {
+    X86_64,
+    /// 32-bit programs on x86-64.
+    X86,
+    Aarch64,
+    Riscv64,
 }
 
-/// Those that every machine has. Each name is one of the C library's SYS_ constants.
-#[rustfmt::skip]
-const COMMON: &[(&str, c_long)] = numbers![
-    SYS_accept SYS_accept4 SYS_acct SYS_add_key SYS_adjtimex SYS_bind SYS_bpf SYS_brk SYS_capget SYS_capset SYS_chdir
-    SYS_chroot SYS_clock_adjtime SYS_clock_getres SYS_clock_gettime SYS_clock_nanosleep SYS_clock_settime SYS_clone
-    SYS_clone3 SYS_close SYS_close_range SYS_connect SYS_copy_file_range SYS_delete_module SYS_dup SYS_dup3
-    SYS_epoll_create1 SYS_epoll_ctl SYS_epoll_pwait SYS_epoll_pwait2 SYS_eventfd2 SYS_execve SYS_execveat SYS_exit
-    SYS_exit_group SYS_faccessat SYS_faccessat2 SYS_fadvise64 SYS_fallocate SYS_fanotify_init SYS_fanotify_mark
-    SYS_fchdir SYS_fchmod SYS_fchmodat SYS_fchown SYS_fchownat SYS_fcntl SYS_fdatasync SYS_fgetxattr SYS_finit_module
-    SYS_flistxattr SYS_flock SYS_fremovexattr SYS_fsconfig SYS_fsetxattr SYS_fsmount SYS_fsopen SYS_fspick SYS_fstat
-    SYS_fstatfs SYS_fsync SYS_ftruncate SYS_futex SYS_futex_waitv SYS_get_mempolicy SYS_get_robust_list SYS_getcpu
-    SYS_getcwd SYS_getdents64 SYS_getegid SYS_geteuid SYS_getgid SYS_getgroups SYS_getitimer SYS_getpeername
-    SYS_getpgid SYS_getpid SYS_getppid SYS_getpriority SYS_getrandom SYS_getresgid SYS_getresuid SYS_getrusage
-    SYS_getsid SYS_getsockname SYS_getsockopt SYS_gettid SYS_gettimeofday SYS_getuid SYS_getxattr SYS_init_module
-    SYS_inotify_add_watch SYS_inotify_init1 SYS_inotify_rm_watch SYS_io_cancel SYS_io_destroy SYS_io_getevents
-    SYS_io_setup SYS_io_submit SYS_io_uring_enter SYS_io_uring_register SYS_io_uring_setup SYS_ioctl SYS_ioprio_get
-    SYS_ioprio_set SYS_kcmp SYS_kexec_load SYS_keyctl SYS_kill SYS_landlock_add_rule SYS_landlock_create_ruleset
-    SYS_landlock_restrict_self SYS_lgetxattr SYS_linkat SYS_listen SYS_listxattr SYS_llistxattr SYS_lookup_dcookie
-    SYS_lremovexattr SYS_lseek SYS_lsetxattr SYS_madvise SYS_mbind SYS_membarrier SYS_memfd_create SYS_migrate_pages
-    SYS_mincore SYS_mkdirat SYS_mknodat SYS_mlock SYS_mlock2 SYS_mlockall SYS_mmap SYS_mount SYS_mount_setattr
-    SYS_move_mount SYS_move_pages SYS_mprotect SYS_mq_getsetattr SYS_mq_notify SYS_mq_open SYS_mq_timedreceive
-    SYS_mq_timedsend SYS_mq_unlink SYS_mremap SYS_msgctl SYS_msgget SYS_msgrcv SYS_msgsnd SYS_msync SYS_munlock
-    SYS_munlockall SYS_munmap SYS_name_to_handle_at SYS_nanosleep SYS_newfstatat SYS_nfsservctl SYS_open_by_handle_at
-    SYS_open_tree SYS_openat SYS_openat2 SYS_perf_event_open SYS_personality SYS_pidfd_getfd SYS_pidfd_open
-    SYS_pidfd_send_signal SYS_pipe2 SYS_pivot_root SYS_pkey_alloc SYS_pkey_free SYS_pkey_mprotect SYS_ppoll SYS_prctl
-    SYS_pread64 SYS_preadv SYS_preadv2 SYS_prlimit64 SYS_process_madvise SYS_process_vm_readv SYS_process_vm_writev
-    SYS_pselect6 SYS_ptrace SYS_pwrite64 SYS_pwritev SYS_pwritev2 SYS_quotactl SYS_read SYS_readahead SYS_readlinkat
-    SYS_readv SYS_reboot SYS_recvfrom SYS_recvmmsg SYS_recvmsg SYS_remap_file_pages SYS_removexattr SYS_renameat2
-    SYS_request_key SYS_restart_syscall SYS_rseq SYS_rt_sigaction SYS_rt_sigpending SYS_rt_sigprocmask
-    SYS_rt_sigqueueinfo SYS_rt_sigreturn SYS_rt_sigsuspend SYS_rt_sigtimedwait SYS_rt_tgsigqueueinfo
-    SYS_sched_get_priority_max SYS_sched_get_priority_min SYS_sched_getaffinity SYS_sched_getattr SYS_sched_getparam
-    SYS_sched_getscheduler SYS_sched_rr_get_interval SYS_sched_setaffinity SYS_sched_setattr SYS_sched_setparam
-    SYS_sched_setscheduler SYS_sched_yield SYS_seccomp SYS_semctl SYS_semget SYS_semop SYS_semtimedop SYS_sendfile
-    SYS_sendmmsg SYS_sendmsg SYS_sendto SYS_set_mempolicy SYS_set_robust_list SYS_set_tid_address SYS_setdomainname
-    SYS_setfsgid SYS_setfsuid SYS_setgid SYS_setgroups SYS_sethostname SYS_setitimer SYS_setns SYS_setpgid
-    SYS_setpriority SYS_setregid SYS_setresgid SYS_setresuid SYS_setreuid SYS_setsid SYS_setsockopt SYS_settimeofday
-    SYS_setuid SYS_setxattr SYS_shmat SYS_shmctl SYS_shmdt SYS_shmget SYS_shutdown SYS_sigaltstack SYS_signalfd4
-    SYS_socket SYS_socketpair SYS_splice SYS_statfs SYS_statx SYS_swapoff SYS_swapon SYS_symlinkat SYS_sync SYS_syncfs
-    SYS_sysinfo SYS_syslog SYS_tee SYS_tgkill SYS_timer_create SYS_timer_delete SYS_timer_getoverrun SYS_timer_gettime
-    SYS_timer_settime SYS_timerfd_create SYS_timerfd_gettime SYS_timerfd_settime SYS_times SYS_tkill SYS_truncate
-    SYS_umask SYS_umount2 SYS_uname SYS_unlinkat SYS_unshare SYS_userfaultfd SYS_utimensat SYS_vhangup SYS_vmsplice
-    SYS_wait4 SYS_waitid SYS_write SYS_writev
-];
+impl Machine {
+    /// The one that this program was built for.
+    pub fn own() -> Option<Machine> {
+        match std::env::consts::ARCH {
+            "x86_64" => Some(Machine::X86_64),
+            "aarch64" => Some(Machine::Aarch64),
+            "riscv64" => Some(Machine::Riscv64),
+            _ => None,
+        }
+    }
 
-#[cfg(target_arch = "x86_64")]
-#[rustfmt::skip]
-const OWN: &[(&str, c_long)] = numbers![
-    SYS__sysctl SYS_access SYS_alarm SYS_arch_prctl SYS_chmod SYS_chown SYS_creat SYS_dup2 SYS_epoll_create
-    SYS_epoll_wait SYS_eventfd SYS_fork SYS_futimesat SYS_get_thread_area SYS_getdents SYS_getpgrp SYS_getrlimit
-    SYS_inotify_init SYS_ioperm SYS_iopl SYS_kexec_file_load SYS_lchown SYS_link SYS_lstat SYS_memfd_secret SYS_mkdir
-    SYS_mknod SYS_modify_ldt SYS_open SYS_pause SYS_pipe SYS_poll SYS_process_mrelease SYS_quotactl_fd SYS_readlink
-    SYS_rename SYS_renameat SYS_rmdir SYS_select SYS_set_mempolicy_home_node SYS_set_thread_area SYS_setrlimit
-    SYS_signalfd SYS_stat SYS_symlink SYS_sync_file_range SYS_sysfs SYS_time SYS_unlink SYS_uselib SYS_ustat SYS_utime
-    SYS_utimes SYS_vfork
-];
-#[cfg(not(target_arch = "x86_64"))]
-const OWN: &[(&str, c_long)] = &[];
+    /// As profiles spell it.
+    pub fn scmp_name(self) -> &'static str {
+        match self {
+            Machine::X86_64 => "SCMP_ARCH_X86_64",
+            Machine::X86 => "SCMP_ARCH_X86",
+            Machine::Aarch64 => "SCMP_ARCH_AARCH64",
+            Machine::Riscv64 => "SCMP_ARCH_RISCV64",
+        }
+    }
 
-/// Newer than some C library's list; from 424 on every machine has the same numbers.
-const NEW: &[(&str, c_long)] = &[
-    ("quotactl_fd", 443),
-    ("memfd_secret", 447),
-    ("process_mrelease", 448),
-    ("set_mempolicy_home_node", 450),
-    ("cachestat", 451),
-    ("fchmodat2", 452),
-    ("map_shadow_stack", 453),
-    ("futex_wake", 454),
-    ("futex_wait", 455),
-    ("futex_requeue", 456),
-    ("statmount", 457),
-    ("listmount", 458),
-    ("lsm_get_self_attr", 459),
-    ("lsm_set_self_attr", 460),
-    ("lsm_list_modules", 461),
-    ("mseal", 462),
-    ("setxattrat", 463),
-    ("getxattrat", 464),
-    ("listxattrat", 465),
-    ("removexattrat", 466),
-    ("open_tree_attr", 467),
-    ("file_getattr", 468),
-    ("file_setattr", LAST),
-];
+    /// What a profile's `arches` call it: Go's name first, then libseccomp's.
+    pub fn names(self) -> &'static [&'static str] {
+        match self {
+            Machine::X86_64 => &["amd64", "x86_64"],
+            Machine::X86 => &["x86", "386"],
+            Machine::Aarch64 => &["arm64", "aarch64"],
+            Machine::Riscv64 => &["riscv64"],
+        }
+    }
 
-/// Nothing is known of a system call above this one.
-pub const LAST: c_long = 469;
+    /// AUDIT_ARCH_…, which a filter finds beside the number (seccomp(2)).
+    pub fn audit(self) -> u32 {
+        match self {
+            Machine::X86_64 => 0xc000_003e,
+            Machine::X86 => 0x4000_0003,
+            Machine::Aarch64 => 0xc000_00b7,
+            Machine::Riscv64 => 0xc000_00f3,
+        }
+    }
+}
 
-pub fn number(name: &str) -> Option<c_long> {
-    let named =
-        |(known, number): &(&str, c_long)| (known.strip_prefix("SYS_").unwrap_or(known) == name).then_some(*number);
-    COMMON.iter().chain(OWN).chain(NEW).find_map(named)
+/// The table, read.
+pub struct Syscalls(BTreeMap<&'static str, [Option<u32>; 4]>);
+
+impl Syscalls {
+    pub fn read() -> Syscalls {
+        let row = |line: &'static str| {
+            let mut words = line.split(' ');
+            let name = words.next()?;
+            Some((name, std::array::from_fn(|_| words.next()?.parse().ok())))
+        };
+        Syscalls(TABLE.lines().filter(|line| !line.starts_with('#')).filter_map(row).collect())
+    }
+
+    pub fn number(&self, name: &str, machine: Machine) -> Option<u32> {
+        self.0.get(name).and_then(|numbers| numbers[machine as usize])
+    }
+
+    #[cfg(test)]
+    pub fn names(&self, machine: Machine) -> impl Iterator<Item = &'static str> {
+        self.0.iter().filter(move |(_, numbers)| numbers[machine as usize].is_some()).map(|(&name, _)| name)
+    }
+
+    /// Whether any machine has a call of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_call_that_the_c_library_numbers_has_that_number() {
+        let syscalls = Syscalls::read();
+        let own = Machine::own().expect("a machine that filters are made for");
+        for (name, number) in [
+            ("read", nix::libc::SYS_read),
+            ("ptrace", nix::libc::SYS_ptrace),
+            ("clone3", nix::libc::SYS_clone3),
+            ("mount_setattr", nix::libc::SYS_mount_setattr),
+            ("futex_waitv", nix::libc::SYS_futex_waitv),
+        ] {
+            assert_eq!(syscalls.number(name, own).map(i64::from), Some(number), "{name}");
+        }
+        assert_eq!(syscalls.number("file_setattr", own), Some(LAST));
+        assert_eq!(syscalls.number("exit", Machine::X86), Some(1));
+        assert!(syscalls.has("s390_sthyi") && syscalls.number("s390_sthyi", own).is_none());
+        assert!(!syscalls.has("mkdri"));
+    }
+
+    #[test]
+    fn no_machine_has_two_calls_of_one_number() {
+        let Syscalls(rows) = Syscalls::read();
+        for machine in [Machine::X86_64, Machine::X86, Machine::Aarch64, Machine::Riscv64] {
+            let mut numbers: Vec<u32> = rows.values().filter_map(|row| row[machine as usize]).collect();
+            let all = numbers.len();
+            numbers.sort_unstable();
+            numbers.dedup();
+            assert_eq!(numbers.len(), all, "{machine:?}");
+            // From 424 on every machine has the same numbers, without a gap.
+            assert!(numbers.iter().filter(|&&number| number >= 424).count() >= 44, "{machine:?}");
+        }
+    }
 }
