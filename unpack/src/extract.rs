@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::args::Args;
 use crate::budget::Limits;
 use crate::confine::Confinement;
-use crate::fill::{Filling, Order};
+use crate::fill::Filling;
 use crate::image::{Image, Kind, Request};
 use crate::interrupt::Interrupts;
 use crate::ledger::Ledger;
@@ -111,7 +111,6 @@ fn make(
         limits: &request.limits,
         threads: args.threads.map_or_else(processors, usize::from),
         epoch,
-        order: Order::NewestFirst,
         confinement: Arc::new(Confinement::new(&stage.path())?),
         gate: &interrupts.gate,
         progress: &bytes,

@@ -1,14 +1,13 @@
 //! Filling a staged tree from an image's layers, on threads that can do nothing else.
 
 use std::cell::RefCell;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::above::{Above, OutOfOrder};
 use crate::budget::Limits;
 use crate::confine::{Confinement, own_umask};
 use crate::frame::Archive;
@@ -19,15 +18,6 @@ use crate::source::FileSystem;
 use crate::tree::{Policy, Tree};
 use crate::writers::Writers;
 
-/// In which order layers are applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// As they were made: each hides some of what is there.
-    BaseFirst,
-    /// So that nothing hidden is written; from the base up where layers depend on each other too much for that.
-    NewestFirst,
-}
-
 pub struct Filling<'a> {
     pub root: OwnedFd,
     pub image: &'a mut Image,
@@ -35,7 +25,6 @@ pub struct Filling<'a> {
     pub limits: &'a Limits,
     pub threads: usize,
     pub epoch: i64,
-    pub order: Order,
     pub confinement: Arc<Confinement>,
     /// Held while the tree changes.
     pub gate: &'a Arc<Gate>,
@@ -52,31 +41,11 @@ impl Filling<'_> {
         })
     }
 
-    fn work(mut self) -> Result<Vec<Verified>> {
+    fn work(self) -> Result<Vec<Verified>> {
         own_umask()?;
         self.confinement.enter()?;
-        if self.order == Order::NewestFirst && self.image.layers.len() > 1 {
-            match self.attempt(Order::NewestFirst) {
-                Err(error) if error.downcast_ref::<OutOfOrder>().is_some() => {
-                    // As the image specification has it, which always works.
-                    let _inside = self.gate.pass();
-                    Tree::reset(self.root.as_fd()).context("begin anew")?;
-                    self.policy.ledger.clear();
-                    self.policy.setuid.store(0, Ordering::Relaxed);
-                }
-                result => return result,
-            }
-        }
-        self.attempt(Order::BaseFirst)
-    }
-
-    fn attempt(&mut self, order: Order) -> Result<Vec<Verified>> {
         let root = self.root.try_clone()?;
-        let (mut tree, writers) = tree_with_writers(root, self.policy.clone(), self.epoch, self.threads, self.gate)?;
-        let newest_first = order == Order::NewestFirst;
-        if newest_first {
-            tree = tree.newest_first();
-        }
+        let (tree, writers) = tree_with_writers(root, self.policy.clone(), self.epoch, self.threads, self.gate)?;
         let mut layers = Layers {
             tree,
             writers,
@@ -85,21 +54,15 @@ impl Filling<'_> {
             gate: self.gate,
             progress: self.progress,
             layered: self.image.kind != Kind::RootFs,
-            above: newest_first.then(Above::default),
             entries: 0,
             bytes: 0,
         };
         let stored = &mut self.image.layers;
         let mut verified = vec![Verified::default(); stored.len()];
-        let mut order: Vec<usize> = (0..stored.len()).collect();
-        if newest_first {
-            order.reverse();
-        }
         // Each layer is read ahead while the one before it is applied, and what is left of its digest is worked out
         // while the one after it is.
         let near = FileSystem::of(layers.tree.root())?;
-        let mut open = |step: usize| {
-            let number = *order.get(step)?;
+        let mut open = |number: usize| {
             let layer = stored.get_mut(number)?;
             let archive = layer.open(self.limits, Some(&near)).map(|stream| stream.entries(self.limits));
             Some((number, layer.name.clone(), archive))
@@ -112,9 +75,6 @@ impl Filling<'_> {
         let (mut next, mut applied) = (open(0), None);
         for step in 1.. {
             let Some((number, name, archive)) = std::mem::replace(&mut next, open(step)) else { break };
-            if let Some(above) = &mut layers.above {
-                above.lowest = number == 0;
-            }
             let mut archive = of(&name, archive)?;
             let result = layers.apply(&mut archive);
             if let Some(before) = applied.replace((number, name.clone(), archive)) {

@@ -191,7 +191,6 @@ fn apply(data: &[u8], root: &Path) -> Result<()> {
         gate: &gate,
         progress: &progress,
         layered: true,
-        above: None,
         entries: 0,
         bytes: 0,
     };

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::Timespec;
 
-use crate::above::{Above, Claim, Cover, OutOfOrder};
 use crate::budget::{Limits, within};
 use crate::frame::{Archive, Entry, Kind, Segment, Time};
 use crate::gate::Gate;
@@ -23,6 +22,8 @@ const WHITEOUT: &[u8] = b".wh.";
 /// What aufs keeps for itself in its branches begins like this.
 const AUFS: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
+/// Where aufs kept the content of files with several names: they are hard links to what is in here.
+const LINKED: &[u8] = b".wh..wh.plnk";
 
 /// Files from this size on are copied from file to file, where the archive lies plain in one.
 const COPIED: u64 = 64 << 10;
@@ -39,8 +40,6 @@ pub struct Layers<'a> {
     pub progress: &'a AtomicU64,
     /// Whiteouts mean something: the archive is a layer and no plain root filesystem.
     pub layered: bool,
-    /// What layers above this one hide, where they are applied from the newest down.
-    pub above: Option<Above>,
     pub entries: u64,
     pub bytes: u64,
 }
@@ -54,14 +53,12 @@ impl Layers<'_> {
         }
         self.writers.borrow_mut().flush()?;
         let _inside = self.gate.pass();
-        if let Some(above) = &mut self.above {
-            above.end_layer();
-        }
-        self.tree.end_layer()
+        self.tree.end_layer()?;
+        if self.layered { self.tree.remove(LINKED) } else { Ok(()) }
     }
 
     fn entry<R: Content>(&mut self, mut entry: Entry, archive: &mut Archive<R>) -> Result<()> {
-        let member = Member::new(&entry.path).with_context(|| shown(&entry.path))?;
+        let member = self.member(&entry.path).with_context(|| shown(&entry.path))?;
         self.entries += 1;
         within(self.entries, self.limits.entries, "entries of the image", "--max-entries")?;
         self.bytes = self.bytes.saturating_add(entry.size);
@@ -78,7 +75,7 @@ impl Layers<'_> {
         }
         let inside = self.gate.pass();
         let path = member.path;
-        if (self.layered && self.whiteout(&path)?) || !self.shows(&path, entry.kind)? {
+        if self.layered && self.whiteout(&path)? {
             drop(inside);
             return archive.pass_over(R::pass).context("read its content");
         }
@@ -106,9 +103,10 @@ impl Layers<'_> {
             }
             Kind::Directory => self.tree.directory(&path, meta(entry)),
             Kind::HardLink => {
-                let target = Member::new(&entry.link)
+                let target = self
+                    .member(&entry.link)
                     .with_context(|| format!("{}: hard link to {}", shown(&path), shown(&entry.link)))?;
-                self.hard_link(&path, &target.path)
+                self.tree.hard_link(&path, &target.path)
             }
             Kind::Symlink => {
                 let target = entry.link.clone();
@@ -124,6 +122,18 @@ impl Layers<'_> {
                 self.tree.special(&path, Special::Block(major, minor), meta(entry))
             }
         }
+    }
+
+    /// Where a name leads from the root.
+    fn member(&self, raw: &[u8]) -> Result<Member> {
+        if !self.layered {
+            return Member::new(raw);
+        }
+        let member = Member::of_layer(raw)?;
+        if member.upward {
+            self.policy.ledger.note(Change::Upward, raw);
+        }
+        Ok(member)
     }
 
     /// Hands a file on that is to be made.
@@ -164,98 +174,30 @@ impl Layers<'_> {
         archive.pass_over(R::pass).with_context(|| format!("{}: read its content", shown(file.path())))
     }
 
-    /// Whether the name is a whiteout or something of aufs's, and so no file.
+    /// Whether the name is a whiteout or something that aufs kept for itself, and so no file.
     fn whiteout(&mut self, path: &[u8]) -> Result<bool> {
         let mut parts = path.rsplitn(2, |&b| b == b'/');
         let name = parts.next().unwrap_or_default();
         let dir = parts.next().unwrap_or_default();
+        if dir == LINKED {
+            return Ok(false);
+        }
         if dir.split(|&b| b == b'/').any(|part| part.starts_with(WHITEOUT)) {
-            // Its hard links' own directory; anything else there would be a file that no layer can have.
+            // Anything but what aufs left would be a file that no layer can have.
             ensure!(dir.split(|&b| b == b'/').any(|part| part.starts_with(AUFS)), "{}: below a whiteout", shown(path));
             return Ok(true);
         }
         if name == OPAQUE {
-            match &mut self.above {
-                Some(above) => {
-                    above.claim(Claim::Opaque, dir);
-                    self.in_directory(dir)?;
-                }
-                None => self.tree.opaque(dir)?,
-            }
+            self.tree.opaque(dir)?;
         } else if !name.starts_with(AUFS) {
             let Some(hidden) = name.strip_prefix(WHITEOUT) else { return Ok(false) };
             if matches!(hidden, b"" | b"." | b"..") {
                 bail!("{}: a whiteout of nothing", shown(path));
             }
             let hidden = if dir.is_empty() { hidden.to_owned() } else { [dir, b"/", hidden].concat() };
-            match &mut self.above {
-                Some(above) if above.cover(&hidden) == Cover::Hidden => {}
-                Some(above) => {
-                    if self.tree.is_directory(&hidden)? {
-                        // An upper layer's, or this one's, that it did not take over from below.
-                        above.claim(Claim::Directory, &hidden);
-                        above.claim(Claim::Opaque, &hidden);
-                    } else {
-                        above.claim(Claim::Hidden, &hidden);
-                    }
-                    self.in_directory(dir)?;
-                }
-                None => self.tree.whiteout(&hidden)?,
-            }
+            self.tree.whiteout(&hidden)?;
         }
         Ok(true)
-    }
-
-    /// A whiteout in `dir` means that directory, and not where a link leads.
-    fn in_directory(&mut self, dir: &[u8]) -> Result<()> {
-        if self.tree.leads_elsewhere(dir)? {
-            return Err(OutOfOrder.into());
-        }
-        if let Some(above) = &mut self.above {
-            above.pass_through(dir);
-        }
-        Ok(())
-    }
-
-    /// Whether the layers above leave anything of an entry; lower layers are told of it.
-    fn shows(&mut self, path: &[u8], kind: Kind) -> Result<bool> {
-        let Some(above) = &mut self.above else { return Ok(true) };
-        match (above.cover(path), kind == Kind::Directory) {
-            (Cover::Directory, true) => return Ok(false),
-            (Cover::Hidden, _) => {
-                // The directories on its way are there all the same.
-                let mut at = path;
-                while let Some(end) = at.iter().rposition(|&b| b == b'/') {
-                    at = &at[..end];
-                    if above.cover(at) != Cover::Hidden {
-                        self.tree.imply(at)?;
-                        break;
-                    }
-                }
-                return Ok(false);
-            }
-            (Cover::Directory, false) => {
-                // What is below this in lower layers ended with the directory that it was in.
-                above.claim(Claim::Opaque, path);
-                return Ok(false);
-            }
-            (Cover::Nothing, true) => above.claim(Claim::Directory, path),
-            (Cover::Nothing, false) if above.was_passed_through(path) => return Err(OutOfOrder.into()),
-            (Cover::Nothing, false) => above.claim(Claim::Hidden, path),
-        }
-        Ok(true)
-    }
-
-    fn hard_link(&mut self, path: &[u8], target: &[u8]) -> Result<()> {
-        let Some(above) = &self.above else { return self.tree.hard_link(path, target) };
-        if above.cover(target) != Cover::Nothing {
-            return Err(OutOfOrder.into());
-        }
-        if above.lowest {
-            return self.tree.hard_link(path, target);
-        }
-        // What is not there yet may be this layer's or a lower one's.
-        if self.tree.link_now(path, target)? { Ok(()) } else { Err(OutOfOrder.into()) }
     }
 }
 

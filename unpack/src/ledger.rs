@@ -28,6 +28,8 @@ pub enum Change {
     Device,
     /// A name that began with a slash, taken from the root.
     Absolute,
+    /// A layer's name with `..` in it, kept inside the root.
+    Upward,
 }
 
 impl Change {
@@ -42,6 +44,7 @@ impl Change {
             Change::Name => "names_too_long",
             Change::Device => "devices",
             Change::Absolute => "absolute_names",
+            Change::Upward => "upward_names",
         }
     }
 
@@ -56,6 +59,7 @@ impl Change {
             Change::Name => "entries left out for their names' length",
             Change::Device => "devices not made",
             Change::Absolute => "absolute names taken from the root",
+            Change::Upward => "names with '..' kept inside the root",
         }
     }
 }
@@ -77,11 +81,6 @@ impl Ledger {
         if count.names.len() < LISTED {
             count.names.push(String::from_utf8_lossy(path).into_owned());
         }
-    }
-
-    /// What was noted belongs to an attempt that is given up.
-    pub fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     pub fn number(&self, change: Change) -> u64 {

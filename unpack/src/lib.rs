@@ -1,6 +1,5 @@
 //! An image, file or stream, becomes a root directory, all or nothing.
 
-pub mod above;
 pub mod args;
 pub mod budget;
 mod bundle;

@@ -5,36 +5,39 @@ mod acl;
 mod dir;
 mod dirs;
 mod link;
+mod made;
 mod meta;
 mod new_file;
 mod owner;
+mod parents;
 mod path;
 mod pending;
+mod place;
 pub mod remove;
 mod whiteout;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use chain::WithHint;
 use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 
-use crate::above::OutOfOrder;
 use crate::ledger::Change;
 use dir::Dir;
 use dirs::Dirs;
+use link::Waiting;
+use made::Made;
 use meta::Final;
 pub use meta::{Meta, Policy};
 pub use new_file::{Making, NewFile, Planned};
 pub use owner::{Owners, capable};
-use path::split;
 pub use path::{Member, shown};
+use path::{join, split};
 use pending::Pending;
-use whiteout::Made;
+use place::Places;
 
 pub struct Tree {
     policy: Arc<Policy>,
@@ -42,12 +45,8 @@ pub struct Tree {
     epoch: i64,
     /// Bytes of the longest name that the filesystem takes.
     longest_name: u64,
-    forward: Vec<(Vec<u8>, Vec<u8>)>,
-    forward_bytes: usize,
-    /// What the layer under way has made, by directory and name; None in the lowest.
-    made: Option<Made>,
-    /// Layers come from the newest down.
-    newest_first: bool,
+    waiting: Waiting,
+    made: Made,
 }
 
 /// Entries that are neither directory nor regular file.
@@ -59,42 +58,17 @@ pub enum Special<'a> {
 }
 
 impl Tree {
-    /// Layers come from the newest down, and never is anything reached through a link.
-    pub fn newest_first(mut self) -> Tree {
-        self.newest_first = true;
-        self.dirs.follow_no_links();
-        self
-    }
-
-    /// Empties a root that an attempt has left.
-    pub fn reset(root: BorrowedFd) -> Result<()> {
-        rustix::fs::fchmod(root, Mode::RWXU)?;
-        for name in remove::names(root)? {
-            remove::remove(root, &name)?;
-        }
-        meta::clear_xattrs(root)?;
-        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-        Ok(rustix::fs::fchown(root, Some(uid), Some(gid))?)
-    }
-
-    /// `root` is empty and of mode 0700.
-    /// `settle` waits until every planned file was made.
+    /// `root` is empty. `settle` waits until every planned file was made.
     pub fn new(root: OwnedFd, policy: Arc<Policy>, epoch: i64, settle: Box<dyn FnMut() -> Result<()>>) -> Result<Tree> {
         dirs::containment(root.as_fd())?;
+        // Whatever the umask, a setgid directory around it and a default ACL there made of it.
+        rustix::fs::fchmod(&root, Mode::RWXU)?;
         let last = implied(&policy, epoch)?;
         let pending = Pending::new(root.as_fd(), settle)?;
         let longest_name = rustix::fs::fstatvfs(&root).context("statvfs")?.f_namemax;
-        let dirs = Dirs::new(root, last, pending)?;
-        Ok(Tree {
-            policy,
-            dirs,
-            epoch,
-            longest_name,
-            forward: Vec::new(),
-            forward_bytes: 0,
-            made: None,
-            newest_first: false,
-        })
+        let places = Places::default();
+        let dirs = Dirs::new(root, last, pending, places.clone())?;
+        Ok(Tree { policy, dirs, epoch, longest_name, waiting: Waiting::default(), made: Made::first_layer(places) })
     }
 
     pub fn root(&self) -> BorrowedFd<'_> {
@@ -114,16 +88,18 @@ impl Tree {
     /// Everything of a layer has come. Another may follow.
     pub fn end_layer(&mut self) -> Result<()> {
         self.dirs.pending.settle()?;
-        for (path, target) in std::mem::take(&mut self.forward) {
-            if !self.link_now(&path, &target)? {
-                bail!("{}: hard link to {}, which the image does not have", shown(&path), shown(&target));
-            }
-        }
-        self.forward_bytes = 0;
-        if !self.newest_first {
-            self.made = Some(Made::default());
-        }
+        self.link_waiting()?;
+        self.made.next_layer();
         Ok(())
+    }
+
+    /// Takes away what a layer had only to link to.
+    pub fn remove(&mut self, name: &[u8]) -> Result<()> {
+        self.dirs.pending.settle()?;
+        match self.dirs.find(b"")? {
+            Some(root) if dirs::kind(&root, name)?.is_some() => self.make_way(&root, name),
+            _ => Ok(()),
+        }
     }
 
     /// Every directory gets its last mode, owner and times.
@@ -137,54 +113,36 @@ impl Tree {
             self.make(b"")?.becomes(last);
             return Ok(());
         };
-        loop {
-            let dir = self.make(parent)?;
-            self.mark(&dir, name);
-            self.dirs.pending.made(&dir, name)?;
-            match rustix::fs::mkdirat(dir.fd(), name, Mode::RWXU) {
-                Ok(()) => {
-                    self.dirs.made(&dir, name, path, last)?;
-                    return Ok(());
-                }
-                Err(Errno::EXIST) => match self.dirs.open_at(&dir, name, path)? {
-                    Some(there) => {
-                        there.becomes(last);
-                        return Ok(());
-                    }
-                    None => self.make_way(path)?,
-                },
-                Err(error) => return Err(error).with_context(|| format!("{}: make the directory", shown(path))),
-            }
+        let dir = self.make(parent)?;
+        self.made.entry(&dir, name);
+        if let (there, Some(last)) = self.make_directory(&dir, name, last)? {
+            there.becomes(last);
         }
+        Ok(())
     }
 
-    /// A regular file that is there, or that is going to be once whoever it is handed to makes it, if it may wait.
+    /// A regular file that is there, or, if it may wait, one for somebody else to make.
     pub fn file(&mut self, path: Vec<u8>, meta: Meta, may_wait: bool) -> Result<Making> {
         let Some((parent, name)) = split(&path) else { return Err(root_is_no_directory()) };
         let last = self.policy.decide(meta, &path, false)?;
         if last.mode & 0o6000 != 0 || last.xattrs.iter().any(|(name, _)| name == b"security.capability") {
             self.policy.setuid.fetch_add(1, Ordering::Relaxed);
         }
-        loop {
-            let dir = self.make(parent)?;
-            self.mark(&dir, name);
-            if may_wait && self.dirs.pending.may_wait(&dir, name)? {
-                dir.touch();
-                let policy = self.policy.clone();
-                return Ok(Making::Planned(Planned { dir: dir.share(), last, path, policy }));
-            }
-            if !may_wait {
-                self.dirs.pending.made(&dir, name)?;
-            }
-            match new_file::open(dir.fd(), name, last.mode) {
-                Ok(file) => {
-                    dir.touch();
-                    return Ok(Making::There(NewFile::new(file, last, path, self.policy.clone())));
-                }
-                Err(Errno::EXIST) => self.make_way(&path)?,
-                Err(error) => return Err(error).with_context(|| format!("{}: make the file", shown(&path))),
-            }
+        let dir = self.make(parent)?;
+        self.claim(&dir, name);
+        if !self.dirs.pending.is_free(&dir, name)? {
+            self.make_way(&dir, name)?;
         }
+        dir.touch();
+        let policy = self.policy.clone();
+        if may_wait && self.dirs.pending.may_wait() {
+            self.dirs.pending.begin_to_wait();
+            return Ok(Making::Planned(Planned { dir: dir.share(), last, path, policy }));
+        }
+        let mode = policy.made_as(&last);
+        let file = self.put(&dir, name, |dir| new_file::open(dir.fd(), name, mode))?;
+        let file = file.with_context(|| format!("{}: make the file", shown(&path)))?;
+        Ok(Making::There(NewFile::new(file, last, path, policy)))
     }
 
     pub fn special(&mut self, path: &[u8], what: Special, meta: Meta) -> Result<()> {
@@ -197,107 +155,96 @@ impl Tree {
         }
         let last = self.policy.decide(meta, path, false)?;
         let mode = Mode::from_raw_mode(last.mode);
-        loop {
-            let dir = self.make(parent)?;
-            self.mark(&dir, name);
-            self.dirs.pending.made(&dir, name)?;
-            let made = match what {
-                Special::Symlink(target) => rustix::fs::symlinkat(target, dir.fd(), name),
-                Special::Fifo => rustix::fs::mknodat(dir.fd(), name, FileType::Fifo, mode, 0),
-                Special::Char(major, minor) => {
-                    let device = rustix::fs::makedev(major, minor);
-                    rustix::fs::mknodat(dir.fd(), name, FileType::CharacterDevice, mode, device)
-                }
-                Special::Block(major, minor) => {
-                    let device = rustix::fs::makedev(major, minor);
-                    rustix::fs::mknodat(dir.fd(), name, FileType::BlockDevice, mode, device)
-                }
-            };
-            match made {
-                Ok(()) => {
-                    dir.touch();
-                    let symlink = matches!(what, Special::Symlink(_));
-                    return self.policy.set_by_name(dir.fd(), name, &last, symlink, path);
-                }
-                Err(Errno::EXIST) => self.make_way(path)?,
-                // ext4 and btrfs hold 4095 bytes of a symlink's text, xfs 1024.
-                Err(Errno::NAMETOOLONG) if matches!(what, Special::Symlink(_)) => {
-                    self.leave_out(path);
-                    return Ok(());
-                }
-                Err(Errno::PERM) if matches!(what, Special::Char(..) | Special::Block(..)) => {
-                    self.policy.ledger.note(Change::Device, path);
-                    return Ok(());
-                }
-                Err(error) => return Err(error).with_context(|| format!("{}: make it", shown(path))),
+        let dir = self.make(parent)?;
+        self.claim(&dir, name);
+        self.dirs.pending.made(&dir, name)?;
+        let made = self.put(&dir, name, |dir| match what {
+            Special::Symlink(target) => rustix::fs::symlinkat(target, dir.fd(), name),
+            Special::Fifo => rustix::fs::mknodat(dir.fd(), name, FileType::Fifo, mode, 0),
+            Special::Char(major, minor) => {
+                let device = rustix::fs::makedev(major, minor);
+                rustix::fs::mknodat(dir.fd(), name, FileType::CharacterDevice, mode, device)
             }
+            Special::Block(major, minor) => {
+                let device = rustix::fs::makedev(major, minor);
+                rustix::fs::mknodat(dir.fd(), name, FileType::BlockDevice, mode, device)
+            }
+        })?;
+        match made {
+            Ok(()) => {
+                dir.touch();
+                let symlink = matches!(what, Special::Symlink(_));
+                self.policy.set_by_name(dir.fd(), name, &last, symlink, path)
+            }
+            // ext4 and btrfs hold 4095 bytes of a symlink's text, xfs 1024.
+            Err(Errno::NAMETOOLONG) if matches!(what, Special::Symlink(_)) => {
+                self.make_way(&dir, name)?;
+                self.leave_out(path);
+                Ok(())
+            }
+            Err(Errno::PERM) if matches!(what, Special::Char(..) | Special::Block(..)) => {
+                // mknod(2) asks for the privilege first: what is there has not made way yet.
+                self.make_way(&dir, name)?;
+                self.policy.ledger.note(Change::Device, path);
+                Ok(())
+            }
+            Err(error) => Err(error).with_context(|| format!("{}: make it", shown(path))),
         }
     }
 
     /// A device that is not made still hides what lower layers and earlier entries had there.
     fn without_device(&mut self, path: &[u8]) -> Result<()> {
         self.policy.ledger.note(Change::Device, path);
+        self.dirs.make_room(&self.policy)?;
         self.dirs.pending.settle()?;
         if let Some((parent, name)) = split(path)
-            && let Some(dir) = self.dirs.find(parent, &self.policy)?
-            && dirs::kind(&dir, name).is_ok()
+            && let Some(dir) = self.dirs.find(parent)?
         {
-            self.make_way(path)?;
+            self.claim(&dir, name);
+            self.make_way(&dir, name)?;
         }
         Ok(())
     }
 
-    /// Removes what is where an entry has to go.
-    fn make_way(&mut self, path: &[u8]) -> Result<()> {
-        let Some((parent, name)) = split(path) else { return Err(root_is_no_directory()) };
-        let mut dir = self.make(parent)?;
-        if self.newest_first && matches!(dirs::kind(&dir, name), Ok(FileType::Directory)) {
-            return Err(OutOfOrder.into());
+    /// The layer has something under this name.
+    fn claim(&mut self, dir: &Dir, name: &[u8]) {
+        self.made.entry(dir, name);
+        self.waiting.forget(dir, name);
+    }
+
+    /// Makes a name in place of whatever has it.
+    fn put<T>(
+        &mut self,
+        dir: &Dir,
+        name: &[u8],
+        make: impl Fn(&Dir) -> rustix::io::Result<T>,
+    ) -> Result<rustix::io::Result<T>> {
+        let mut made = make(dir);
+        if matches!(made, Err(Errno::EXIST)) {
+            self.make_way(dir, name)?;
+            made = make(dir);
         }
-        // Open directories may lie below it or have been reached through it.
-        if !matches!(dirs::kind(&dir, name), Ok(FileType::RegularFile)) {
-            self.dirs.close(&self.policy)?;
-            dir = self.make(parent)?;
+        if made.is_ok() {
+            dir.touch();
         }
+        Ok(made)
+    }
+
+    /// Removes what has a name, if anything has.
+    fn make_way(&mut self, dir: &Dir, name: &[u8]) -> Result<()> {
+        let Some(kind) = dirs::kind(dir, name)? else { return Ok(()) };
+        let path = join(dir.path(), name);
+        if kind == FileType::Directory {
+            // Files may still be on their way into it.
+            self.dirs.pending.settle()?;
+            self.waiting.forget_below(&path);
+        }
+        self.dirs.forget(&path, kind);
         dir.touch();
-        match remove::remove(dir.fd(), name) {
-            Err(Errno::BUSY) => Err(Errno::BUSY)
-                .with_context(|| format!("{}: remove what is there", shown(path)))
-                .hint("something is mounted on it"),
-            result => result.with_context(|| format!("{}: remove what is there", shown(path))),
-        }
-    }
-
-    fn make(&mut self, path: &[u8]) -> Result<Rc<Dir>> {
-        let (policy, epoch) = (&self.policy, self.epoch);
-        let dir = self.dirs.make(path, policy, &|_| implied(policy, epoch)).map_err(|error| self.judged(error))?;
-        let Some(made) = &mut self.made else { return Ok(dir) };
-        if !made.dirs.insert(dir.inode()) {
-            return Ok(dir);
-        }
-        let mut at = path;
-        while let Some((parent, _)) = split(at) {
-            at = parent;
-            match self.dirs.find(at, &self.policy)? {
-                Some(above) if made.dirs.insert(above.inode()) => {}
-                _ => break,
-            }
-        }
-        // Looking may have closed it.
-        self.make(path)
-    }
-
-    /// From the newest layer down nothing is reached through a link: what it will be is not known yet.
-    fn judged(&self, error: anyhow::Error) -> anyhow::Error {
-        match error.downcast_ref::<Errno>() {
-            Some(&(Errno::LOOP | Errno::NOTDIR)) if self.newest_first => OutOfOrder.into(),
-            _ => error,
-        }
-    }
-
-    /// Sees to it that there is a directory, as files in it have it.
-    pub fn imply(&mut self, path: &[u8]) -> Result<()> {
-        self.make(path).map(drop)
+        let removed = remove::remove(dir.fd(), name);
+        let busy = removed == Err(Errno::BUSY);
+        let removed = removed.with_context(|| format!("{}: remove what is there", shown(&path)));
+        if busy { removed.hint("something is mounted on it") } else { removed }
     }
 }
 

@@ -5,21 +5,25 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use rustix::fs::{Mode, Stat, Timespec, Timestamps};
+use rustix::fs::{Mode, Timespec, Timestamps};
 use rustix::io::Errno;
 
+use super::made::Standing;
 use super::meta::{ACL_DEFAULT, Final, Policy, clear_xattrs};
 use super::path::shown;
+use super::place::Place;
 
 pub struct Dir {
     fd: Arc<OwnedFd>,
-    inode: u64,
+    place: Place,
+    /// From the root, without links.
     path: Vec<u8>,
     last: RefCell<Last>,
     /// Something was made or removed in it, so its times are wrong.
     touched: Cell<bool>,
-    /// Of one that we made: from when on names were remembered, all of its own among them.
+    /// Of one that we made: since when names are remembered, all of its own among them.
     known: Option<u64>,
+    standing: Cell<Standing>,
 }
 
 /// What a directory is made into when it is closed.
@@ -32,26 +36,33 @@ enum Last {
 
 impl Dir {
     /// One that was just made, and is going to be what `last` says.
-    pub fn made(fd: OwnedFd, stat: &Stat, path: &[u8], last: Final, known: u64) -> Dir {
-        Dir::new(fd, stat, path, Last::Entry { last, fresh: true }, Some(known))
+    pub fn made(fd: OwnedFd, place: Place, path: &[u8], last: Final, known: u64) -> Dir {
+        Dir::new(fd, place, path, Last::Entry { last, fresh: true }, Some(known))
     }
 
     /// One that an earlier entry or layer finished.
-    pub fn found(fd: OwnedFd, stat: &Stat, path: &[u8]) -> rustix::io::Result<Dir> {
-        let last = as_found(&fd, stat)?;
-        Ok(Dir::new(fd, stat, path, last, None))
+    pub fn found(fd: OwnedFd, place: Place, path: &[u8]) -> rustix::io::Result<Dir> {
+        let last = as_found(&fd)?;
+        Ok(Dir::new(fd, place, path, last, None))
     }
 
-    fn new(fd: OwnedFd, stat: &Stat, path: &[u8], last: Last, known: Option<u64>) -> Dir {
-        let (last, touched) = (RefCell::new(last), Cell::new(false));
-        Dir { fd: Arc::new(fd), inode: stat.st_ino, path: path.to_owned(), last, touched, known }
+    fn new(fd: OwnedFd, place: Place, path: &[u8], last: Last, known: Option<u64>) -> Dir {
+        Dir {
+            fd: Arc::new(fd),
+            place,
+            path: path.to_owned(),
+            last: RefCell::new(last),
+            touched: Cell::new(false),
+            known,
+            standing: Cell::default(),
+        }
     }
 
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 
-    /// For whoever makes a file in it later.
+    /// For the thread that makes a file in it later.
     pub fn share(&self) -> Arc<OwnedFd> {
         self.fd.clone()
     }
@@ -60,8 +71,20 @@ impl Dir {
         self.known
     }
 
-    pub fn inode(&self) -> u64 {
-        self.inode
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    pub fn standing(&self) -> Standing {
+        self.standing.get()
+    }
+
+    pub fn set_standing(&self, standing: Standing) {
+        self.standing.set(standing);
     }
 
     pub fn touch(&self) {
@@ -101,7 +124,8 @@ impl Dir {
 }
 
 /// Looks at a directory that an earlier entry or layer finished, and opens it for writing.
-fn as_found(fd: &OwnedFd, stat: &Stat) -> rustix::io::Result<Last> {
+fn as_found(fd: &OwnedFd) -> rustix::io::Result<Last> {
+    let stat = rustix::fs::fstat(fd)?;
     let time = |seconds, nanoseconds: u64| Timespec { tv_sec: seconds, tv_nsec: nanoseconds as _ };
     let times = Timestamps {
         last_access: time(stat.st_atime, stat.st_atime_nsec),

@@ -1,5 +1,5 @@
 //! What an entry says about a file beyond its content, and how it is set: owner first, since that
-//! clears setuid bits and capabilities, then mode, ACLs, attributes, and times last.
+//! clears setuid bits and capabilities, then attributes, mode, ACLs, and times last.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::AtomicU64;
@@ -136,6 +136,13 @@ impl Policy {
         Ok(Final { owned, mode: meta.mode, mode_without_acl: meta.mode, times, xattrs: meta.xattrs })
     }
 
+    /// The mode that a file is made with. Setuid and the like come last: writing to a file clears them. And its owner sets
+    /// an attribute of a file only while he may write to it (xattr(7)).
+    pub fn made_as(&self, last: &Final) -> u32 {
+        let writable = if self.privileged || last.xattrs.is_empty() { 0 } else { 0o200 };
+        last.mode & 0o777 | writable
+    }
+
     /// Everything for a regular file or a directory. `made` is the mode of one that we just made; what is
     /// ours by its making is not set again.
     pub fn set_by_fd(&self, fd: BorrowedFd, last: &Final, made: Option<u32>, path: &[u8]) -> Result<()> {
@@ -144,11 +151,17 @@ impl Policy {
             let (uid, gid) = (Uid::from_raw(last.owned.uid), Gid::from_raw(last.owned.gid));
             self.chowned(rustix::fs::fchown(fd, Some(uid), Some(gid)), path)?;
         }
+        let is_acl = |name: &[u8]| name == ACL_ACCESS.as_bytes() || name == ACL_DEFAULT.as_bytes();
+        for (name, value) in last.xattrs.iter().filter(|(name, _)| !is_acl(name)) {
+            let result = rustix::fs::fsetxattr(fd, name.as_slice(), value, XattrFlags::empty());
+            self.attributed(result, name, fd, path)?;
+        }
         if made != Some(last.mode) || (last.mode & 0o6000 != 0 && chown) {
             rustix::fs::fchmod(fd, Mode::from_raw_mode(last.mode))
                 .with_context(|| format!("{}: set its mode", shown(path)))?;
         }
-        for (name, value) in &last.xattrs {
+        // An ACL and the mode change each other (acl(5)): the ACL has the last word.
+        for (name, value) in last.xattrs.iter().filter(|(name, _)| is_acl(name)) {
             let result = rustix::fs::fsetxattr(fd, name.as_slice(), value, XattrFlags::empty());
             let set = self.attributed(result, name, fd, path)?;
             if !set && name == ACL_ACCESS.as_bytes() && last.mode_without_acl != last.mode {

@@ -38,15 +38,16 @@ impl Planned {
     /// On whatever thread.
     pub fn make(self) -> Result<NewFile> {
         let name = split(&self.path).map_or(&b"."[..], |(_, name)| name);
-        loop {
-            match open(self.dir.as_fd(), name, self.last.mode) {
-                Ok(file) => return Ok(NewFile::new(file, self.last, self.path, self.policy)),
-                // Not ours: nothing of this image has the name.
-                Err(Errno::EXIST) => remove::remove(self.dir.as_fd(), name)
-                    .with_context(|| format!("{}: remove what is there", shown(&self.path)))?,
-                Err(error) => return Err(error).with_context(|| format!("{}: make the file", shown(&self.path))),
-            }
+        let mode = self.policy.made_as(&self.last);
+        let mut made = open(self.dir.as_fd(), name, mode);
+        if matches!(made, Err(Errno::EXIST)) {
+            // Not ours: nothing of this image has the name.
+            remove::remove(self.dir.as_fd(), name)
+                .with_context(|| format!("{}: remove what is there", shown(&self.path)))?;
+            made = open(self.dir.as_fd(), name, mode);
         }
+        let file = made.with_context(|| format!("{}: make the file", shown(&self.path)))?;
+        Ok(NewFile::new(file, self.last, self.path, self.policy))
     }
 }
 
@@ -61,7 +62,7 @@ pub struct NewFile {
 
 impl NewFile {
     pub(super) fn new(file: File, last: Final, path: Vec<u8>, policy: Arc<Policy>) -> NewFile {
-        NewFile { file, mode: made_as(last.mode), last, path, policy }
+        NewFile { file, mode: policy.made_as(&last), last, path, policy }
     }
 
     pub fn file(&self) -> &File {
@@ -78,13 +79,8 @@ impl NewFile {
     }
 }
 
-/// Setuid and the like come last: who may write to a file loses them.
-fn made_as(mode: u32) -> u32 {
-    mode & 0o777
-}
-
 /// Makes a file that is not there.
 pub(super) fn open(dir: BorrowedFd, name: &[u8], mode: u32) -> rustix::io::Result<File> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    crate::patient::openat(dir, name, flags, Mode::from_raw_mode(made_as(mode))).map(File::from)
+    crate::patient::openat(dir, name, flags, Mode::from_raw_mode(mode)).map(File::from)
 }

@@ -1,6 +1,6 @@
 //! Names as archives spell them, made into paths from the new root.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 
 /// A member's path from the root: no slash at either end, no empty or `.` component, no `..`.
 /// The root itself is empty.
@@ -8,17 +8,34 @@ use anyhow::{Result, bail, ensure};
 pub struct Member {
     pub path: Vec<u8>,
     pub absolute: bool,
+    /// `..` was in it.
+    pub upward: bool,
     pub depth: u64,
 }
 
 impl Member {
+    /// `..` is refused.
     pub fn new(raw: &[u8]) -> Result<Member> {
+        let member = Member::of_layer(raw)?;
+        ensure!(!member.upward, "the name contains '..'");
+        Ok(member)
+    }
+
+    /// In a layer `..` takes the name before it away, as path.Clean in Go does: umoci, buildah, docker and containerd all
+    /// read layers so. Above the root is the root.
+    pub fn of_layer(raw: &[u8]) -> Result<Member> {
         ensure!(!raw.contains(&0), "a NUL in the name");
-        let mut member = Member { path: Vec::with_capacity(raw.len()), absolute: raw.starts_with(b"/"), depth: 0 };
+        let (path, absolute) = (Vec::with_capacity(raw.len()), raw.starts_with(b"/"));
+        let mut member = Member { path, absolute, upward: false, depth: 0 };
         for part in raw.split(|&b| b == b'/') {
             match part {
                 b"" | b"." => continue,
-                b".." => bail!("the name contains '..'"),
+                b".." => {
+                    member.upward = true;
+                    member.depth = member.depth.saturating_sub(1);
+                    let parent = split(&member.path).map_or(0, |(parent, _)| parent.len());
+                    member.path.truncate(parent);
+                }
                 part => {
                     if member.depth > 0 {
                         member.path.push(b'/');
@@ -86,6 +103,18 @@ mod tests {
             assert!(Member::new(raw.as_bytes()).is_err(), "{raw}");
         }
         assert!(Member::new(b"a\0b").is_err());
+    }
+
+    #[test]
+    fn a_layers_name_stays_inside_the_root() {
+        for (raw, path) in
+            [("../a", "a"), ("a/../b", "b"), ("/../../a/..", ""), ("a/b/../../../c/d", "c/d"), ("a", "a")]
+        {
+            let member = Member::of_layer(raw.as_bytes()).unwrap();
+            assert_eq!(member.path, path.as_bytes(), "{raw}");
+            assert_eq!(member.upward, raw.contains(".."), "{raw}");
+            assert_eq!(member.depth as usize, path.split('/').filter(|name| !name.is_empty()).count(), "{raw}");
+        }
     }
 
     #[test]

@@ -38,8 +38,8 @@ impl Pending {
         self.begun
     }
 
-    pub fn is_empty(&self) -> bool {
-        !self.waiting
+    pub fn may_wait(&self) -> bool {
+        !self.never
     }
 
     pub fn settle(&mut self) -> Result<()> {
@@ -61,27 +61,23 @@ impl Pending {
         if self.remember(key)? { Ok(()) } else { self.settle() }
     }
 
-    /// A name may be made later, for it is certain that it is not there.
-    pub fn may_wait(&mut self, dir: &Dir, name: &[u8]) -> Result<bool> {
-        if self.never {
-            return Ok(false);
-        }
+    /// Whether it is certain without looking that nothing has a name, which is going to be made later or now.
+    pub fn is_free(&mut self, dir: &Dir, name: &[u8]) -> Result<bool> {
         let key = self.key(dir, name);
         let is_new = self.remember(key)?;
-        let known = dir.all_known_since() == Some(self.begun);
         if !is_new {
             self.settle()?;
-            return Ok(false);
         }
-        if !known && rustix::fs::statat(dir.fd(), name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-            return Ok(false);
-        }
+        Ok(is_new && dir.all_known_since() == Some(self.begun))
+    }
+
+    /// A file was handed on.
+    pub fn begin_to_wait(&mut self) {
         self.waiting = true;
-        Ok(true)
     }
 
     fn key(&self, dir: &Dir, name: &[u8]) -> u64 {
-        self.hasher.hash_one((dir.inode(), name))
+        self.hasher.hash_one((dir.place(), name))
     }
 
     /// Whether the name was not known yet.
