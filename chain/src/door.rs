@@ -2,10 +2,11 @@
 //! door back to the host's tree.
 
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
+use anyhow::Context;
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, readlink};
 use nix::sys::stat::{SFlag, fstat};
 use nix::sys::statfs::FsType;
 
@@ -14,6 +15,10 @@ use crate::patient::fstatfs;
 const NSFS_MAGIC: FsType = FsType(0x6e73_6673);
 /// Linux 6.9; before it a pidfd is an anonymous inode.
 const PIDFS_MAGIC: FsType = FsType(0x5049_4446);
+const ANON_INODE_MAGIC: FsType = FsType(0x0904_1934);
+/// What is behind an anonymous inode that reaches nothing else. Others do: a fanotify group and a pidfd open files, a
+/// filesystem context makes a mount, an io_uring has files and a user of its own.
+const HARMLESS: [&str; 6] = ["eventfd", "eventpoll", "signalfd", "timerfd", "inotify", "landlock-ruleset"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {
@@ -22,6 +27,8 @@ pub enum Door {
     Path,
     Namespace,
     Process,
+    /// An object of the kernel's that stands for more than the bytes in it.
+    Object,
 }
 
 impl fmt::Display for Door {
@@ -31,6 +38,7 @@ impl fmt::Display for Door {
             Door::Path => "an O_PATH descriptor",
             Door::Namespace => "a namespace",
             Door::Process => "a process's pidfd",
+            Door::Object => "a kernel object (fanotify, a filesystem context, io_uring or the like)",
         })
     }
 }
@@ -50,8 +58,29 @@ pub fn door(fd: impl AsFd) -> Result<Option<Door>, Errno> {
     Ok(match fstatfs(&fd)?.filesystem_type() {
         NSFS_MAGIC => Some(Door::Namespace),
         PIDFS_MAGIC => Some(Door::Process),
+        ANON_INODE_MAGIC => {
+            // Without a /proc nothing tells one from another.
+            let name = readlink(&*format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())).unwrap_or_default();
+            let name = name.to_string_lossy();
+            let name = name.trim_start_matches("anon_inode:").trim_matches(['[', ']']);
+            match name {
+                "pidfd" => Some(Door::Process),
+                name => (!HARMLESS.contains(&name)).then_some(Door::Object),
+            }
+        }
         _ => None,
     })
+}
+
+/// The first of the standard streams that is a door, by number and name; those of `keep` are not asked.
+pub fn door_on_streams(keep: &[u32]) -> anyhow::Result<Option<(u32, &'static str, Door)>> {
+    for (number, name) in (0..).zip(["standard input", "standard output", "standard error"]) {
+        let Some(fd) = inherited(number as RawFd).filter(|_| !keep.contains(&number)) else { continue };
+        if let Some(door) = door(fd).context(name)? {
+            return Ok(Some((number, name, door)));
+        }
+    }
+    Ok(None)
 }
 
 /// A descriptor that this process was started with, if it was.
@@ -91,5 +120,17 @@ mod tests {
         assert_eq!(door(File::open("/proc/self/exe").unwrap()), Ok(None));
         assert_eq!(door(File::open("/dev/null").unwrap()), Ok(None));
         assert_eq!(door(nix::unistd::pipe().unwrap().0), Ok(None));
+        assert_eq!(door(nix::sys::eventfd::EventFd::new().unwrap()), Ok(None));
+        let own = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty());
+        assert_eq!(door(own.unwrap()), Ok(Some(Door::Process)));
+        // Most need privileges to make; a context of a filesystem does not, in a user namespace.
+        for make in [
+            rustix::mount::fsopen("tmpfs", rustix::mount::FsOpenFlags::empty()).ok(),
+            nix::sys::fanotify::Fanotify::init(Default::default(), nix::sys::fanotify::EventFFlags::O_RDONLY)
+                .ok()
+                .map(Into::into),
+        ] {
+            assert!(make.is_none_or(|fd: std::os::fd::OwnedFd| door(fd) == Ok(Some(Door::Object))));
+        }
     }
 }

@@ -34,7 +34,7 @@ pub use carry::{Carry, HostTree};
 pub use cli::{Common, main, main_or};
 pub use command::Command;
 pub use copied::Marked;
-pub use door::{Door, door, inherited, passed_on};
+pub use door::{Door, door, door_on_streams, inherited, passed_on};
 pub use environment::Environment;
 pub use image::{Image, User};
 pub use inside::open_inside;

@@ -26,7 +26,8 @@ pub fn run(args: args::Args) -> Result<ExitCode> {
     let mut link = Link::new(Tool::Isolate, &args.common);
     // A program that was started by a descriptor is to ps(1) what that is called.
     let _ = rustix::thread::set_name(c"isolate");
-    if args.init {
+    // Who is inside sees our program at PID 1, and in each of ours that comes in.
+    if args.init || args.join.is_some() {
         link = init::sealed(link)?;
     }
     // The last link is who becomes the image's user.

@@ -60,7 +60,7 @@ pub fn of(args: &Args, user: Option<User>, command: &mut Command) -> Result<Vec<
         plan.push(Step::HoldTools);
     }
     if let Some(from) = &args.join {
-        plan.push(Step::Join(Join { from: from.clone(), forks: waits }));
+        plan.push(Step::Join(Join { from: from.clone(), forks: waits, status: args.status_fd }));
     }
     if !new.is_empty() || waits {
         let clocks = [("monotonic", args.monotonic), ("boottime", args.boottime)];

@@ -65,7 +65,7 @@ fn all(nothing: &OwnedFd, proc: &OwnedFd, root: &OwnedFd) -> Result<Vec<u64>> {
     mkdirat(nothing, "directory", Mode::from_bits_truncate(0o555)).context("tmpfs")?;
     let file = open_inside(nothing, Path::new("file"), OFlags::PATH)?;
     let directory = open_inside(nothing, Path::new("directory"), OFlags::PATH)?;
-    let of_each = processors(&root)?;
+    let of_each = processors(root)?;
     let in_proc = HIDDEN.iter().map(|path| Place { root: proc.as_fd(), path: Path::new(path) });
     let in_sys = HIDDEN_IN_SYS.iter().map(Path::new).chain(of_each.iter().map(PathBuf::as_path));
     let in_sys = in_sys.map(|path| Place { root: root.as_fd(), path });

@@ -1,7 +1,7 @@
 //! Inherited descriptors: none from 3 up passes, and none below is a door to the host's tree.
 
 use anyhow::{Context, Result, anyhow};
-use chain::{WithHint, door, inherited, sys};
+use chain::{WithHint, door_on_streams, inherited, sys};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
@@ -10,15 +10,9 @@ use nix::unistd::{SysconfVar, sysconf};
 
 /// Refuses a door on 0, 1 or 2, and has everything from 3 up closed at exec, but for `keep`.
 pub fn check(keep: &[u32]) -> Result<()> {
-    for (number, name) in ["standard input", "standard output", "standard error"].into_iter().enumerate() {
-        if keep.contains(&(number as u32)) {
-            continue;
-        }
-        let Some(fd) = inherited(number as i32) else { continue };
-        if let Some(door) = door(fd).context(name)? {
-            return Err(anyhow!("{name} is {door}, which leads to the host's tree"))
-                .hint(format!("redirect it: {number}<>/dev/null, or pass it on knowingly: --keep-fd {number}"));
-        }
+    if let Some((number, name, door)) = door_on_streams(keep)? {
+        return Err(anyhow!("{name} is {door}, which leads to the host's tree"))
+            .hint(format!("redirect it: {number}<>/dev/null, or pass it on knowingly: --keep-fd {number}"));
     }
     let mut first = 3;
     let mut kept: Vec<u32> = keep.iter().copied().filter(|&fd| fd >= first).collect();

@@ -55,6 +55,52 @@ fn what_is_not_a_running_chain_is_refused() {
     assert!(gone.stderr.contains("no such process"), "{}", gone.stderr);
     let outside = work.sh(&format!("{enter} $$"));
     outside.expect(125, "");
-    assert!(outside.stderr.contains("enter: "), "{}", outside.stderr);
+    assert!(outside.stderr.contains("in no namespace"), "{}", outside.stderr);
     work.sh(&format!("{enter} web")).expect(125, "");
+}
+
+#[test]
+fn either_of_the_processes_that_wait_names_the_chain() {
+    let work = Work::new();
+    // pgrep -n gives the newest of that name, which may be the guard, or a reaper inside.
+    let enter = script("enter");
+    let outcome = with_running(
+        &work,
+        &format!(
+            "for waiting in $! $(cat /proc/$!/task/$!/children); do
+                [ \"$(cat /proc/$waiting/comm)\" = isolate ] && {enter} $waiting hostname
+            done"
+        ),
+    );
+    assert!(outcome.stdout.matches("inside\n").count() >= 2, "{outcome:?}");
+}
+
+#[test]
+fn nothing_of_the_callers_gets_in_unless_it_is_named() {
+    let work = Work::new();
+    let enter = script("enter");
+    let look = "sh -c 'env | grep -v ^PWD= | grep -v ^SHLVL= | sort; ls /proc/self/fd | wc -l; pwd'";
+    let outcome = with_running(
+        &work,
+        &format!(
+            "export SECRET=1 PASSED=\"it's
+two\" TERM=dumb; {enter} -e PASSED -e NOT_THERE -e 'GIVEN=a  b' $! {look} 7</ 8<$PWD"
+        ),
+    );
+    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    // Three and the one that ls reads the directory by.
+    outcome.expect(0, &format!("GIVEN=a  b\nHOME=/root\nPASSED=it's\n{path}\nTERM=dumb\ntwo\n4\n/\nstatus 0\n"));
+    for bad in ["=x", "2=x", ""] {
+        work.sh(&format!("{enter} -e '{bad}' 1 true")).expect_refusal(&["enter: ", "not a variable"]);
+    }
+}
+
+#[test]
+fn a_descriptor_that_leads_elsewhere_is_not_taken_along_as_a_stream() {
+    for (stream, kind) in [("</", "standard input is a directory"), ("</proc/self/ns/net", "standard input is a namespace")] {
+        let work = Work::new();
+        let outcome = with_running(&work, &format!("{} $! true {stream}", script("enter")));
+        assert!(outcome.stdout.ends_with("status 125\n"), "{outcome:?}");
+        assert!(outcome.stderr.contains(kind), "{outcome:?}");
+    }
 }

@@ -1,4 +1,6 @@
-//! Into namespaces that exist: a process's, or those kept in files.
+//! Into namespaces that exist: a process's, or those kept in files. Whoever is inside may be hostile, and from the moment
+//! that we are inside as well can look at us by /proc: so isolate runs from a copy of itself that nobody can write to
+//! (lib.rs), cannot be traced, and has left its caller's descriptors behind.
 
 use std::fmt;
 use std::fs::{File, metadata, read_to_string};
@@ -7,13 +9,16 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
-use chain::WithHint;
+use anyhow::{Context, Result, anyhow};
 use chain::patient::waitpid;
 use chain::shell::quote;
+use chain::{WithHint, door_on_streams, passed_on};
+use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
+use nix::sys::prctl::set_dumpable;
+use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Pid, Uid, geteuid, pipe2, setgroups, setresgid, setresuid};
 use rustix::process::{PidfdFlags, pidfd_open};
 
@@ -23,13 +28,16 @@ use crate::namespaces::Kind;
 use crate::state::State;
 use crate::supervise::fork::{PLAIN, end_as};
 use crate::supervise::guard::Guard;
-use crate::supervise::process;
+use crate::supervise::process::{self, close_all_but};
+use crate::supervise::status;
 
 #[derive(Clone, Debug)]
 pub struct Join {
     pub from: args::Join,
     /// A child enters them; otherwise this process does.
     pub forks: bool,
+    /// --status-fd, which stays with this process.
+    pub status: Option<i32>,
 }
 
 /// What to enter.
@@ -50,6 +58,7 @@ impl Join {
     }
 
     pub fn perform(&self, state: &mut State) -> Result<()> {
+        leave_descriptors(self.status)?;
         let opened = match &self.from {
             args::Join::Process(pid) => of_process(*pid)?,
             args::Join::Files(files) => of_files(files)?,
@@ -62,8 +71,29 @@ impl Join {
     }
 }
 
+/// Nothing from 3 up that the caller left open, and no door below.
+fn leave_descriptors(status: Option<i32>) -> Result<()> {
+    if let Some((number, name, door)) = door_on_streams(&[])? {
+        return Err(anyhow!("{name} is {door}, and whoever is inside would have it as well"))
+            .hint(format!("redirect it: {number}<>/dev/null"));
+    }
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut list = Dir::open("/proc/self/fd", flags, Mode::empty()).context("/proc/self/fd")?;
+    let mut own: Vec<i32> = status.into_iter().collect();
+    for entry in list.iter() {
+        let name = entry.context("/proc/self/fd")?;
+        // What is ours closes at exec, and what the link before us lent does as well by now.
+        own.extend(name.file_name().to_str().ok().and_then(|n| n.parse().ok()).filter(|&fd| passed_on(fd).is_none()));
+    }
+    close_all_but(&own);
+    Ok(())
+}
+
 impl Opened {
     fn enter(&self) -> Result<()> {
+        // For good, until an exec (PR_SET_DUMPABLE): by ptrace(2) or /proc/PID/fd all that we hold would be theirs, as
+        // it was to be had of runc (CVE-2016-9962).
+        set_dumpable(false).context("PR_SET_DUMPABLE")?;
         for (fd, flags) in &self.namespaces {
             setns(fd, *flags).map_err(|errno| refused(errno, *flags))?;
         }
@@ -93,28 +123,43 @@ fn refused(errno: Errno, flags: CloneFlags) -> anyhow::Error {
 
 /// The namespaces of a process that are not ours already, by its pidfd in one call (Linux 5.8).
 fn of_process(pid: i32) -> Result<Opened> {
-    let (pid, flags) = meant(pid)?;
+    let (pid, _) = meant(pid)?;
     let process = rustix::process::Pid::from_raw(pid).with_context(|| format!("{pid}: not a process id"))?;
     let fd = pidfd_open(process, PidfdFlags::empty()).with_context(|| format!("process {pid}"))?;
+    // Asked once more: what the number meant before may have ended, and it be another's by now.
+    let flags = others(pid)?;
     Ok(Opened { namespaces: vec![(fd, flags)], groups: hierarchy::limiting(pid)? })
 }
 
-/// The process to join, and what it has that is not ours. An isolate that waits is outside of what it
-/// made: its child is meant.
+/// The process to join, and what it has that is not ours. Of isolate's two processes that wait, neither is in what it
+/// made: the child of the one, which is a sibling of the other (its guard), is meant.
 fn meant(pid: i32) -> Result<(i32, CloneFlags)> {
     let own = others(pid)?;
     if !own.is_empty() {
         return Ok((pid, own));
     }
-    let children = read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    for child in children.split_whitespace().filter_map(|child| child.parse().ok()) {
-        // Its guard is outside as well.
-        let flags = others(child)?;
-        if !flags.is_empty() {
-            return Ok((child, flags));
+    let near = [Some(pid), parent_of_guard(pid)].into_iter().flatten().flat_map(children);
+    for child in near {
+        match others(child) {
+            Ok(flags) if !flags.is_empty() => return Ok((child, flags)),
+            _ => {}
         }
     }
-    bail!("process {pid} is in no namespace that this one is not in")
+    Err(anyhow!("process {pid} is in no namespace that this one is not in"))
+        .hint("name a process inside, or the isolate that waits for it: pgrep -x isolate")
+}
+
+fn children(pid: i32) -> Vec<i32> {
+    let list = read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    list.split_whitespace().filter_map(|child| child.parse().ok()).collect()
+}
+
+/// The isolate whose guard this process is, if it is one: they have one name and one program.
+fn parent_of_guard(pid: i32) -> Option<i32> {
+    let name = |pid: i32| read_to_string(format!("/proc/{pid}/comm")).ok();
+    let status = read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())?;
+    (name(pid)? == "isolate\n" && name(parent)? == "isolate\n").then_some(parent)
 }
 
 fn others(pid: i32) -> Result<CloneFlags> {
@@ -160,10 +205,16 @@ fn of_files(files: &[(String, PathBuf)]) -> Result<Opened> {
 
 /// Clones from inside of other namespaces, while this process stays out of them: a process between
 /// enters, makes a child that counts as ours (CLONE_PARENT), and ends.
-pub fn clone_into(opened: Opened, flags: CloneFlags, guard: Guard) -> Result<Result<Option<Pid>, Errno>> {
+pub fn clone_into(
+    opened: Opened,
+    flags: CloneFlags,
+    guard: Guard,
+    status: Option<i32>,
+) -> Result<Result<Option<Pid>, Errno>> {
     let (read, write) = pipe2(OFlag::O_CLOEXEC).context("pipe")?;
     match process::clone_into(PLAIN).context("fork")? {
         None => {
+            status::leave(status);
             opened.enter()?;
             match process::clone_into(flags | CloneFlags::CLONE_PARENT) {
                 Ok(Some(child)) => {
