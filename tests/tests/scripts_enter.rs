@@ -97,7 +97,9 @@ two\" TERM=dumb; {enter} -e PASSED -e NOT_THERE -e 'GIVEN=a  b' $! {look} 7</ 8<
 
 #[test]
 fn a_descriptor_that_leads_elsewhere_is_not_taken_along_as_a_stream() {
-    for (stream, kind) in [("</", "standard input is a directory"), ("</proc/self/ns/net", "standard input is a namespace")] {
+    for (stream, kind) in
+        [("</", "standard input is a directory"), ("</proc/self/ns/net", "standard input is a namespace")]
+    {
         let work = Work::new();
         let outcome = with_running(&work, &format!("{} $! true {stream}", script("enter")));
         assert!(outcome.stdout.ends_with("status 125\n"), "{outcome:?}");

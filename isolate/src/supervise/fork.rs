@@ -50,9 +50,9 @@ pub fn fork(step: &Unshare, wait: &Wait, state: &mut State, rest: &mut Rest<Stat
         Ok(never) => match never {},
     };
     let child = match joined {
-        Some(opened) => {
-            join::clone_into(opened, at_once, made.guard, wait.status).inspect_err(|_| made.guard.dismiss()).map_err(own)?
-        }
+        Some(opened) => join::clone_into(opened, at_once, made.guard, wait.status)
+            .inspect_err(|_| made.guard.dismiss())
+            .map_err(own)?,
         // SAFETY: this function, whose locals these are, is not left before the child has left this memory: `stay` waits for
         // that, and where it or `send_off` fails the child is killed. Until then they do nothing but what gate.rs allows.
         None if wait.shares_memory => unsafe { clone_sharing(at_once, &raw mut childs_life) }.map(Some),
