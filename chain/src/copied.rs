@@ -88,7 +88,7 @@ mod tests {
             mount(11, 0, "/"),
         ];
         assert_eq!(again(&[1, 2, 3, 4, 5, 99], &table, &copy), [11, 12, 13, 14, 15]);
-        assert_eq!(again(&[3], &table, &copy[4..]), []);
+        assert!(again(&[3], &table, &copy[4..]).is_empty());
     }
 
     #[test]

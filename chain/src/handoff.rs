@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
+pub use crate::receipt::path as receipt_path;
 pub use first_line::{Expect, may_come, receive};
 pub use terminal::stdin_from_terminal;
 
@@ -24,13 +25,6 @@ pub fn absolute(root: &Path) -> Result<PathBuf> {
     };
     let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
     Ok(parent.canonicalize().with_context(|| parent.display().to_string())?.join(name))
-}
-
-/// Where unpack leaves its receipt for a root: `ROOT.image.json`, beside it.
-pub fn receipt_path(root: &Path) -> PathBuf {
-    let mut path = root.as_os_str().to_owned();
-    path.push(".image.json");
-    path.into()
 }
 
 /// A root's path on stdout whose newline is still owed: written when the root is complete, and

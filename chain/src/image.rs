@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use anyhow::{Result, anyhow};
+
 use crate::Command;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,6 +55,16 @@ impl Image {
 }
 
 impl User {
+    /// The id that an image's word for a user or group is, if it is a number. One less than 2^32 means "leave it as it
+    /// is" to setuid(2) and the like: whoever asked for it would stay root.
+    pub fn number(word: &str) -> Result<Option<u32>> {
+        if word.is_empty() || !word.bytes().all(|b| b.is_ascii_digit()) {
+            return Ok(None);
+        }
+        let id = word.parse().ok().filter(|&id| id != u32::MAX);
+        id.map(Some).ok_or_else(|| anyhow!("{word}: not an id that a user or group can have (0 to {})", u32::MAX - 1))
+    }
+
     fn to_text(&self) -> String {
         let numbers = [self.uid, self.gid].into_iter().chain(self.groups.iter().copied());
         numbers.map(|number| number.to_string()).collect::<Vec<_>>().join(":")
@@ -118,6 +130,18 @@ mod tests {
         }
         for text in ["", "|", "||7", ",%zz||", "||7:x", "||7:8:", "||7:8:x"] {
             assert_eq!(Image::from_text(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn ids_are_what_the_kernel_takes_for_one() {
+        assert_eq!(User::number("0").unwrap(), Some(0));
+        assert_eq!(User::number("4294967294").unwrap(), Some(u32::MAX - 1));
+        for name in ["", "web", "-1", "+1", "0x10", "1a"] {
+            assert_eq!(User::number(name).unwrap(), None, "{name}");
+        }
+        for none in ["4294967295", "4294967296", "18446744073709551616", "99999999999999999999999"] {
+            assert!(User::number(none).unwrap_err().to_string().contains(none));
         }
     }
 

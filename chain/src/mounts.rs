@@ -150,7 +150,7 @@ fn parse(line: &[u8]) -> Option<Mount> {
 }
 
 /// Space, tab, newline and backslash are octal in mountinfo.
-fn unescaped(text: &[u8]) -> Vec<u8> {
+pub fn unescaped(text: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&first, after)) = rest.split_first() {

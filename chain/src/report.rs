@@ -51,7 +51,7 @@ pub fn fail(tool: Tool, error: &anyhow::Error) -> u8 {
 }
 
 /// What went wrong and why, from the chain of an error.
-pub(crate) fn message(error: &anyhow::Error) -> String {
+pub fn message(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(describe).filter(|cause| !cause.is_empty()) {
         // A cause whose text the message above it already ends with says nothing new.
@@ -71,6 +71,11 @@ pub fn warn(tool: Tool, text: impl fmt::Display) {
 fn say(tool: Tool, text: &str) {
     // One write, so that lines of the stages of a pipeline do not mix. A closed stderr is no reason to fail.
     let _ = std::io::stderr().write_all(format!("{}: {}\n", tool.name(), one_line(text)).as_bytes());
+}
+
+/// What an error number means, without its number.
+pub(crate) fn reason(error: impl Into<std::io::Error>) -> String {
+    describe(&error.into())
 }
 
 fn describe(cause: &(dyn std::error::Error + 'static)) -> String {

@@ -46,7 +46,7 @@ NOTES
   The image's User is who the last isolate of the chain becomes, with the groups of the root's own files; its --setuid
   and --setgid win. Where there is none, one is added for that.
   --ephemeral and --overlay show ROOT's own filesystem without what is mounted below it.
-  COMMAND inherits a descriptor of pivot's: a shared lock on ROOT, so that unpack --replace leaves it alone; with
+  COMMAND inherits a descriptor of pivot's: a lock on ROOT's receipt, so that unpack --replace leaves ROOT alone; with
   --overlay another, which keeps other containers out of DIR.";
 
 /// Make a directory the root of a mount namespace of its own and run a command in it

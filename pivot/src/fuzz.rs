@@ -45,7 +45,7 @@ pub fn as_image(data: &[u8]) {
 /// No fuzzer guesses which directory a receipt has to name.
 fn of_this_root(receipt: &[u8], root: &Path) -> Vec<u8> {
     let Ok(Value::Object(mut object)) = serde_json::from_slice(receipt) else { return receipt.to_vec() };
-    let identity = std::fs::File::open(root).ok().and_then(|root| crate::image::identity(root).ok());
+    let identity = std::fs::File::open(root).ok().and_then(|root| chain::receipt::identity(root).ok());
     object.insert("root".into(), identity.unwrap_or_default());
     serde_json::to_vec(&object).unwrap_or_default()
 }

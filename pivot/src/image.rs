@@ -3,18 +3,19 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use chain::handoff::{absolute, receipt_path};
+use chain::handoff::absolute;
+use chain::receipt::{self, Doubt};
 use chain::{Image, User, WithHint, open_inside};
-use rustix::fs::{AtFlags, OFlags, StatxFlags, statx};
-use serde_json::{Value, json};
+use rustix::fs::OFlags;
+use serde_json::Value;
 
 use crate::root;
 
-/// Larger is no receipt, no passwd and no group file.
+/// Larger is no passwd and no group file.
 const LARGEST: u64 = 64 << 20;
 
 pub struct Config {
@@ -58,37 +59,24 @@ fn strings(value: &Value) -> impl Iterator<Item = &str> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// The receipt, if it is this root's: a tree that was put in the place of another has none.
+/// The receipt beside ROOT, or beside what a link of that name leads to, if it vouches for the tree that is there.
 fn receipt(path: &Path, root: &OwnedFd) -> Result<Value> {
-    let beside = [absolute(path)?, path.canonicalize()?].map(|root| receipt_path(&root));
-    let Some(found) = beside.iter().find(|receipt| receipt.exists()) else {
-        return Err(anyhow!("{}: not there, so what the image says is not known", beside[0].display()))
-            .hint("unpack writes it beside the root: unpack IMAGE ROOT");
-    };
-    let mut text = Vec::new();
-    File::open(found).and_then(|file| file.take(LARGEST).read_to_end(&mut text)).with_context(|| shown(found))?;
-    let receipt: Value = serde_json::from_slice(&text).with_context(|| format!("{}: no receipt", shown(found)))?;
-    if receipt["root"] != identity(root)? {
+    let beside = [absolute(path)?, path.canonicalize()?].map(|root| receipt::path(&root));
+    let found =
+        beside.iter().map(|receipt| receipt::vouching(receipt, root)).find(|found| *found != Err(Doubt::Missing));
+    let shown = beside[0].display();
+    match found {
+        Some(Ok(receipt)) => Ok(receipt),
+        None | Some(Err(Doubt::Missing)) => Err(anyhow!("{shown}: not there, so what the image says is not known"))
+            .hint("unpack writes it beside the root: unpack IMAGE ROOT"),
         // Between the two renames of an unpack --replace it is, too.
-        return Err(anyhow!("{}: the receipt of another tree than the one that is there now", shown(found)))
-            .hint("unpack --replace IMAGE ROOT makes both anew");
+        Some(Err(Doubt::OtherTree)) => {
+            Err(anyhow!("{shown}: the receipt of another tree than the one that is there now"))
+                .hint("unpack IMAGE into a new ROOT makes both")
+        }
+        Some(Err(doubt)) => Err(anyhow!("{}: what its image says cannot be trusted: {doubt}", path.display()))
+            .hint("leave out --as-image and name a COMMAND, or unpack IMAGE into a ROOT of your own"),
     }
-    Ok(receipt)
-}
-
-fn shown(path: &Path) -> String {
-    path.display().to_string()
-}
-
-/// As unpack writes it.
-pub fn identity(root: impl AsFd) -> Result<Value> {
-    let stat = statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS | StatxFlags::BTIME)?;
-    let birth = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
-    Ok(json!({
-        "device": format!("{}:{}", stat.stx_dev_major, stat.stx_dev_minor),
-        "inode": stat.stx_ino,
-        "birth": birth.then(|| [stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec.into()]),
-    }))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -103,7 +91,7 @@ fn user(text: &str, root: &OwnedFd) -> Result<Account> {
     let (name, group) = text.split_once(':').map_or((text, ""), |both| both);
     let name = if name.is_empty() { "0" } else { name };
     let passwd = table(root, "etc/passwd")?;
-    let number = name.parse::<u32>().ok();
+    let number = User::number(name)?;
     let entry = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| {
         fields.len() >= 6
             && match number {
@@ -112,8 +100,8 @@ fn user(text: &str, root: &OwnedFd) -> Result<Account> {
             }
     });
     let (uid, gid, home) = match (&entry, number) {
-        (Some(fields), _) => match (fields[2].parse(), fields[3].parse()) {
-            (Ok(uid), Ok(gid)) => (uid, gid, fields[5].to_owned()),
+        (Some(fields), _) => match (User::number(fields[2])?, User::number(fields[3])?) {
+            (Some(uid), Some(gid)) => (uid, gid, fields[5].to_owned()),
             _ => bail!("/etc/passwd in the root: no numbers for user {name}"),
         },
         (None, Some(uid)) => (uid, 0, if uid == 0 { "/root".into() } else { "/".into() }),
@@ -137,18 +125,17 @@ fn groups_of(name: &str, root: &OwnedFd) -> Result<Vec<u32>> {
     let groups = table(root, "etc/group")?;
     let lines = groups.lines().map(|line| line.split(':').collect::<Vec<_>>());
     let member = |fields: &Vec<&str>| fields.get(3).is_some_and(|list| list.split(',').any(|one| one == name));
-    Ok(lines.filter(member).filter_map(|fields| fields[2].parse().ok()).collect())
+    Ok(lines.filter(member).filter_map(|fields| User::number(fields[2]).ok()?).collect())
 }
 
 fn group(name: &str, root: &OwnedFd) -> Result<u32> {
-    if let Ok(gid) = name.parse() {
+    if let Some(gid) = User::number(name)? {
         return Ok(gid);
     }
     let groups = table(root, "etc/group")?;
     let found = groups.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == name);
-    found
-        .and_then(|fields| fields.get(2)?.parse().ok())
-        .ok_or_else(|| anyhow!("the image's group {name} is not in its /etc/group"))
+    let number = found.and_then(|fields| fields.get(2).copied()).map(User::number).transpose()?.flatten();
+    number.ok_or_else(|| anyhow!("the image's group {name} is not in its /etc/group"))
 }
 
 /// A file of the root's, which may be hostile: found inside it, and a file or nothing.

@@ -92,8 +92,7 @@ fn plan<'a>(
     if command.tool().is_some() || by_tool {
         steps.push(Step::HoldTools);
     }
-    let writable = !overlaid && !args.read_only;
-    steps.extend([Step::OpenRoot { root }, Step::Lock { writable, expected: tree }]);
+    steps.extend([Step::OpenRoot { root }, Step::Lock { expected: tree }]);
     if overlaid {
         steps.push(Step::Overlay { dir: args.overlay.as_deref(), root });
     }

@@ -1,19 +1,21 @@
-//! Locks that last as long as the container: a shared one on ROOT, by which `unpack --replace` knows
-//! that it is in use, and one of its own on the directory that takes an overlay's changes.
+//! Locks that last as long as the container: one on ROOT's receipt, by which `unpack --replace` knows
+//! that ROOT is in use, and one on the directory that takes an overlay's changes.
 //!
 //! The descriptor stays open in COMMAND and everything that it starts, so it must be no door. It is
 //! opened through a read-only copy of the mount that is attached nowhere: nothing is above its root,
 //! and nothing can be changed through it.
 
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use chain::WithHint;
 use chain::attach::{self, READ_ONLY};
-use chain::patient::{flock, openat};
+use chain::patient::{flock, open, openat};
+use chain::receipt::lock::{Lock, in_use, in_use_soon};
+use chain::receipt::{self, Doubt};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, FlockArg, OFlag, fcntl};
 use nix::sys::stat::{Mode, fstat};
 
 use crate::root::{self, identity};
@@ -21,49 +23,97 @@ use crate::root::{self, identity};
 /// High enough that no script's own redirections meet it.
 const NUMBER: i32 = 100;
 
-/// ROOT, kept from being removed, and the mount that the lock is held through. What
-/// `unpack --replace` has put in its place meanwhile is taken instead.
-/// Where COMMAND may write to ROOT anyway, changes through the lock's descriptor are as harmless as through `/`.
-pub fn shared(mut root: OwnedFd, path: &Path, writable: bool) -> Result<(OwnedFd, Option<OwnedFd>)> {
+/// ROOT, kept from being removed. What `unpack --replace` has put in its place meanwhile is taken instead.
+pub fn shared(mut root: OwnedFd, path: &Path) -> Result<OwnedFd> {
     loop {
-        let held = hold(&root, FlockArg::LockSharedNonblock, writable);
-        // A tree that has lost its name to another may be on its way out, whatever its lock says.
+        let receipt = find_receipt(path);
+        let locked = receipt.as_ref().map(hold).transpose()?.flatten();
+        // A tree that has lost its name to another may be on its way out, and the receipt that was there may be of the
+        // other one: both are put in place under a lock on the new receipt.
         let named = root::open_root(path)?;
-        if identity(&named)? != identity(&root)? {
+        let same_receipt = receipt.as_ref().map(inode) == find_receipt(path).as_ref().map(inode);
+        if identity(&named)? != identity(&root)? || !same_receipt {
             root = named;
             continue;
         }
         if fstat(&root)?.st_nlink == 0 {
             return Err(anyhow!("it was removed meanwhile")).hint("start again");
         }
-        return match held.map_err(|refused| (refused.downcast_ref() == Some(&Errno::EWOULDBLOCK), refused)) {
-            Ok(held) => Ok((root, held.map(keep).transpose()?)),
-            Err((true, _)) => Err(anyhow!("another program is about to remove or replace it"))
-                .hint("wait for the unpack --replace that runs, then start again"),
-            Err((false, refused)) => Err(refused),
-        };
+        locked.map(keep).transpose()?;
+        return Ok(root);
     }
+}
+
+struct Receipt {
+    file: OwnedFd,
+    inode: (u64, u64),
+    /// Nobody else can lock it for writing.
+    ours: bool,
+}
+
+fn inode(receipt: &Receipt) -> (u64, u64) {
+    receipt.inode
+}
+
+/// The receipt beside ROOT, or beside what a link of that name leads to, if it is a regular file. Without one unpack
+/// does not replace ROOT.
+fn find_receipt(path: &Path) -> Option<Receipt> {
+    let found = |path: PathBuf| receipt::open(&path, rustix::fs::OFlags::PATH);
+    let (file, stat) = match found(receipt::path(path)) {
+        Err(Doubt::Missing) if path.is_symlink() || path.file_name().is_none() => {
+            found(receipt::path(&path.canonicalize().ok()?))
+        }
+        found => found,
+    }
+    .ok()?;
+    let regular = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile;
+    let ours = receipt::others(&stat).is_none();
+    regular.then_some(Receipt { file, inode: (stat.st_dev, stat.st_ino), ours })
+}
+
+/// The receipt, locked. None where there can be no lock, or where others hold one who have no business to.
+fn hold(receipt: &Receipt) -> Result<Option<OwnedFd>> {
+    // Without the new calls there is no such copy, and a lock is not worth a door.
+    let Some(copy) = read_only(&receipt.file)? else { return Ok(None) };
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    // The copy of a file's mount has no directory to open it from; and who may not read it has no lock on it.
+    let Ok(opened) = open(&attach::by_number(&copy), flags, Mode::empty()) else { return Ok(None) };
+    let locked = match in_use(&opened) {
+        // Who replaces ROOT holds it for two renames, who removes the old tree until that is gone.
+        Ok(Lock::Busy) if receipt.ours => in_use_soon(&opened),
+        locked => locked,
+    };
+    Ok((locked.context("lock ROOT's receipt")? == Lock::Held).then_some(opened))
 }
 
 /// Keeps other containers out.
 pub fn alone(dir: &OwnedFd) -> Result<Option<OwnedFd>> {
-    let held =
-        hold(dir, FlockArg::LockExclusiveNonblock, false).map_err(|refused| match refused.downcast_ref::<Errno>() {
-            Some(&Errno::EWOULDBLOCK) => anyhow!("in use by another container")
-                .context(chain::Hint("give each container its own --overlay DIR".into())),
-            _ => refused,
-        })?;
-    held.map(keep).transpose()
+    let Some(copy) = read_only(dir)? else { return Ok(None) };
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let opened = match openat(&copy, ".", flags, Mode::empty()) {
+        // Who may not read it may still enter it; unpack makes none of that kind.
+        Err(Errno::EACCES) => return Ok(None),
+        opened => opened.context("open for the lock")?,
+    };
+    match flock(opened, FlockArg::LockExclusiveNonblock) {
+        Ok(locked) => {
+            keep(&*locked)?;
+            // Left open on purpose. Unlocking through any descriptor of an open file unlocks it for all (flock(2)).
+            std::mem::forget(locked);
+            Ok(Some(copy))
+        }
+        Err((_, Errno::EWOULDBLOCK)) => {
+            Err(anyhow!("in use by another container")).hint("give each container its own --overlay DIR")
+        }
+        // A filesystem without locks has none that another could ask for either.
+        Err((_, Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EBADF | Errno::EINVAL)) => Ok(None),
+        Err((_, errno)) => Err(errno.into()),
+    }
 }
 
-struct Held {
-    locked: Flock<OwnedFd>,
-    mount: OwnedFd,
-}
-
-fn hold(dir: &OwnedFd, how: FlockArg, may_be_writable: bool) -> Result<Option<Held>> {
-    // Without the new calls there is no such copy, and a lock is not worth a door.
-    let copy = match attach::copy(dir) {
+/// A copy of the mount, through which nothing can be changed; None where the kernel cannot make one.
+fn read_only(of: &OwnedFd) -> Result<Option<OwnedFd>> {
+    let copy = match attach::copy(of) {
         Err(Errno::ENOSYS) => return Ok(None),
         Err(Errno::EPERM) => {
             return Err(Errno::EPERM)
@@ -72,31 +122,16 @@ fn hold(dir: &OwnedFd, how: FlockArg, may_be_writable: bool) -> Result<Option<He
         }
         copy => copy.context("copy the mount for the lock")?,
     };
-    if !attach::set_unattached(&copy, READ_ONLY).context("make the copy for the lock read-only")? && !may_be_writable {
-        return Ok(None);
-    }
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let opened = match openat(&copy, ".", flags, Mode::empty()) {
-        // Whoever may not read it may still enter it; unpack makes none of that kind.
-        Err(Errno::EACCES) => return Ok(None),
-        opened => opened.context("open for the lock")?,
-    };
-    match flock(opened, how) {
-        Ok(locked) => Ok(Some(Held { locked, mount: copy })),
-        // A filesystem without locks has none that unpack could ask for either.
-        Err((_, Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EBADF | Errno::EINVAL)) => Ok(None),
-        Err((_, errno)) => Err(errno.into()),
-    }
+    let set = attach::set_unattached(&copy, READ_ONLY).context("make the copy for the lock read-only")?;
+    Ok(set.then_some(copy))
 }
 
 /// Passes the lock on to COMMAND.
-fn keep(held: Held) -> Result<OwnedFd> {
-    let number = fcntl(&*held.locked, FcntlArg::F_DUPFD(NUMBER)).or_else(|errno| match errno {
-        Errno::EINVAL | Errno::EMFILE => fcntl(&*held.locked, FcntlArg::F_DUPFD(3)),
+fn keep(locked: impl AsFd) -> Result<()> {
+    let number = fcntl(&locked, FcntlArg::F_DUPFD(NUMBER)).or_else(|errno| match errno {
+        Errno::EINVAL | Errno::EMFILE => fcntl(&locked, FcntlArg::F_DUPFD(3)),
         errno => Err(errno),
     });
     number.context("keep the lock open")?;
-    // Left open on purpose. Unlocking through any descriptor of an open file unlocks it for all (flock(2)).
-    std::mem::forget(held.locked);
-    Ok(held.mount)
+    Ok(())
 }

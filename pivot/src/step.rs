@@ -31,8 +31,6 @@ pub enum Step<'a> {
         root: &'a Path,
     },
     Lock {
-        /// Whether COMMAND may write to ROOT anyway.
-        writable: bool,
         /// The tree whose receipt was read.
         expected: Option<(u64, u64)>,
     },
@@ -134,7 +132,7 @@ impl fmt::Display for Step<'_> {
             Step::HoldTools => f.write_str("# open the links that follow, which the root does not hold"),
             Step::OpenRoot { root } => write!(f, "test -d {}", word(root)),
             Step::Lock { .. } => {
-                f.write_str("# lock ROOT against unpack --replace, through a mount that is attached nowhere")
+                f.write_str("# lock ROOT's receipt against unpack --replace, through a mount that is attached nowhere")
             }
             Step::Overlay { dir, root } => overlay::shell(*dir, &word(root), f),
             Step::Bind { root } => write!(f, "mount --rbind {0} {0}", word(root)),
@@ -190,16 +188,15 @@ impl chain::Step for Step<'_> {
             Step::OwnMounts => chain::own_mount_namespace(&mut state.carry)?,
             Step::HoldTools => state.carry.hold_tools()?,
             Step::OpenRoot { .. } => state.source = Some(root::open_root(&state.path)?),
-            Step::Lock { writable, expected } => {
+            Step::Lock { expected } => {
                 let shown = || state.path.display().to_string();
                 let root = state.source.take().ok_or_else(|| anyhow!("ROOT is not open yet"))?;
-                let (root, lock) = lock::shared(root, &state.path, *writable).with_context(shown)?;
+                let root = lock::shared(root, &state.path).with_context(shown)?;
                 if expected.is_some_and(|expected| root::identity(&root).ok() != Some(expected)) {
                     return Err(anyhow!("it was replaced after its receipt was read"))
                         .with_context(shown)
                         .hint("start again");
                 }
-                lock.map(|mount| state.carry.lock_through(mount)).transpose()?;
                 state.source = Some(root);
             }
             Step::Overlay { dir, .. } => {

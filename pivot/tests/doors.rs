@@ -79,22 +79,23 @@ fn inherited_descriptors_are_closed_but_for_those_that_are_named() {
 }
 
 #[test]
-fn the_only_directory_that_is_passed_on_is_the_lock_and_it_is_no_door() {
-    // Before Linux 5.12 no copy of a mount can be made read-only without attaching it: the lock goes through
-    // one that can be written to as `/` can, and there is none where ROOT itself is not to be changed.
-    let locks = if kernel_at_least(5, 12) { ["100\n/\nread-only\n"; 2] } else { ["100\n/\n", "read-only\n"] };
+fn no_directory_is_passed_on_and_the_lock_on_the_receipt_is_no_door() {
+    // Before Linux 5.12 no copy of a mount can be made read-only without attaching it, and there is no lock.
+    let lock = if kernel_at_least(5, 12) { "{}\n" } else { "" };
     for way in ways() {
         let work = scene();
-        work.sh("echo host >marker");
-        let inside = "for fd in /proc/self/fd/*; do [ -d $fd/ ] && echo ${fd##*/}; done; readlink /proc/self/fd/100; \
+        work.sh("echo host >marker; echo '{}' >root.image.json");
+        let inside = "for fd in /proc/self/fd/*; do [ -d $fd/ ] && echo ${fd##*/}; done; cat <&100 2>/dev/null; \
              ls /proc/self/fd/100/marker /proc/self/fd/100/../marker /proc/self/fd/100/../../marker 2>/dev/null; \
-             touch /proc/self/fd/100/x 2>/dev/null || echo read-only";
-        for (option, lock) in ["", "--ephemeral"].into_iter().zip(locks) {
+             (echo x >/proc/self/fd/100) 2>/dev/null; chmod 777 /proc/self/fd/100 2>/dev/null || echo read-only";
+        for option in ["", "--ephemeral"] {
             if !has_overlay_for(way, option) {
                 continue;
             }
-            work.sh(&format!("{way} pivot {option} root -- mountclean -- sh -c '{inside}' 9</ 8<. ")).expect(0, lock);
+            work.sh(&format!("{way} pivot {option} root -- mountclean -- sh -c '{inside}' 9</ 8<. "))
+                .expect(0, &format!("{lock}read-only\n"));
         }
+        work.sh("cat root.image.json; stat -c %a root.image.json").expect(0, "{}\n644\n");
     }
 }
 
@@ -137,21 +138,41 @@ fn the_host_is_seen_only_where_it_was_asked_for() {
     }
 }
 
+/// As who removes the root locks its receipt.
+const ALONE: &str = "python3 -c 'import fcntl; fcntl.lockf(open(\"root.image.json\", \"r+\"), fcntl.LOCK_EX | fcntl.LOCK_NB)' \
+     2>/dev/null && echo free || echo held";
+
 #[test]
 fn the_lock_lasts_as_long_as_any_process_of_the_container() {
-    // Before Linux 5.12 the others have no lock.
-    let options = if kernel_at_least(5, 12) { &["", "--ephemeral", "--read-only"][..] } else { &[""] };
+    // Before Linux 5.12 there is no lock.
+    let options = if kernel_at_least(5, 12) { &["", "--ephemeral", "--read-only"][..] } else { &[] };
     for way in ways() {
         let work = scene();
+        work.sh("echo '{}' >root.image.json");
         for option in options {
             let script = format!(
                 "mkfifo up down; {way} pivot --no-handoff {option} root -- sh -c 'echo up; cat' <down >up & exec 3>down; read _ <up; \
-                 flock --nonblock --exclusive root true; echo $?; exec 3>&-; wait; flock --nonblock --exclusive root true; echo $?; rm up down"
+                 {ALONE}; exec 3>&-; wait; {ALONE}; rm up down"
             );
-            work.sh(&script).expect(0, "1\n0\n");
+            work.sh(&script).expect(0, "held\nfree\n");
         }
-        work.sh(&format!("exec 9<root; flock --exclusive 9; {way} pivot root -- echo started"))
-            .expect_refusal(&["root: another program is about to remove or replace it", "hint: "]);
+    }
+}
+
+/// Whoever can open a directory can lock it (flock(2)): a container what it is given of ROOT, others what they can read.
+#[test]
+fn nobody_who_cannot_write_the_receipt_keeps_others_from_starting() {
+    for way in ways() {
+        let work = scene();
+        work.sh("echo '{}' >root.image.json");
+        let locked = "for dir in / /bin /proc/self/fd/100; do exec 9<$dir; flock -xn 9; done; echo up; cat";
+        let script = format!(
+            "mkfifo up down; {way} pivot --no-handoff root -- mountclean -- bash -c '{locked}' <down >up & exec 3>down; read _ <up; \
+             exec 9<root; flock -xn 9; exec 8<root.image.json; flock -xn 8; \
+             timeout 20 {way} pivot --no-handoff root -- echo started; exec 3>&-; wait; rm up down"
+        );
+        let outcome = work.sh(&script.replace("bash", "sh"));
+        assert_eq!((outcome.status, outcome.stdout.as_str()), (0, "started\n"), "{}", outcome.stderr);
     }
 }
 
@@ -184,7 +205,7 @@ fn the_tools_that_follow_are_the_hosts_and_cannot_be_written_from_inside() {
 fn real_root_finds_no_descriptor_mount_or_directory_of_the_hosts() {
     needs_root!();
     let work = scene();
-    work.sh("echo host >marker; echo input >input");
+    work.sh("echo host >marker; echo input >input; echo '{}' >root.image.json");
     let marker = work.join("marker");
     // Every way on the list, from every place; what it finds of the host's it says on descriptor 1.
     let inside = r#"
@@ -221,14 +242,9 @@ fn real_root_finds_no_descriptor_mount_or_directory_of_the_hosts() {
     for option in ["", "--read-only --tmpfs /tmp", "--ephemeral", "--overlay changes"] {
         let outcome = work
             .sh(&format!("isolate --pid -- pivot {option} root -- sh /inside 0<input 1>output 2>>errors; cat output"));
-        // Roots of mounts that are attached nowhere.
-        let locks = match option {
-            "" => "/",
-            // Before that their copies of mounts cannot be made read-only.
-            _ if !kernel_at_least(5, 12) => "",
-            "--overlay changes" => "/ /",
-            _ => "/",
-        };
+        // The lock on the directory of changes, on a mount that is attached nowhere; before 5.12 no copy of a mount can be
+        // made read-only.
+        let locks = if option == "--overlay changes" && kernel_at_least(5, 12) { "/" } else { "" };
         let volume = if option.contains("--tmpfs") { " /tmp" } else { "" };
         assert_eq!(
             outcome.stdout,

@@ -70,9 +70,10 @@ fn a_root_without_its_own_receipt_or_configuration_is_refused() {
         work.sh(&format!("{way} pivot --as-image root")).expect_refusal(&["the image has no configuration", "hint: "]);
         receipt(&work, CONFIG);
         work.sh("mv root old; cp -a old root");
-        work.sh(&format!("{way} pivot --as-image root")).expect_refusal(&["another tree", "hint: unpack --replace"]);
+        work.sh(&format!("{way} pivot --as-image root")).expect_refusal(&["another tree", "hint: unpack IMAGE"]);
         std::fs::write(work.join("root.image.json"), "{").unwrap();
-        work.sh(&format!("{way} pivot --as-image root")).expect_refusal(&["root.image.json: no receipt"]);
+        work.sh(&format!("{way} pivot --as-image root"))
+            .expect_refusal(&["root: what its image says cannot be trusted", "root.image.json is damaged"]);
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 const PAGE: &str = include_str!("../../docs/troubleshooting.md");
 
 /// Where a hint is chosen before it is given: the functions and constants that hold its texts.
-const CHOSEN: [(&str, &[&str]); 13] = [
+const CHOSEN: [(&str, &[&str]); 14] = [
     ("isolate/src/ids/account.rs", &["fn missing"]),
     ("isolate/src/privileges/capability.rs", &["pub fn set"]),
     ("isolate/src/limits/hierarchy.rs", &["fn missing"]),
@@ -19,6 +19,7 @@ const CHOSEN: [(&str, &[&str]); 13] = [
     ("pivot/src/cause.rs", &["fn "]),
     ("pivot/src/overlay.rs", &["    let hint"]),
     ("pivot/src/volume.rs", &["        let hint"]),
+    ("unpack/src/publish/replaceable.rs", &["    let hint"]),
     ("unpack/src/wanted.rs", &["const REPLACE"]),
 ];
 

@@ -6,7 +6,7 @@ use chainroot_tests::{Work, busybox_image, is_root, script};
 fn line(work: &Work, command: &str) -> String {
     let make = format!("cp '{}' image.tar; mkdir src; echo all: >src/Makefile", busybox_image().display());
     assert_eq!(work.sh(&make).status, 0);
-    format!("{} image.tar src {command}", script("ci-sandbox"))
+    format!("XDG_CACHE_HOME=$PWD/cache {} image.tar src {command}", script("ci-sandbox"))
 }
 
 #[test]
@@ -20,7 +20,19 @@ fn a_build_step_writes_its_directory_and_nothing_else() {
     work.sh(&line(&work, step)).expect(5, "/work\nall:\nx\n");
     assert_eq!(std::fs::read_to_string(work.join("src/result")).expect("result"), "built\n");
     // What was mounted on is the layer above: the root is as it was unpacked.
-    work.sh("ls image.tar.root/work image.tar.root/tmp/x 2>/dev/null").expect(2, "");
+    work.sh("ls cache/chainroot/image.tar.*/work cache/chainroot/image.tar.*/tmp/x 2>/dev/null").expect(2, "");
+}
+
+#[test]
+fn a_cache_that_others_could_write_to_is_refused() {
+    let work = Work::new();
+    let run = line(&work, "true");
+    work.sh(&format!("mkdir -p cache/chainroot && chmod 777 cache/chainroot && {run}"))
+        .expect_refusal(&["cache/chainroot: must be yours"]);
+    if is_root() {
+        work.sh(&format!("chmod 700 cache/chainroot; chown 31347 cache/chainroot && {run}"))
+            .expect_refusal(&["cache/chainroot: must be yours"]);
+    }
 }
 
 #[test]

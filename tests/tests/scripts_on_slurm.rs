@@ -62,6 +62,26 @@ fn an_ordinary_user_needs_no_privilege_on_the_nodes() {
     work.sh("stat -c %u shared/made; ls -A disk").expect(0, "65534\n");
 }
 
+/// In /var/tmp anybody can make a directory of the name that a root would have. Needs no cluster.
+#[test]
+fn a_directory_that_another_user_made_is_never_the_root() {
+    chainroot_tests::needs_root!();
+    let work = Work::new();
+    std::fs::copy(busybox_image(), work.join("image.tar")).expect("copy");
+    let script = format!(
+        r#"mkdir -m 1777 disk path
+        printf '#!/bin/sh\nwhile [ $1 != sh ]; do shift; done\nexec "$@"\n' >path/srun; chmod 755 path/srun
+        for name in chain-7-one chain-7-one.AAAAAA chain-7-one.zzzzzz; do
+            mkdir -p disk/$name/root; echo other >disk/$name/root/other; chown -R 31347 disk/$name
+        done
+        ln -s chain-7-one.AAAAAA disk/chain-7-one.000000
+        export SLURM_JOB_ID=7 SLURM_JOB_NUM_NODES=1 SLURMD_NODENAME=one NODE_DIR=$PWD/disk PATH=$PWD/path:$PATH
+        {} image.tar sh -c 'cat /etc/image; ls /other 2>/dev/null'; ls disk | wc -l"#,
+        script("on-slurm")
+    );
+    work.sh(&script).expect(0, "busybox\n4\n");
+}
+
 fn sorted(text: &str) -> Vec<&str> {
     let mut lines: Vec<&str> = text.lines().collect();
     lines.sort_unstable();

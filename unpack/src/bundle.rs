@@ -4,10 +4,12 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use chain::WithHint;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use serde_json::{Map, Value, json};
+
+use crate::receipt::{Standing, standing};
 
 /// Larger is no passwd or group file.
 const LARGEST: u64 = 4 << 20;
@@ -15,9 +17,9 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 
 /// Writes `config.json` into the bundle, from its root's receipt.
 pub fn write(bundle: &Path, root: &Path) -> Result<()> {
-    let receipt = chain::handoff::receipt_path(root);
-    let text = std::fs::read(&receipt).with_context(|| receipt.display().to_string())?;
-    let receipt: Value = serde_json::from_slice(&text).with_context(|| receipt.display().to_string())?;
+    let Standing::Root(receipt) = standing(root)? else {
+        bail!("{}: became something else meanwhile", root.display());
+    };
     let config = runtime_config(&receipt["config"], root)?;
     let path = bundle.join("config.json");
     let part = bundle.join(format!(".config.json-{}", std::process::id()));

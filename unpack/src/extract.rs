@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use anyhow::{Context, Result, anyhow};
+use chain::{Tool, message, warn};
 use rustix::thread::CapabilitySet;
 use serde_json::{Value, json};
 
@@ -17,7 +18,7 @@ use crate::interrupt::Interrupts;
 use crate::ledger::Ledger;
 use crate::notice::{Timer, tell};
 use crate::progress::{self, Progress};
-use crate::publish::{Published, publish};
+use crate::publish::{Old, Published, publish, replaceable};
 use crate::receipt;
 use crate::source::Source;
 use crate::stage::{self, Stage};
@@ -34,14 +35,19 @@ pub fn ensure(args: &Args, root: &Path) -> Result<()> {
     let request = request(args, root)?;
     let mut source = Some(Source::open(&args.image)?);
     let identity = source.as_ref().map(Source::identity).transpose()?.flatten();
-    let wanted = Wanted {
+    let mut wanted = Wanted {
+        replaces: Value::Null,
         args,
         root,
         source: identity.map_or(Ok(Value::Null), serde_json::to_value)?,
         options: receipt::options(args, owners.how, epoch),
     };
     if args.replace {
-        wanted.may_replace()?;
+        match replaceable(root)? {
+            Old::Nothing => receipt::may_be_written(root)?,
+            Old::Empty => {}
+            Old::Root(old) => wanted.replaces = chain::receipt::identity(old)?,
+        }
     } else if wanted.is_at_root(&mut source, &request).map_err(hinted)? {
         stage::sweep_beside(root);
         return Ok(());
@@ -65,7 +71,11 @@ pub fn ensure(args: &Args, root: &Path) -> Result<()> {
     if published == Published::Lost {
         wanted.came_first(&known)?;
     }
-    removed.with_context(|| format!("{}: remove it", stage.path().display()))?;
+    if let Err(error) = removed {
+        // ROOT is what it was asked to be; 125 would say that it is not.
+        let error = anyhow::Error::from(error).context(format!("{}: remove it", stage.path().display()));
+        warn(Tool::Unpack, format_args!("{}; a later run tries again", message(&error)));
+    }
     if published == Published::Here && !args.quiet {
         tell(&policy, root);
     }
@@ -101,7 +111,6 @@ fn make(
         _ => None,
     };
     let root = stage.open_tree()?;
-    let identity = receipt::identity(&root)?;
     let bytes = Arc::new(AtomicU64::new(0));
     let progress = Progress::is_wanted(args.quiet).then(|| Progress::show(bytes.clone(), progress::total(&image)));
     let filling = Filling {
@@ -122,7 +131,9 @@ fn make(
     let known = Known::of(&image, &verified, digest.transpose().with_context(named)?);
     let receipt = json!({
         "version": 1,
-        "root": identity,
+        "root": chain::receipt::identity(stage.find_tree()?)?,
+        // A kill between the renames of a replacement leaves this receipt beside the tree that it was to replace.
+        "replaces": wanted.replaces,
         "source": wanted.source,
         "digest": known.digest.as_ref().map(crate::digest::Digest::as_str),
         "image": known.image,

@@ -229,18 +229,18 @@ pub fn argv(data: &[u8]) {
 /// What stands beside a root as its receipt, when the root is asked to be some image.
 pub fn receipt(data: &[u8]) {
     let root = chain::fuzz::root();
-    let identity = std::fs::File::open(root).ok().and_then(|root| crate::receipt::identity(root).ok());
+    let identity = std::fs::File::open(root).ok().and_then(|root| chain::receipt::identity(root).ok());
     let path = chain::handoff::receipt_path(root);
     let args = <Args as clap::Parser>::parse_from(["unpack", "--quiet", "image.tar"]);
     let Ok(request) = crate::extract::request(&args, root) else { return };
     let ask = |bytes: &[u8], source: Value| {
         std::fs::write(&path, bytes).expect("a receipt");
         let options = crate::receipt::options(&args, Owner::Squash, 0);
-        let wanted = Wanted { args: &args, root, source, options };
+        let wanted = Wanted { args: &args, root, source, options, replaces: Value::Null };
         // An empty stream is no image that any receipt speaks of.
         let mut image = Some(Source::Stream(Box::new(io::empty())));
         let known = wanted.is_at_root(&mut image, &request).is_ok_and(|complete| complete);
-        let _ = wanted.may_replace();
+        let _ = crate::publish::replaceable(root);
         known
     };
     assert!(!ask(data, Value::Null), "a receipt of another directory was believed");

@@ -1,17 +1,23 @@
 //! A finished tree becomes ROOT, by one rename, with its receipt there before it.
 
+pub mod lock;
+mod replaceable;
+
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::Write;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use chain::WithHint;
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use crate::stage::{Publishing, Stage, TREE, replaceable};
+pub use replaceable::{Old, replaceable};
 
-const RECEIPT: &str = "receipt.json";
+use crate::stage::{RECEIPT, Stage, TREE};
+use lock::Publishing;
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Published {
@@ -23,7 +29,9 @@ pub enum Published {
 /// Puts the receipt and the tree of `stage` in place. With `replace` what was there is in the staging
 /// directory afterwards.
 pub fn publish(stage: &Stage, root: &Path, receipt: &[u8], replace: bool, sync: bool) -> Result<Published> {
-    write_receipt(stage, receipt)?;
+    // Until both are in place no container takes the receipt for that of the tree beside it.
+    let receipt = write_receipt(stage, receipt)?;
+    let _ = chain::receipt::lock::alone(&receipt);
     if sync {
         rustix::fs::syncfs(stage.dir()).context("make the tree durable")?;
     }
@@ -36,8 +44,14 @@ pub fn publish(stage: &Stage, root: &Path, receipt: &[u8], replace: bool, sync: 
     };
     let published = match (there, replace) {
         (true, false) => Published::Lost,
-        (true, true) => exchange(stage, root, &beside)?,
-        (false, _) => appear(stage, root, &beside)?,
+        (true, true) => match replaceable(root)? {
+            Old::Root(old) => exchange(stage, root, &beside, &old)?,
+            Old::Nothing | Old::Empty => appear(stage, root, &beside, RenameFlags::empty())?,
+        },
+        (false, _) => {
+            crate::receipt::may_be_written(root)?;
+            appear(stage, root, &beside, RenameFlags::NOREPLACE)?
+        }
     };
     drop(lock);
     if sync {
@@ -47,20 +61,23 @@ pub fn publish(stage: &Stage, root: &Path, receipt: &[u8], replace: bool, sync: 
     Ok(published)
 }
 
-fn write_receipt(stage: &Stage, receipt: &[u8]) -> Result<()> {
+fn write_receipt(stage: &Stage, receipt: &[u8]) -> Result<File> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
     let fd = crate::patient::openat(stage.dir(), RECEIPT, flags, mode).context("write the receipt")?;
-    std::fs::File::from(fd).write_all(receipt).context("write the receipt")
+    let mut file = File::from(fd);
+    file.write_all(receipt).context("write the receipt")?;
+    Ok(file)
 }
 
-fn appear(stage: &Stage, root: &Path, beside: &OsStr) -> Result<Published> {
+/// Where ROOT is to take the place of an empty directory, a rename without flags does that to nothing else.
+fn appear(stage: &Stage, root: &Path, beside: &OsStr, flags: RenameFlags) -> Result<Published> {
     let what = || format!("{}: put it in place", root.display());
     // A receipt that lies there vouches for no root: there is none.
     rustix::fs::renameat(stage.dir(), RECEIPT, &stage.parent, beside).with_context(what)?;
-    match rustix::fs::renameat_with(stage.dir(), TREE, &stage.parent, &stage.name, RenameFlags::NOREPLACE) {
+    match rustix::fs::renameat_with(stage.dir(), TREE, &stage.parent, &stage.name, flags) {
         Ok(()) => Ok(Published::Here),
-        Err(Errno::EXIST) => {
+        Err(Errno::EXIST) if flags == RenameFlags::NOREPLACE => {
             let _ = rustix::fs::unlinkat(&stage.parent, beside, AtFlags::empty());
             Ok(Published::Lost)
         }
@@ -76,30 +93,30 @@ fn appear(stage: &Stage, root: &Path, beside: &OsStr) -> Result<Published> {
     }
 }
 
-fn exchange(stage: &Stage, root: &Path, beside: &OsStr) -> Result<Published> {
-    replaceable(root)?;
+/// Receipt and tree change places with the old ones, and back if the old tree is not `old`.
+fn exchange(stage: &Stage, root: &Path, beside: &OsStr, old: &OwnedFd) -> Result<Published> {
     let what = || format!("{}: replace it", root.display());
-    let swap = RenameFlags::EXCHANGE;
-    let receipt = match rustix::fs::renameat_with(stage.dir(), RECEIPT, &stage.parent, beside, swap) {
-        Err(Errno::NOENT) => {
-            rustix::fs::renameat(stage.dir(), RECEIPT, &stage.parent, beside).with_context(what)?;
-            false
-        }
-        result => {
-            result.with_context(what)?;
-            true
-        }
+    let swap = |ours: &str, theirs: &OsStr| {
+        rustix::fs::renameat_with(stage.dir(), ours, &stage.parent, theirs, RenameFlags::EXCHANGE)
     };
-    if let Err(error) = rustix::fs::renameat_with(stage.dir(), TREE, &stage.parent, &stage.name, swap) {
-        let _ = match receipt {
-            true => rustix::fs::renameat_with(stage.dir(), RECEIPT, &stage.parent, beside, swap),
-            false => rustix::fs::unlinkat(&stage.parent, beside, AtFlags::empty()),
-        };
+    swap(RECEIPT, beside).with_context(what)?;
+    if let Err(error) = swap(TREE, &stage.name) {
+        let _ = swap(RECEIPT, beside);
         return Err(error).with_context(what);
+    }
+    if !stage.find_tree().is_ok_and(|tree| is_same(&tree, old)) {
+        swap(TREE, &stage.name).with_context(what)?;
+        swap(RECEIPT, beside).with_context(what)?;
+        return Err(anyhow!("{}: it became another directory meanwhile", root.display())).hint("start again");
     }
     Ok(Published::Here)
 }
 
+fn is_same(one: &OwnedFd, other: &OwnedFd) -> bool {
+    let inode = |file: &OwnedFd| rustix::fs::fstat(file).map(|stat| (stat.st_dev, stat.st_ino));
+    inode(one).is_ok_and(|one| inode(other) == Ok(one))
+}
+
 fn receipt_name(name: &OsStr) -> OsString {
-    chain::handoff::receipt_path(Path::new(name)).into_os_string()
+    chain::receipt::path(Path::new(name)).into_os_string()
 }

@@ -1,65 +1,54 @@
-//! `ROOT.image.json`: what a root was made from, and the mark by which it is known to be complete. It
-//! names the root's device, inode and birth time, so a receipt that a kill left behind vouches for nothing.
+//! What stands at ROOT, by the receipt beside it, and what goes into a receipt.
 
-use std::os::fd::AsFd;
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use rustix::fs::{AtFlags, StatxFlags};
+use anyhow::{Context, Result, anyhow};
+use chain::WithHint;
+use chain::receipt::{Doubt, names, path, read, vouching};
+use rustix::fs::{Mode, OFlags};
 use serde_json::{Value, json};
 
 use crate::args::Args;
-
-/// Larger is no receipt of ours: an image's configuration has its own budget far below.
-const LARGEST: u64 = 64 << 20;
 
 /// What stands at ROOT.
 pub enum Standing {
     Absent,
     /// Complete, and this is its receipt.
     Root(Value),
-    /// Something that no receipt vouches for; whether there is a receipt, of whatever else.
-    Foreign {
-        receipt: bool,
-    },
+    /// A root of ours whose replacement was killed between its receipt and its tree: unpack made it, but nothing says
+    /// any more of what.
+    BeingReplaced,
+    /// Something that no receipt vouches for.
+    Foreign(Doubt),
 }
 
 pub fn standing(root: &Path) -> Result<Standing> {
-    match root.symlink_metadata() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Standing::Absent),
-        Err(error) => return Err(error).with_context(|| root.display().to_string()),
-        Ok(_) => {}
-    }
-    let Some(receipt) = read(&chain::handoff::receipt_path(root)) else {
-        return Ok(Standing::Foreign { receipt: false });
+    let what = || root.display().to_string();
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = match crate::patient::open(root, flags, Mode::empty()) {
+        Err(rustix::io::Errno::NOENT) => return Ok(Standing::Absent),
+        open => open.with_context(what)?,
     };
-    let vouches = crate::patient::open(
-        root,
-        rustix::fs::OFlags::PATH | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC,
-        rustix::fs::Mode::empty(),
-    )
-    .is_ok_and(|fd| identity(&fd).is_ok_and(|identity| receipt.get("root") == Some(&identity)));
-    Ok(if vouches { Standing::Root(receipt) } else { Standing::Foreign { receipt: true } })
+    let receipt = path(root);
+    Ok(match vouching(&receipt, &open) {
+        Ok(value) => Standing::Root(value),
+        Err(Doubt::OtherTree) if read(&receipt).is_ok_and(|value| names(&value["replaces"], &open)) => {
+            Standing::BeingReplaced
+        }
+        Err(doubt) => Standing::Foreign(doubt),
+    })
 }
 
-fn read(path: &Path) -> Option<Value> {
-    let metadata = path.symlink_metadata().ok()?;
-    if !metadata.is_file() || metadata.len() > LARGEST {
-        return None;
-    }
-    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
-}
-
-/// Which directory this is, for good: an inode's number is used again, its birth time is not.
-pub fn identity(root: impl AsFd) -> Result<Value> {
-    let flags = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
-    let statx = rustix::fs::statx(root, c"", AtFlags::EMPTY_PATH, flags).context("statx")?;
-    let birth = StatxFlags::from_bits_retain(statx.stx_mask).contains(StatxFlags::BTIME);
-    Ok(json!({
-        "device": format!("{}:{}", statx.stx_dev_major, statx.stx_dev_minor),
-        "inode": statx.stx_ino,
-        "birth": birth.then(|| [statx.stx_btime.tv_sec, statx.stx_btime.tv_nsec.into()]),
-    }))
+/// Where there is no ROOT yet, its receipt's name has to be free, or taken by a receipt of ours that outlived its root.
+pub fn may_be_written(root: &Path) -> Result<()> {
+    let receipt = path(root);
+    let why = match read(&receipt) {
+        Err(Doubt::Missing) => return Ok(()),
+        Ok(value) if value["root"].is_object() => return Ok(()),
+        Ok(_) => format!("{} is there already and is no receipt of unpack's", receipt.display()),
+        Err(doubt) => format!("{doubt}, where the receipt has to go"),
+    };
+    Err(anyhow!("{}: {why}", root.display())).hint("move it away or name another ROOT")
 }
 
 /// The options that the tree depends on.

@@ -2,22 +2,32 @@
 //! and which is locked while its run lives.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use chain::WithHint;
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use chain::receipt::lock::{self, Lock};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use crate::publish::lock::is_lock_of;
 use crate::tree::remove;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// The tree's name in its staging directory.
+/// The tree's name in its staging directory,
 pub const TREE: &str = "root";
+/// its receipt's,
+pub const RECEIPT: &str = "receipt.json";
+/// and a file that says that the directory is staging. A name alone can be anyone's: in a directory of another
+/// user's that user may give it to any directory of ours.
+const MARK: &str = "made-by-unpack";
+/// Hexadecimal digits at the end of a staging directory's name.
+const DIGITS: usize = 16;
+/// In a directory of another user's every new name may be moved away at once, for ever.
+const ATTEMPTS: usize = 100;
 
 pub struct Stage {
     /// ROOT's parent.
@@ -43,6 +53,9 @@ impl Stage {
             .with_context(|| format!("{}: make a staging directory", parent_path.display()))?;
         let stage = Stage { parent, parent_path: parent_path.to_owned(), name: name.to_owned(), dir, staged };
         let made = rustix::fs::mkdirat(&stage.dir, TREE, Mode::RWXU);
+        if made.is_err() {
+            let _ = stage.remove();
+        }
         made.with_context(|| stage.path().display().to_string())?;
         Ok(stage)
     }
@@ -60,11 +73,15 @@ impl Stage {
             .with_context(|| self.path().join(TREE).display().to_string())
     }
 
+    /// The directory that is staged now, which its mode may forbid to read.
+    pub fn find_tree(&self) -> rustix::io::Result<OwnedFd> {
+        crate::patient::openat(&self.dir, TREE, DIRECTORY | OFlags::PATH, Mode::empty())
+    }
+
     /// Removes the staging directory and all that is in it; what a running container still uses stays
     /// for a later run to sweep.
     pub fn remove(&self) -> rustix::io::Result<()> {
-        let Ok(_kept_out) = keep_out(self.dir.as_fd()) else { return Ok(()) };
-        remove::remove(self.parent.as_fd(), self.staged.as_bytes())
+        remove_staged(self.parent.as_fd(), &self.staged, self.dir.as_fd())
     }
 
     /// What removes this directory from another thread.
@@ -80,22 +97,17 @@ impl Stage {
 }
 
 /// `.NAME.unpack-`, short enough to take a suffix within NAME_MAX.
-fn prefix(name: &OsStr) -> Vec<u8> {
+pub fn prefix(name: &OsStr) -> Vec<u8> {
     let name = name.as_bytes();
     let short = &name[..name.len().min(220)];
     [b".", short, b".unpack-"].concat()
 }
 
-/// The name of the lock that publishing takes.
-pub fn lock_name(name: &OsStr) -> OsString {
-    OsString::from_vec([&prefix(name)[..], b"lock"].concat())
-}
-
 /// Makes and locks a staging directory under a name that nobody has.
 fn make(parent: BorrowedFd, name: &OsStr) -> Result<(OwnedFd, OsString)> {
-    loop {
+    for _ in 0..ATTEMPTS {
         let number = RandomState::new().hash_one(std::process::id());
-        let staged = OsString::from_vec([&prefix(name)[..], format!("{number:016x}").as_bytes()].concat());
+        let staged = OsString::from_vec([&prefix(name)[..], format!("{number:0DIGITS$x}").as_bytes()].concat());
         match rustix::fs::mkdirat(parent, &staged, Mode::RWXU) {
             Err(Errno::EXIST) => continue,
             Err(error @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => {
@@ -111,8 +123,15 @@ fn make(parent: BorrowedFd, name: &OsStr) -> Result<(OwnedFd, OsString)> {
             continue;
         }
         inherit_nothing(&dir)?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        let mark = crate::patient::openat(&dir, MARK, flags, Mode::RUSR);
+        if let Err(error) = mark {
+            let _ = rustix::fs::unlinkat(parent, &staged, AtFlags::REMOVEDIR);
+            return Err(error.into());
+        }
         return Ok((dir, staged));
     }
+    anyhow::bail!("somebody moves away what is made here")
 }
 
 /// A parent with setgid or a default ACL would pass them on to everything made below.
@@ -131,7 +150,7 @@ fn inherit_nothing(dir: &OwnedFd) -> Result<()> {
 }
 
 /// Whether a name still means this file.
-fn still(parent: BorrowedFd, name: &OsStr, file: &OwnedFd) -> bool {
+pub fn still(parent: BorrowedFd, name: &OsStr, file: &OwnedFd) -> bool {
     let (Ok(named), Ok(open)) = (rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW), rustix::fs::fstat(file))
     else {
         return false;
@@ -139,14 +158,31 @@ fn still(parent: BorrowedFd, name: &OsStr, file: &OwnedFd) -> bool {
     (named.st_dev, named.st_ino) == (open.st_dev, open.st_ino)
 }
 
-/// Keeps containers out of the tree that a staging directory holds, as long as the result lives, so that
-/// none starts in it while it is removed. WOULDBLOCK: one runs there, for pivot holds a shared lock on its root.
+/// Empties a staging directory by its descriptor and removes its name, which removes nothing but an empty
+/// directory, whatever it has come to mean. Where a container runs in the tree, all of it stays.
+fn remove_staged(parent: BorrowedFd, name: &OsStr, dir: BorrowedFd) -> rustix::io::Result<()> {
+    let Ok(_kept_out) = keep_out(dir) else { return Ok(()) };
+    let left = remove::empty_but(dir, MARK.as_bytes());
+    // As long as anything is left, so is what tells the next run that this is staging.
+    if left.is_ok() {
+        remove::remove(dir, MARK.as_bytes())?;
+        match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+            Err(Errno::NOENT) => {}
+            removed => removed?,
+        }
+    }
+    left
+}
+
+/// Keeps containers out of the tree that a staging directory holds, as long as the result lives, so that none starts in
+/// it while it is removed. An error: one runs there, for pivot holds a lock on its root's receipt.
 fn keep_out(dir: BorrowedFd) -> rustix::io::Result<Option<OwnedFd>> {
-    let Ok(tree) = crate::patient::openat(dir, TREE, DIRECTORY, Mode::empty()) else { return Ok(None) };
-    match crate::patient::flock(&tree, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => Err(Errno::WOULDBLOCK),
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let Ok(receipt) = crate::patient::openat(dir, RECEIPT, flags, Mode::empty()) else { return Ok(None) };
+    match lock::alone(&receipt) {
+        Ok(Lock::Busy) => Err(Errno::WOULDBLOCK),
         // A filesystem without locks has none of pivot's either.
-        _ => Ok(Some(tree)),
+        _ => Ok(Some(receipt)),
     }
 }
 
@@ -161,116 +197,40 @@ pub fn sweep_beside(root: &Path) {
 /// Removes the staging directories of runs that are dead. What cannot be removed is left alone.
 fn sweep(parent: BorrowedFd, name: &OsStr) {
     let prefix = prefix(name);
-    let us = rustix::process::geteuid().as_raw();
     for found in remove::names(parent).unwrap_or_default() {
-        if !found.starts_with(&prefix) {
-            continue;
-        }
-        let found = OsString::from_vec(found);
-        let is_lock = found == lock_name(name);
-        let kind = if is_lock { OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC } else { DIRECTORY };
-        let Ok(file) = crate::patient::openat(parent, &found, kind, Mode::empty()) else { continue };
-        let ours = rustix::fs::fstat(&file).is_ok_and(|stat| stat.st_uid == us);
-        let dead = crate::patient::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
-        if !(ours && dead && still(parent, &found, &file)) {
-            continue;
-        }
-        if is_lock {
-            // Whoever waits for it meanwhile looks what the name means once it has it.
-            let _ = rustix::fs::unlinkat(parent, &found, AtFlags::empty());
-        } else if let Ok(_kept_out) = keep_out(file.as_fd()) {
-            let _ = remove::remove(parent, found.as_bytes());
+        let Some(suffix) = found.strip_prefix(&prefix[..]) else { continue };
+        let digit = |b: &u8| b.is_ascii_digit() || (b'a'..=b'f').contains(b);
+        let staging = suffix.len() == DIGITS && suffix.iter().all(digit);
+        let found = OsStr::from_bytes(&found);
+        if staging {
+            let _ = sweep_staged(parent, found);
+        } else if is_lock_of(found, name) {
+            crate::publish::lock::sweep(parent, found);
         }
     }
 }
 
-/// The lock under which a receipt and its root are put in place together.
-pub struct Publishing<'a> {
-    parent: BorrowedFd<'a>,
-    name: OsString,
-    _file: File,
+fn sweep_staged(parent: BorrowedFd, name: &OsStr) -> rustix::io::Result<()> {
+    // Nothing of ours is a place where something is mounted.
+    let dir = crate::patient::openat2(parent, name, DIRECTORY, ResolveFlags::NO_XDEV)?;
+    let stat = rustix::fs::fstat(&dir)?;
+    let made_so = stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o7777 == 0o700;
+    let dead = crate::patient::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok();
+    if !(made_so && dead && still(parent, name, &dir)) {
+        return Ok(());
+    }
+    if is_staging(dir.as_fd())? {
+        return remove_staged(parent, name, dir.as_fd());
+    }
+    // One that was killed before it had made its mark is empty, and goes; any other does not.
+    rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
 }
 
-impl Publishing<'_> {
-    pub fn lock<'a>(parent: BorrowedFd<'a>, root: &OsStr) -> Result<Publishing<'a>> {
-        let name = lock_name(root);
-        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        loop {
-            let file = crate::patient::openat(parent, &name, flags, Mode::RUSR | Mode::WUSR)
-                .with_context(|| format!("{}: lock it", name.display()))?;
-            crate::patient::flock(&file, FlockOperation::LockExclusive)?;
-            // Whoever had it before us removed it.
-            if still(parent, &name, &file) {
-                return Ok(Publishing { parent, name, _file: file.into() });
-            }
-        }
-    }
-}
-
-impl Drop for Publishing<'_> {
-    fn drop(&mut self) {
-        let _ = rustix::fs::unlinkat(self.parent, &self.name, AtFlags::empty());
-    }
-}
-
-/// What ROOT must not be for it to be replaced.
-pub fn replaceable(root: &Path) -> Result<()> {
-    use rustix::fs::{StatxAttributes, StatxFlags};
-    let what = || root.display().to_string();
-    let statx = rustix::fs::statx(rustix::fs::CWD, root, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS)
-        .with_context(what)?;
-    if statx.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
-        let error: Result<()> = Err(anyhow::anyhow!("{}: something is mounted there", root.display()));
-        return error.hint(format!("umount {} first, or name another ROOT", chain::shell::quote(root)));
-    }
-    if let Some(mount) = overlay_over(root)? {
-        let error: Result<()> = Err(anyhow::anyhow!("{}: a lower directory of the overlay on {mount}", root.display()));
-        return error.hint(format!("umount {mount} first: an overlay's lower directory must not change"));
-    }
-    let directory = rustix::fs::FileType::from_raw_mode(statx.stx_mode.into()) == rustix::fs::FileType::Directory;
-    ensure!(directory, "{}: no directory", root.display());
-    Ok(())
-}
-
-/// The overlay of this mount namespace that has the directory as a lower one (proc_pid_mountinfo(5)).
-fn overlay_over(root: &Path) -> Result<Option<String>> {
-    let Ok(table) = std::fs::read_to_string("/proc/self/mountinfo") else { return Ok(None) };
-    let ours = rustix::fs::stat(root)?;
-    for line in table.lines() {
-        let Some((mount, filesystem)) = line.split_once(" - ") else { continue };
-        if !filesystem.starts_with("overlay ") {
-            continue;
-        }
-        let options = filesystem.split(' ').next_back().unwrap_or_default().split(',');
-        let lower =
-            options.filter_map(|option| option.strip_prefix("lowerdir=").or_else(|| option.strip_prefix("lowerdir+=")));
-        for path in lower.flat_map(|paths| paths.split(':')) {
-            let same = rustix::fs::stat(unescape(path))
-                .is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (ours.st_dev, ours.st_ino));
-            if same {
-                let at = mount.split(' ').nth(4).unwrap_or_default();
-                return Ok(Some(at.to_owned()));
-            }
-        }
-    }
-    Ok(None)
-}
-
-/// Mount tables write blanks and backslashes in octal.
-fn unescape(text: &str) -> OsString {
-    let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
-    while let Some((&first, more)) = rest.split_first() {
-        let octal = more.get(..3).and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
-        match (first, octal) {
-            (b'\\', Some(byte)) => {
-                bytes.push(byte);
-                rest = &more[3..];
-            }
-            _ => {
-                bytes.push(first);
-                rest = more;
-            }
-        }
-    }
-    OsString::from_vec(bytes)
+/// Whether it holds the mark and nothing but what a run stages.
+fn is_staging(dir: BorrowedFd) -> rustix::io::Result<bool> {
+    let names = remove::names(dir)?;
+    let known = |name: &Vec<u8>| [TREE, RECEIPT, MARK].iter().any(|known| known.as_bytes() == name.as_slice());
+    let marked = rustix::fs::statat(dir, MARK, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile);
+    Ok(marked && names.iter().all(known))
 }

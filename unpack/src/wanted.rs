@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
+use chain::receipt::Doubt;
 use chain::{Hint, Tool, WithHint, warn};
 use serde_json::{Value, json};
 
 use crate::args::Args;
 use crate::digest::Digest;
 use crate::image::{Image, Kind, Request, Verified};
-use crate::receipt::{Standing, standing};
+use crate::receipt::{Standing, may_be_written, standing};
 use crate::source::Source;
 
 const REPLACE: &str = "--replace makes it anew; another ROOT leaves it alone";
@@ -21,6 +22,8 @@ pub struct Wanted<'a> {
     /// The file's identity, where the image is one.
     pub source: Value,
     pub options: Value,
+    /// Which directory is to be replaced.
+    pub replaces: Value,
 }
 
 /// What an image is known by once it was read.
@@ -68,9 +71,10 @@ impl Wanted<'_> {
     /// Whether ROOT is this image already; an error where it is something else.
     pub fn is_at_root(&self, source: &mut Option<Source>, request: &Request) -> Result<bool> {
         let receipt = match standing(self.root)? {
-            Standing::Absent => return Ok(false),
+            Standing::Absent => return may_be_written(self.root).map(|()| false),
             Standing::Root(receipt) => receipt,
-            Standing::Foreign { receipt } => return Err(foreign(self.root, receipt)),
+            Standing::BeingReplaced => return Err(being_replaced(self.root)),
+            Standing::Foreign(doubt) => return Err(foreign(self.root, &doubt)),
         };
         if self.source.is_null() || receipt["source"] != self.source {
             let Some(source) = source.take() else { return Ok(false) };
@@ -107,7 +111,8 @@ impl Wanted<'_> {
                 self.matches(&receipt, same)
             }
             Standing::Absent => bail!("{}: another run made it meanwhile, and it is gone", self.root.display()),
-            Standing::Foreign { receipt } => Err(foreign(self.root, receipt)),
+            Standing::BeingReplaced => Err(being_replaced(self.root)),
+            Standing::Foreign(doubt) => Err(foreign(self.root, &doubt)),
         }
     }
 
@@ -126,27 +131,19 @@ impl Wanted<'_> {
         }
         Ok(())
     }
-
-    /// Fails where ROOT is something that must not be replaced.
-    pub fn may_replace(&self) -> Result<()> {
-        match standing(self.root)? {
-            Standing::Absent => Ok(()),
-            // What unpack did not make it does not delete.
-            Standing::Foreign { receipt: false } if !is_empty(self.root) => Err(foreign(self.root, false)),
-            _ => crate::stage::replaceable(self.root),
-        }
-    }
 }
 
-fn is_empty(dir: &Path) -> bool {
-    std::fs::read_dir(dir).is_ok_and(|mut names| names.next().is_none())
+fn being_replaced(root: &Path) -> anyhow::Error {
+    anyhow!("{}: a run that was to replace it was killed", root.display()).context(Hint(REPLACE.into()))
 }
 
-fn foreign(root: &Path, receipt: bool) -> anyhow::Error {
+/// What stands at ROOT is not known to be unpack's.
+pub fn foreign(root: &Path, doubt: &Doubt) -> anyhow::Error {
     let shown = root.display();
-    match receipt {
-        true => anyhow!("{shown}: the receipt beside it is another directory's").context(Hint(REPLACE.into())),
-        false => anyhow!("{shown}: is there already and unpack did not make it")
-            .context(Hint("move it away or name another ROOT".into())),
-    }
+    let error = match doubt {
+        Doubt::Missing => anyhow!("{shown}: is there already and unpack did not make it"),
+        Doubt::OtherTree => anyhow!("{shown}: the receipt beside it is another directory's"),
+        Doubt::Others(_) | Doubt::Damaged(_) => anyhow!("{shown}: cannot be trusted to be unpack's: {doubt}"),
+    };
+    error.context(Hint("move it away or name another ROOT".into()))
 }

@@ -12,9 +12,10 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use archive::{Block, END};
+use chain::receipt::lock::{Lock, in_use};
+use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rustix::fs::FlockOperation;
 use scene::{Scene, UNPACK, has, is_root, skip, text};
 
 /// Files whose content is all `mark`, so that a mixture would show.
@@ -363,22 +364,28 @@ fn a_replacement_keeps_the_tree_that_a_container_uses() {
     let scene = Scene::new();
     let root = scene.extracted(&image(b'a', 5), &[]);
     // As pivot does for the life of its container.
-    let held = fs::File::open(&root).unwrap();
-    rustix::fs::flock(&held, FlockOperation::LockShared).unwrap();
+    let inode = fs::metadata(&root).unwrap().ino();
+    let held = fs::File::open(scene.path("root.image.json")).unwrap();
+    assert_eq!(in_use(&held), Ok(Lock::Held));
     scene.write("other.tar", &image(b'b', 5));
     ok(&scene.unpack(&["--replace", "other.tar", "root"]));
     is_whole(&root, b'b', 5);
     assert_eq!(scene.staged().len(), 1);
     let old = scene.staged().remove(0).join("root");
     is_whole(&old, b'a', 5);
-    assert_eq!(fs::metadata(&old).unwrap().ino(), held.metadata().unwrap().ino());
+    assert_eq!(fs::metadata(&old).unwrap().ino(), inode);
     // Later runs leave it, and sweep it when the container is gone.
     ok(&scene.unpack(&["--replace", "img.tar", "root"]));
     is_whole(&old, b'a', 5);
     // Not by closing it: what another test has just forked holds it as well until it executes its program.
-    rustix::fs::flock(&held, FlockOperation::Unlock).unwrap();
+    give_up(&held);
     ok(&scene.unpack(&["--replace", "other.tar", "root"]));
     scene.nothing_staged();
+}
+
+fn give_up(file: &fs::File) {
+    let unlock = libc::flock { l_type: libc::F_UNLCK as i16, l_whence: 0, l_start: 0, l_len: 0, l_pid: 0 };
+    nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_OFD_SETLK(&unlock)).unwrap();
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! Removing what is in the way, never through a link and to any depth.
+//! Removing what is in the way, never through a link or a mount, and to any depth.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::{Errno, Result};
 
 /// Deeper directories are first moved to the top, so that few are open at once.
@@ -22,8 +22,7 @@ pub fn remove(parent: BorrowedFd, name: &[u8]) -> Result<()> {
         Err(Errno::NOTDIR | Errno::LOOP) => return rustix::fs::unlinkat(parent, name, AtFlags::empty()),
         Err(error) => return Err(error),
     };
-    let mut moved = 0;
-    empty(top.as_fd(), top.as_fd(), 0, &mut moved)?;
+    empty_but(top.as_fd(), b"")?;
     match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
         Err(Errno::NOENT) => Ok(()),
         result => result,
@@ -43,13 +42,18 @@ pub fn names(dir: BorrowedFd) -> Result<Vec<Vec<u8>>> {
     Ok(names)
 }
 
-fn empty(dir: BorrowedFd, top: BorrowedFd, depth: u32, moved: &mut u64) -> Result<()> {
+/// Removes everything in a directory but what has this name.
+pub fn empty_but(dir: BorrowedFd, kept: &[u8]) -> Result<()> {
+    empty(dir, dir, 0, &mut 0, kept)
+}
+
+fn empty(dir: BorrowedFd, top: BorrowedFd, depth: u32, moved: &mut u64, kept: &[u8]) -> Result<()> {
     loop {
         let mut found = false;
         for entry in rustix::io::retry_on_intr(|| rustix::fs::Dir::read_from(dir))? {
             let entry = entry?;
             let name = entry.file_name();
-            if name.to_bytes() == b"." || name.to_bytes() == b".." {
+            if name.to_bytes() == b"." || name.to_bytes() == b".." || (depth == 0 && name.to_bytes() == kept) {
                 continue;
             }
             found = true;
@@ -60,7 +64,7 @@ fn empty(dir: BorrowedFd, top: BorrowedFd, depth: u32, moved: &mut u64) -> Resul
             }
             if depth < DEPTH {
                 let below = directory(dir, name.to_bytes())?;
-                empty(below.as_fd(), top, depth + 1, moved)?;
+                empty(below.as_fd(), top, depth + 1, moved, kept)?;
                 rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?;
             } else {
                 lift(dir, name.to_bytes(), top, moved)?;
@@ -85,13 +89,18 @@ fn lift(dir: BorrowedFd, name: &[u8], top: BorrowedFd, moved: &mut u64) -> Resul
     }
 }
 
-/// Opens a directory to empty it, by its owner's right where its mode forbids that.
+/// Opens a directory to empty it, by its owner's right where its mode forbids that. What is mounted on it is not its
+/// own, and can have come at any time: the kernel is to say so with the open itself. EBUSY then, as unlink(2) has it.
 fn directory(parent: BorrowedFd, name: &[u8]) -> Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = || crate::patient::openat(parent, name, flags, Mode::empty());
+    let open_as = |flags| match crate::patient::openat2(parent, name, flags, ResolveFlags::NO_XDEV) {
+        Err(Errno::XDEV) => Err(Errno::BUSY),
+        opened => opened,
+    };
+    let open = || open_as(flags);
     let dir = match open() {
         Err(Errno::ACCESS) => {
-            let held = crate::patient::openat(parent, name, flags | OFlags::PATH, Mode::empty())?;
+            let held = open_as(flags | OFlags::PATH)?;
             let by_proc = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&held));
             rustix::fs::chmod(by_proc, Mode::RWXU)?;
             open()?

@@ -1,0 +1,54 @@
+//! The lock by which `unpack --replace` knows that a root is in use: a record lock on its receipt.
+//!
+//! Not flock(2) on ROOT: a container has its root open, and so has every user who can read the directory, and
+//! any of them could lock it exclusively. A record lock for writing needs a descriptor that is open for writing
+//! (fcntl(2)), which nobody but the receipt's owner gets; all that others can do is hold a lock for reading,
+//! which keeps nobody from starting. Open-file-description locks, since the lock stays with the descriptor
+//! that COMMAND inherits.
+
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+
+use crate::patient::again;
+
+/// What a lock came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lock {
+    Held,
+    /// Somebody else's lock is in the way.
+    Busy,
+    /// The filesystem has no locks.
+    None,
+}
+
+/// For whoever uses the root.
+pub fn in_use(receipt: impl AsFd) -> nix::Result<Lock> {
+    set(receipt, libc::F_RDLCK, false)
+}
+
+/// The same, once whoever replaces or removes the root is done.
+pub fn in_use_soon(receipt: impl AsFd) -> nix::Result<Lock> {
+    set(receipt, libc::F_RDLCK, true)
+}
+
+/// For whoever removes it.
+pub fn alone(receipt: impl AsFd) -> nix::Result<Lock> {
+    set(receipt, libc::F_WRLCK, false)
+}
+
+fn set(receipt: impl AsFd, kind: i32, wait: bool) -> nix::Result<Lock> {
+    let whole = libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 };
+    let lock = || match wait {
+        true => fcntl(receipt.as_fd(), FcntlArg::F_OFD_SETLKW(&whole)),
+        false => fcntl(receipt.as_fd(), FcntlArg::F_OFD_SETLK(&whole)),
+    };
+    match again(lock) {
+        Ok(_) => Ok(Lock::Held),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(Lock::Busy),
+        Err(Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL) => Ok(Lock::None),
+        Err(errno) => Err(errno),
+    }
+}

@@ -1,0 +1,98 @@
+//! The lock under which a receipt and its root are put in place together.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+
+use anyhow::{Result, bail};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::stage::{prefix, still};
+
+/// Whoever had the lock removes it. In a directory of another user's that user may do it over and over.
+const ATTEMPTS: usize = 1000;
+const FLAGS: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+
+pub struct Publishing<'a> {
+    parent: BorrowedFd<'a>,
+    /// None: there is nothing to lock.
+    locked: Option<(OsString, OwnedFd)>,
+}
+
+impl Publishing<'_> {
+    /// In a directory that others may write to they can have taken both names. Then there is no lock: it keeps
+    /// only our own runs apart, and a receipt that lands beside another run's root vouches for nothing.
+    pub fn lock<'a>(parent: BorrowedFd<'a>, root: &OsStr) -> Result<Publishing<'a>> {
+        for name in names(root) {
+            if let Some(file) = lock(parent, &name)? {
+                return Ok(Publishing { parent, locked: Some((name, file)) });
+            }
+        }
+        Ok(Publishing { parent, locked: None })
+    }
+}
+
+impl Drop for Publishing<'_> {
+    fn drop(&mut self) {
+        if let Some((name, _)) = &self.locked {
+            let _ = rustix::fs::unlinkat(self.parent, name, AtFlags::empty());
+        }
+    }
+}
+
+/// One for everybody, and one of the user's own where another user has that.
+fn names(root: &OsStr) -> [OsString; 2] {
+    let name = |suffix: &str| OsString::from_vec([&prefix(root)[..], suffix.as_bytes()].concat());
+    [name("lock"), name(&format!("lock-{}", rustix::process::geteuid().as_raw()))]
+}
+
+pub fn is_lock_of(name: &OsStr, root: &OsStr) -> bool {
+    names(root).iter().any(|lock| lock == name)
+}
+
+/// The lock, once it is ours; None where the name is somebody else's.
+fn lock(parent: BorrowedFd, name: &OsStr) -> Result<Option<OwnedFd>> {
+    for _ in 0..ATTEMPTS {
+        let flags = FLAGS | OFlags::CREATE | OFlags::RDWR;
+        let file = match crate::patient::openat(parent, name, flags, Mode::RUSR | Mode::WUSR) {
+            // A link, a directory, a device, or a file of another user's, which protected_regular (proc_sys_fs(5)) does
+            // not let root open either.
+            Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO | Errno::NODEV | Errno::ACCESS | Errno::PERM) => {
+                return Ok(None);
+            }
+            opened => opened?,
+        };
+        if !is_ours(&file) {
+            return Ok(None);
+        }
+        match crate::patient::flock(&file, FlockOperation::LockExclusive) {
+            // A filesystem without locks.
+            Err(Errno::NOLCK | Errno::OPNOTSUPP) => return Ok(None),
+            locked => locked?,
+        }
+        if still(parent, name, &file) {
+            return Ok(Some(file));
+        }
+    }
+    bail!("{}: somebody keeps removing it", name.display())
+}
+
+/// Nobody else can have opened it, and so locked it.
+fn is_ours(file: &OwnedFd) -> bool {
+    rustix::fs::fstat(file).is_ok_and(|stat| {
+        stat.st_uid == rustix::process::geteuid().as_raw()
+            && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            && stat.st_mode & 0o077 == 0
+    })
+}
+
+/// Removes a lock that a dead run has left.
+pub fn sweep(parent: BorrowedFd, name: &OsStr) {
+    let Ok(file) = crate::patient::openat(parent, name, FLAGS | OFlags::RDONLY, Mode::empty()) else { return };
+    let dead = crate::patient::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+    if is_ours(&file) && dead && still(parent, name, &file) {
+        // Whoever waits for it meanwhile looks what the name means once it has it.
+        let _ = rustix::fs::unlinkat(parent, name, AtFlags::empty());
+    }
+}

@@ -1,0 +1,91 @@
+//! What must hold before ROOT is replaced: that unpack made it, and that no mount would come to harm.
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
+use chain::WithHint;
+use chain::mounts::unescaped;
+use rustix::fs::{Mode, OFlags};
+
+use crate::receipt::{Standing, standing};
+use crate::wanted::foreign;
+
+/// So many mounts are named.
+const NAMED: usize = 5;
+
+/// What is there to be replaced.
+pub enum Old {
+    Nothing,
+    /// A directory that unpack did not make, and whose loss is none.
+    Empty,
+    /// A root of unpack's.
+    Root(OwnedFd),
+}
+
+/// Says what a replacement would replace, or why there is to be none.
+pub fn replaceable(root: &Path) -> Result<Old> {
+    let made = match standing(root)? {
+        Standing::Absent => return Ok(Old::Nothing),
+        Standing::Root(_) | Standing::BeingReplaced => true,
+        Standing::Foreign(_) if is_empty(root) => false,
+        // What unpack did not make it does not delete.
+        Standing::Foreign(doubt) => return Err(foreign(root, &doubt)),
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = crate::patient::open(root, flags, Mode::empty()).with_context(|| root.display().to_string())?;
+    nothing_mounted(root)?;
+    if let Some(mount) = overlay_over(root)? {
+        let error: Result<()> = Err(anyhow!("{}: a lower directory of the overlay on {mount}", root.display()));
+        error.hint(format!("umount {mount} first: an overlay's lower directory must not change"))?;
+    }
+    Ok(if made { Old::Root(open) } else { Old::Empty })
+}
+
+/// No link to anywhere else: rename(2) would replace the link.
+fn is_empty(dir: &Path) -> bool {
+    !dir.is_symlink() && std::fs::read_dir(dir).is_ok_and(|mut names| names.next().is_none())
+}
+
+/// Whatever is mounted at ROOT or below it is somebody's, and in use.
+fn nothing_mounted(root: &Path) -> Result<()> {
+    let at: Vec<_> = chain::mounts::table()?.into_iter().map(|mount| mount.point).collect();
+    let below: Vec<_> = at.iter().filter(|point| point.starts_with(root)).collect();
+    let mut named: Vec<_> = below.iter().take(NAMED).map(chain::shell::quote).collect();
+    let hint = match below[..] {
+        [] => return Ok(()),
+        [one] => format!("umount {} first, or name another ROOT", chain::shell::quote(one)),
+        _ => "umount them first, or name another ROOT".to_owned(),
+    };
+    if below.len() > NAMED {
+        named.push(format!("{} more", below.len() - NAMED));
+    }
+    Err(anyhow!("{}: mounted at or below it: {}", root.display(), named.join(", "))).hint(hint)
+}
+
+/// The overlay of this mount namespace that has the directory as a lower one (proc_pid_mountinfo(5)).
+fn overlay_over(root: &Path) -> Result<Option<String>> {
+    let Ok(table) = std::fs::read("/proc/self/mountinfo") else { return Ok(None) };
+    let table = String::from_utf8_lossy(&table);
+    let ours = rustix::fs::stat(root)?;
+    for line in table.lines() {
+        let Some((mount, filesystem)) = line.split_once(" - ") else { continue };
+        if !filesystem.starts_with("overlay ") {
+            continue;
+        }
+        let options = filesystem.split(' ').next_back().unwrap_or_default().split(',');
+        let lower =
+            options.filter_map(|option| option.strip_prefix("lowerdir=").or_else(|| option.strip_prefix("lowerdir+=")));
+        for path in lower.flat_map(|paths| paths.split(':')) {
+            let same = rustix::fs::stat(OsString::from_vec(unescaped(path.as_bytes())))
+                .is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (ours.st_dev, ours.st_ino));
+            if same {
+                let at = mount.split(' ').nth(4).unwrap_or_default();
+                return Ok(Some(at.to_owned()));
+            }
+        }
+    }
+    Ok(None)
+}
