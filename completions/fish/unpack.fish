@@ -3,7 +3,7 @@ rootfs\t'A plain root filesystem archive, even if it holds a manifest.json'
 docker\t'What docker save writes'
 oci\t'An OCI layout, directory or archive'"
 complete -c unpack -l platform -d 'Which image of an index: os/arch or os/arch/variant [default: this machine\'s]' -r
-complete -c unpack -l ref -d 'Which image of an archive with several: its tag or annotated name' -r
+complete -c unpack -l ref -d 'Which image: a tag or annotated name, or the digest that it must have (a pin)' -r
 complete -c unpack -l owner -d 'Owners: keep the image\'s, squash all to the caller, or map: keep those that this user namespace knows and squash the rest [default: map with CAP_CHOWN, squash without]' -r -f -a "keep\t'As the image has them; one that cannot be set is an error'
 squash\t'All the caller\'s'
 map\t'As the image has them where this user namespace maps them, the caller\'s otherwise'"
@@ -15,7 +15,7 @@ complete -c unpack -l max-depth -d 'Nested directories' -r
 complete -c unpack -l max-name -d 'Length of one entry\'s name or link target' -r
 complete -c unpack -l max-pax -d 'Size of one extended header (PAX records, extended attributes included)' -r
 complete -c unpack -l max-sparse -d 'Segments of one sparse file' -r
-complete -c unpack -l max-ratio -d 'Bytes out for each byte in of a compressed stream, once more than 256 MiB came out' -r
+complete -c unpack -l max-ratio -d 'Bytes out for each byte in of compressed streams, and a gibibyte more for all of an image\'s streams together' -r
 complete -c unpack -l max-window -d 'Memory for the window of a zstd frame or the dictionary of an xz stream' -r
 complete -c unpack -l strict -d 'Refuse archives that GNU tar, bsdtar and Python read differently, naming the offset'
 complete -c unpack -l replace -d 'Replace what ROOT is by a fresh extraction, in one atomic exchange'

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 const PAGE: &str = include_str!("../../docs/troubleshooting.md");
 
 /// Where a hint is chosen before it is given: the functions and constants that hold its texts.
-const CHOSEN: [(&str, &[&str]); 14] = [
+const CHOSEN: &[(&str, &[&str])] = &[
     ("isolate/src/ids/account.rs", &["fn missing"]),
     ("isolate/src/privileges/capability.rs", &["pub fn set"]),
     ("isolate/src/limits/hierarchy.rs", &["fn missing"]),
@@ -19,6 +19,10 @@ const CHOSEN: [(&str, &[&str]); 14] = [
     ("pivot/src/cause.rs", &["fn "]),
     ("pivot/src/overlay.rs", &["    let hint"]),
     ("pivot/src/volume.rs", &["        let hint"]),
+    ("unpack/src/image/foreign.rs", &["const "]),
+    ("unpack/src/image/recognise.rs", &[]),
+    ("unpack/src/source.rs", &[]),
+    ("unpack/src/source/fetch.rs", &["pub(super) fn", "fn copy"]),
     ("unpack/src/publish/replaceable.rs", &["    let hint"]),
     ("unpack/src/wanted.rs", &["const REPLACE"]),
 ];

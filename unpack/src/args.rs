@@ -17,6 +17,10 @@ EXAMPLES
     root=$(unpack img.tar) && cd \"$root\"
   Straight from a registry:
     skopeo copy --quiet docker://debian docker-archive:/dev/stdout | unpack - ./debian
+  A pin: this image or none, by the digest of its manifest, its index or its configuration:
+    skopeo copy --quiet docker://debian@sha256:… oci:debian && unpack --ref sha256:… ./debian
+  The same for a plain archive, by what sha256sum prints of the file:
+    curl -fL https://…/root.tar.xz | unpack --ref sha256:… -
   One image of several, another architecture:
     skopeo copy --all docker://debian oci:debian && unpack --platform linux/arm64 ./debian ./arm
   A fresh copy in place of what is there:
@@ -37,7 +41,11 @@ NOTES
   ROOT appears by one rename when it is whole. ROOT.image.json beside it is its receipt: what it was made from, the
   image's configuration, and what was skipped. A second run with the same image and options hands ROOT on at once;
   it means complete: changes made since are not looked for.
-  Extended attributes, ACLs, owners, devices that could not be kept are counted on stderr and in the receipt.";
+  Extended attributes, ACLs, owners, devices that could not be kept are counted on stderr and in the receipt.
+  A signature says whose an image is, a pin which one it is. Check the signature where the image comes from, then pin what
+  was checked: cosign verify prints the digest that it verified, and --ref takes that digest.
+  A bomb is refused with nothing left, and may cost this much until then, at the defaults: a gibibyte of
+  disk for each image over 100 times its size, sixteen million inodes (--max-entries).";
 
 /// Extract a container image into a root directory, all or nothing
 ///
@@ -67,7 +75,10 @@ pub struct Args {
     #[arg(long, value_name = "PLATFORM")]
     pub platform: Option<String>,
 
-    /// Which image of an archive with several: its tag or annotated name
+    /// Which image: a tag or annotated name, or the digest that it must have (a pin)
+    ///
+    /// A digest is a manifest's, an index's or a configuration's; of a plain archive it is the file's own, as sha256sum
+    /// prints it. An image of another digest is refused, with both in the message.
     #[arg(long = "ref", value_name = "NAME")]
     pub reference: Option<String>,
 
@@ -152,7 +163,7 @@ pub struct LimitArgs {
     #[arg(long, value_name = "N", default_value = "1M", value_parser = size)]
     pub max_sparse: u64,
 
-    /// Bytes out for each byte in of a compressed stream, once more than 256 MiB came out
+    /// Bytes out for each byte in of compressed streams, and a gibibyte more for all of an image's streams together
     #[arg(long, value_name = "N", default_value = "100", value_parser = size)]
     pub max_ratio: u64,
 

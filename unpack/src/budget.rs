@@ -2,6 +2,8 @@
 //! default that images in use do not come near, and a message that names both.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Result, anyhow};
 use chain::WithHint;
@@ -22,15 +24,18 @@ pub struct Limits {
     pub pax: u64,
     /// Data segments of one sparse file.
     pub segments: u64,
-    /// Bytes that one compressed byte may become, once more than `RATIO_FREE` came out.
+    /// Bytes that one compressed byte may become, `RATIO_FREE` apart.
     pub ratio: u64,
+    /// What was taken of `RATIO_FREE` until now.
+    pub over_ratio: Arc<AtomicU64>,
     /// Bytes of what came out before that a decompressor has to keep.
     pub window: u64,
 }
 
-/// Output that the compression ratio is not looked at for: a layer of one file of zeros is no bomb. What is
-/// in images otherwise is far below the default ratio, and what gzip can do at most (1032) far above.
-pub const RATIO_FREE: u64 = 256 << 20;
+/// What may come out over `Limits::ratio`, of all of an image's streams together: less than this hurts no machine that
+/// has room for images, and a large file of zeros (/var/log/lastlog of a high user id) is no bomb. What is in images
+/// otherwise is far below the default ratio, and what gzip can do at most (1032) far above.
+pub const RATIO_FREE: u64 = 1 << 30;
 
 impl Default for Limits {
     fn default() -> Limits {
@@ -43,8 +48,27 @@ impl Default for Limits {
             pax: 1 << 20,
             segments: 1 << 20,
             ratio: 100,
+            over_ratio: Arc::default(),
             window: 128 << 20,
         }
+    }
+}
+
+impl Limits {
+    /// Fails where `before` and now `more` bytes over the ratio are too many, with those of the image's other streams.
+    pub fn take_over_ratio(&self, before: &mut u64, now: u64, what: impl fmt::Display) -> Result<()> {
+        let more = now.saturating_sub(*before);
+        *before = now.max(*before);
+        if more == 0 || self.over_ratio.fetch_add(more, Ordering::Relaxed) + more <= RATIO_FREE {
+            return Ok(());
+        }
+        Err(anyhow!("{what} more than {} times its size", self.ratio))
+            .hint("raise it with --max-ratio if this image is trusted")
+    }
+
+    /// How many of the bytes that came out are more than the ratio allows for those that went in.
+    pub fn over_ratio(&self, given: u64, taken: u64) -> u64 {
+        given.saturating_sub(taken.saturating_mul(self.ratio.max(1)))
     }
 }
 

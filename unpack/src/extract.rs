@@ -1,5 +1,6 @@
 //! From an image to a root: stage, fill, publish; or nothing, where that was done before.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -13,10 +14,10 @@ use crate::args::Args;
 use crate::budget::Limits;
 use crate::confine::Confinement;
 use crate::fill::Filling;
-use crate::image::{Image, Kind, Request};
+use crate::image::{Image, Kind, Request, passed_for_root_fs};
 use crate::interrupt::Interrupts;
 use crate::ledger::Ledger;
-use crate::notice::{Timer, tell};
+use crate::notice::{self, Timer, tell};
 use crate::progress::{self, Progress};
 use crate::publish::{Old, Published, publish, replaceable};
 use crate::receipt;
@@ -105,7 +106,8 @@ fn make(
     // digest of what is extracted, it is worked out beside.
     let digest = match again {
         Some(file) if image.kind == Kind::RootFs && !image.is_plain() => {
-            let thread = std::thread::Builder::new().name("digest".into()).spawn(move || file.digest());
+            let algorithm = request.source_algorithm();
+            let thread = std::thread::Builder::new().name("digest".into()).spawn(move || file.digest(algorithm));
             Some(thread.context("start a thread")?)
         }
         _ => None,
@@ -125,6 +127,11 @@ fn make(
         progress: &bytes,
     };
     let verified = filling.run().with_context(named)?;
+    let tree = stage.open_tree()?;
+    passed_for_root_fs(tree.as_fd(), &image, request).with_context(named)?;
+    if !args.quiet {
+        notice::odd(&image, tree.as_fd(), wanted.root)?;
+    }
     drop(progress);
     timer.told(format_args!("extracted it into {}", stage.path().display()));
     let digest = digest.map(|thread| thread.join().unwrap_or_else(|_| Err(anyhow!("the digesting thread died"))));
@@ -170,6 +177,7 @@ fn limits(args: &Args) -> Limits {
         pax: limits.max_pax,
         segments: limits.max_sparse,
         ratio: limits.max_ratio,
+        over_ratio: Arc::default(),
         window: limits.max_window,
     }
 }

@@ -1,17 +1,20 @@
-//! An image out of whatever holds it: a plain root file system, what docker save writes, or an OCI
-//! layout. What it is, its content says.
+//! An image out of whatever holds it: a plain root filesystem, a docker archive, or an OCI layout. Its content says which.
 
 mod choice;
 mod docker;
 mod document;
+mod evidence;
+mod foreign;
 mod layer;
 mod members;
 mod oci;
+mod passed;
 mod platform;
-mod sniff;
+mod recognise;
 
 use std::fmt;
 use std::io::{Cursor, Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
@@ -19,6 +22,7 @@ use chain::WithHint;
 use serde_json::Value;
 
 pub use layer::{Layer, LayerStream, Verified};
+pub use passed::{below_one_directory, passed_for_root_fs};
 pub use platform::Platform;
 
 use crate::args::Format;
@@ -26,7 +30,7 @@ use crate::budget::Limits;
 use crate::digest::{Algorithm, Digest, Hashing};
 use crate::source::{Region, Source, read_full, spool};
 use crate::stream::{Bytes, Compression, Decoder, run_ahead};
-use choice::{Candidate, Leaf, choose};
+use evidence::Evidence;
 use layer::{Input, Passing};
 use members::Members;
 
@@ -41,6 +45,18 @@ pub struct Request {
     pub spool: PathBuf,
 }
 
+impl Request {
+    /// The digest that the image must have, where its name is one.
+    fn pin(&self) -> Option<Digest> {
+        self.reference.as_deref()?.parse().ok()
+    }
+
+    /// How a root filesystem's source is digested.
+    pub fn source_algorithm(&self) -> Algorithm {
+        self.pin().map_or(Algorithm::OWN, |pin| pin.algorithm())
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     RootFs,
@@ -51,7 +67,7 @@ pub enum Kind {
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Kind::RootFs => "a plain root file system",
+            Kind::RootFs => "a plain root filesystem",
             Kind::Docker => "a docker archive",
             Kind::Oci => "an OCI layout",
         })
@@ -79,22 +95,23 @@ pub struct Image {
     pub source_digest: Option<Digest>,
     /// Base first.
     pub layers: Vec<Layer>,
+    /// What is odd about it, and no reason to refuse it.
+    pub notes: Vec<String>,
 }
 
 impl Image {
-    /// Finds the image in a source. A root file system's content is not read yet.
+    /// Finds the image in a source. A root filesystem's content is not read yet.
     pub fn open(source: Source, request: &Request) -> Result<Image> {
         match source {
-            Source::Directory(directory) => match layered(&Members::directory(directory), request)? {
-                Some(image) => Ok(image),
-                None => Err(anyhow!("is a directory, and no OCI layout"))
-                    .hint("an OCI layout has oci-layout and index.json; a root directory needs no unpacking"),
-            },
+            Source::Directory(directory) => from_directory(directory, request),
             Source::File(region) => {
-                let head = region.head(sniff::HEAD)?;
+                let head = region.head(foreign::HEAD)?;
                 match Compression::of(&head) {
                     Compression::Plain => from_region(region, &head, request),
-                    compression => from_stream(Hashing::new(Box::new(region), None), compression, request),
+                    compression => {
+                        let algorithm = request.pin().map(|pin| pin.algorithm());
+                        from_stream(Hashing::new(Box::new(region), algorithm), compression, request)
+                    }
                 }
             }
             Source::Stream(mut stream) => {
@@ -103,7 +120,7 @@ impl Image {
                 head.truncate(filled);
                 let compression = Compression::of(&head);
                 let stream: Box<dyn Read + Send> = Box::new(Cursor::new(head).chain(stream));
-                from_stream(Hashing::new(stream, Some(Algorithm::OWN)), compression, request)
+                from_stream(Hashing::new(stream, Some(request.source_algorithm())), compression, request)
             }
         }
     }
@@ -113,8 +130,16 @@ impl Image {
         self.layers.iter().all(|layer| layer.compression == Compression::Plain)
     }
 
-    fn root_fs(layer: Layer, source_digest: Option<Digest>) -> Image {
-        Image {
+    fn root_fs(layer: Layer, request: &Request) -> Result<Image> {
+        if request.platform.is_some() {
+            return Err(anyhow!("is a plain root filesystem, which says of no platform")).hint("leave --platform out");
+        }
+        let pin = request.pin();
+        if let (Some(name), None) = (&request.reference, &pin) {
+            return Err(anyhow!("is a plain root filesystem, which has no name {name:?}"))
+                .hint("leave --ref out, or pin the file itself: --ref sha256:… as sha256sum prints it");
+        }
+        Ok(Image {
             kind: Kind::RootFs,
             names: Vec::new(),
             platform: None,
@@ -122,134 +147,85 @@ impl Image {
             config_digest: None,
             config_bytes: Vec::new(),
             config: None,
-            source_digest,
-            layers: vec![layer],
-        }
+            source_digest: None,
+            layers: vec![layer.pinned(pin)],
+            notes: Vec::new(),
+        })
+    }
+}
+
+fn from_directory(directory: OwnedFd, request: &Request) -> Result<Image> {
+    let evidence = Evidence::in_directory(&directory)?;
+    match recognise::layered(&Members::directory(directory, request), &evidence, request)? {
+        Some(image) => Ok(image),
+        None => Err(anyhow!("is a directory, and no OCI layout"))
+            .hint("an OCI layout has oci-layout and index.json; a root directory needs no unpacking"),
     }
 }
 
 /// A plain archive in a file.
 fn from_region(region: Region, head: &[u8], request: &Request) -> Result<Image> {
-    sniff::must_be_archive(head, request.format)?;
-    let wanted = match request.format {
-        Format::Rootfs => false,
-        Format::Auto => sniff::may_be_layered(head),
-        Format::Docker | Format::Oci => true,
-    };
-    if wanted {
-        if let Some(members) = Members::scan(&region, &request.limits)?
-            && let Some(image) = layered(&members, request)?
-        {
-            return Ok(image);
-        }
-        not_layered(request)?;
+    recognise::must_be_archive(head, request.format)?;
+    if request.format != Format::Rootfs
+        && let Some(image) = recognise::in_archive(&region, request)?
+    {
+        return Ok(image);
     }
-    Ok(Image::root_fs(Layer::stored(String::new(), region, None, None), None))
+    Image::root_fs(Layer::stored(String::new(), region, None, None), request)
 }
 
-/// A compressed archive, or one that passes once. A root file system streams through; a layered
-/// image has to be read at many places, and so is written down first.
+/// A compressed archive, or one that passes once. A root filesystem streams through; a layered image has to be read at
+/// many places, and so is written down first.
 fn from_stream(input: Input, compression: Compression, request: &Request) -> Result<Image> {
     let mut stream = run_ahead(Decoder::new(input, compression, &request.limits)?, None)?;
-    let mut head = vec![0; sniff::HEAD];
-    let filled = read_full(&mut stream, &mut head)?;
-    head.truncate(filled);
-    sniff::must_be_archive(&head, request.format)?;
-    let wanted = match request.format {
+    let mut head = Vec::new();
+    // Extended headers of any length may come before the first name.
+    let mut wanted = foreign::HEAD;
+    loop {
+        let begin = head.len();
+        head.resize(wanted, 0);
+        let filled = read_full(&mut stream, &mut head[begin..])?;
+        head.truncate(begin + filled);
+        if head.len() < wanted || wanted >= foreign::LONGEST_HEAD || evidence::shows_a_file(&head, &request.limits) {
+            break;
+        }
+        wanted *= 2;
+    }
+    recognise::must_not_be_compressed(&head, compression)?;
+    recognise::must_be_archive(&head, request.format)?;
+    let layered = match request.format {
         Format::Rootfs => false,
-        Format::Auto => sniff::may_be_layered(&head),
+        Format::Auto => evidence::begins_like_an_image(&head, &request.limits),
         Format::Docker | Format::Oci => true,
     };
-    if !wanted {
-        return Ok(Image::root_fs(
-            Layer::passing(Passing { head: Bytes::from(head), rest: stream }, compression),
-            None,
-        ));
+    if !layered {
+        return Image::root_fs(Layer::passing(Passing { head: Bytes::from(head), rest: stream }, compression), request);
     }
     let region = spool(&mut head.as_slice().chain(&mut stream), &request.spool)?;
     let (decoder, _) = stream.finish()?;
     let source_digest = decoder.into_inner().finish().0;
     let mut image = from_region(region, &head, request)?;
+    if let (Kind::RootFs, Some(pin), Some(found)) = (image.kind, request.pin(), &source_digest) {
+        must_be(&pin, found)?;
+        // What was spooled is not what the pin speaks of.
+        image.layers = image.layers.into_iter().map(|layer| layer.pinned(None)).collect();
+    }
     image.source_digest = source_digest;
     Ok(image)
 }
 
-/// Fails where a layered image was asked for.
-fn not_layered(request: &Request) -> Result<()> {
-    match request.format {
-        Format::Docker => Err(anyhow!("is no docker archive: it has no manifest.json that lists its files")),
-        Format::Oci => Err(anyhow!("is no OCI layout: it has no oci-layout and index.json")),
-        Format::Auto | Format::Rootfs => Ok(()),
+/// Fails with both digests where an image is not the one that was pinned.
+fn must_be(pin: &Digest, found: &Digest) -> Result<()> {
+    if pin == found {
+        return Ok(());
     }
-}
-
-/// The image among a layered image's files that is wanted; None where they are no layered image's.
-///
-/// What docker save writes today is both: manifest.json lists what is there, and index.json all that the image has.
-fn layered(members: &Members, request: &Request) -> Result<Option<Image>> {
-    let docker = match request.format {
-        Format::Auto | Format::Docker => docker::candidates(members)?,
-        _ => None,
-    };
-    if let Some(candidates) = docker {
-        return chosen(members, candidates, request).map(Some);
-    }
-    let oci = match request.format {
-        Format::Auto | Format::Oci => oci::candidates(members)?,
-        _ => None,
-    };
-    if oci.is_none() && docker::is_of_before_manifests(members)? {
-        return Err(anyhow!("was saved by docker before 1.10: it has no manifest.json, and so no digests"))
-            .hint("load and save it with a newer docker; or each layer is a file in it: tar -xOf IMAGE ID/layer.tar");
-    }
-    oci.map(|candidates| chosen(members, candidates, request)).transpose()
-}
-
-fn chosen(members: &Members, mut candidates: Vec<Candidate>, request: &Request) -> Result<Image> {
-    let alone = candidates.len() == 1;
-    for candidate in &mut candidates {
-        // An index need not say what an image is for; its config does.
-        if let (None, Leaf::Manifest { manifest, descriptor }) = (&candidate.platform, &candidate.leaf) {
-            let config = oci::config(members, manifest, &format!("manifest {}", descriptor.digest));
-            candidate.platform = match config {
-                Ok(config) => config.platform,
-                Err(error) if alone => return Err(error),
-                // What cannot be read is for no platform; another one may be meant.
-                Err(_) => None,
-            };
-        }
-    }
-    let chosen = choose(candidates, request.reference.as_deref(), request.platform.as_ref())?;
-    let (kind, manifest_digest, config, layers) = match chosen.leaf {
-        Leaf::Docker { config, layers } => {
-            let layers = docker::layers(members, &config, &layers)?;
-            (Kind::Docker, None, config, layers)
-        }
-        Leaf::Manifest { descriptor, manifest } => {
-            let name = format!("manifest {}", descriptor.digest);
-            let config = oci::config(members, &manifest, &name)?;
-            let layers = oci::layers(members, &manifest, &config, &name)?;
-            (Kind::Oci, Some(descriptor.digest), config, layers)
-        }
-        Leaf::Missing(descriptor) => return Err(anyhow!("manifest {}: is missing", descriptor.digest)),
-    };
-    Ok(Image {
-        kind,
-        names: chosen.names,
-        platform: config.platform,
-        manifest_digest,
-        config_digest: Some(config.digest),
-        config_bytes: config.bytes,
-        config: Some(config.value),
-        source_digest: None,
-        layers,
-    })
+    Err(anyhow!("is another image than --ref asks for: {pin} was asked for, and this is {found}"))
 }
 
 /// Prints a config as it is stored, with a newline at its end.
 pub fn print_config(image: &Image, out: &mut impl Write) -> Result<()> {
     if image.config.is_none() {
-        return Err(anyhow!("is a plain root file system: it has no configuration"));
+        return Err(anyhow!("is a plain root filesystem: it has no configuration"));
     }
     out.write_all(&image.config_bytes).context("standard output")?;
     if !image.config_bytes.ends_with(b"\n") {

@@ -1,12 +1,17 @@
 //! What people are told on stderr when a root is made.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use anyhow::{Context, Result};
 use chain::{Tool, warn};
 
+use crate::image::{Image, Kind, below_one_directory};
 use crate::tree::Policy;
 
 /// Tells of steps and how long each took, for --verbose.
@@ -40,6 +45,20 @@ pub fn tell(policy: &Policy, root: &Path) {
         warn(Tool::Unpack, format_args!("{shown}: {setuid} setuid files that other users of this machine can run"));
         warn(Tool::Unpack, "hint: keep roots below a directory of mode 0700");
     }
+}
+
+/// What is odd about an image, and where in its tree a root filesystem is that does not begin at its top.
+pub fn odd(image: &Image, tree: BorrowedFd, root: &Path) -> Result<()> {
+    for note in &image.notes {
+        warn(Tool::Unpack, note);
+    }
+    if image.kind == Kind::RootFs
+        && let Some(name) = below_one_directory(tree).context("look at the tree")?
+    {
+        let inner = root.join(OsStr::from_bytes(&name));
+        warn(Tool::Unpack, format_args!("{}: the root filesystem is in here: pivot {0}", inner.display()));
+    }
+    Ok(())
 }
 
 /// Whether anybody can get into the root, and its filesystem honours setuid bits.

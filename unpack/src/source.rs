@@ -15,6 +15,8 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::digest::{Algorithm, Digest, Hashing};
 
+mod fetch;
+
 pub enum Source {
     File(Region),
     Directory(OwnedFd),
@@ -46,6 +48,10 @@ impl Source {
         }
         match File::open(path) {
             Ok(file) => Source::of(file).with_context(|| name.to_string()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match fetch::instead(path) {
+                Some(hint) => Err(anyhow!("{name}: no such file: IMAGE is a file, a directory or -")).hint(hint),
+                None => Err(error).with_context(|| name.to_string()),
+            },
             Err(error) => Err(error).with_context(|| name.to_string()),
         }
     }
@@ -82,13 +88,13 @@ impl Source {
     }
 
     /// Reads all of a file or stream for its digest, as `Verified::source` has it after an extraction.
-    pub fn digest(self) -> Result<Digest> {
+    pub fn digest(self, algorithm: Algorithm) -> Result<Digest> {
         let reader: Box<dyn Read> = match self {
             Source::File(region) => Box::new(region),
             Source::Stream(stream) => stream,
             Source::Directory(_) => bail!("a directory has no digest"),
         };
-        let mut reader = Hashing::new(reader, Some(Algorithm::OWN));
+        let mut reader = Hashing::new(reader, Some(algorithm));
         let mut buffer = vec![0; 256 << 10];
         while read_some(&mut reader, &mut buffer)? > 0 {}
         reader.finish().0.context("no digest")
@@ -216,7 +222,8 @@ pub(crate) fn spool(stream: &mut impl Read, directory: &Path) -> Result<Region> 
     Ok(Region { file: Arc::new(file), position: 0, end: length })
 }
 
-fn unnamed(directory: &Path) -> Result<File> {
+/// A file without a name, for what does not fit into memory.
+pub(crate) fn unnamed(directory: &Path) -> Result<File> {
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
     match crate::patient::open(directory, flags, Mode::RUSR | Mode::WUSR) {
         Ok(file) => return Ok(file.into()),

@@ -15,7 +15,7 @@ pub use ahead::{Ahead, run_ahead};
 pub use bytes::{Bytes, buffer};
 pub use failure::{failure, hinted};
 
-use crate::budget::{Limits, RATIO_FREE};
+use crate::budget::Limits;
 use codec::{Codec, Next};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,7 @@ pub struct Decoder<R> {
     /// Bytes that came in and went out, for the budgets.
     taken: u64,
     given: u64,
+    over_ratio: u64,
     limits: Limits,
 }
 
@@ -89,6 +90,7 @@ impl<R: Read> Decoder<R> {
             finished: false,
             taken: 0,
             given: 0,
+            over_ratio: 0,
             limits: limits.clone(),
         })
     }
@@ -200,17 +202,15 @@ impl<R: Read> Decoder<R> {
         io::Error::new(io::ErrorKind::InvalidData, text)
     }
 
-    fn within_budgets(&self) -> io::Result<()> {
-        let error = if self.given > self.limits.bytes {
-            Err(anyhow!("the {} data unpacks to more than {} bytes", self.name, self.limits.bytes))
-                .hint("raise it with --max-bytes if this image is trusted")
-        } else if self.given > RATIO_FREE && self.given / self.limits.ratio.max(1) > self.taken {
-            Err(anyhow!("the {} data unpacks to more than {} times its size", self.name, self.limits.ratio))
-                .hint("raise it with --max-ratio if this image is trusted")
-        } else {
-            return Ok(());
-        };
-        error.map_err(failure)
+    fn within_budgets(&mut self) -> io::Result<()> {
+        if self.given > self.limits.bytes {
+            let error: anyhow::Result<()> =
+                Err(anyhow!("the {} data unpacks to more than {} bytes", self.name, self.limits.bytes));
+            return error.hint("raise it with --max-bytes if this image is trusted").map_err(failure);
+        }
+        let over = self.limits.over_ratio(self.given, self.taken);
+        let what = format_args!("the {} data unpacks to", self.name);
+        self.limits.take_over_ratio(&mut self.over_ratio, over, what).map_err(failure)
     }
 }
 

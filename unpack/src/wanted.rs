@@ -91,7 +91,7 @@ impl Wanted<'_> {
         let file = matches!(source, Source::File(_));
         let mut image = Image::open(source, request)?;
         if image.kind == Kind::RootFs && file {
-            let digest = Source::open(&self.args.image)?.digest()?;
+            let digest = Source::open(&self.args.image)?.digest(request.source_algorithm())?;
             return Ok(Known::of(&image, &[], Some(digest)));
         }
         let mut verified = Vec::new();

@@ -196,13 +196,20 @@ fn damage_is_an_error_and_never_other_content() {
 
 #[test]
 fn a_bomb_is_refused_with_the_option_that_would_allow_it() {
-    // As many members as it takes to come beyond what is free.
+    // As many members as it takes to come beyond what is free: in one stream, and in all streams of one image together.
     let zeros = vec![0; 32 << 20];
     for (compression, compress) in ALL {
-        let packed = compress(&zeros).repeat(9);
-        let error = hinted(decode(&packed).map(|plain| plain.len()).unwrap_err().into());
-        assert!(format!("{error:#}").contains("more than 100 times its size"), "{compression:?}: {error:#}");
+        let member = compress(&zeros);
+        let limits = Limits { ratio: 10, ..Limits::default() };
+        let drained = |members: usize| {
+            let decoder = Decoder::new(io::Cursor::new(member.repeat(members)), compression, &limits).unwrap();
+            io::copy(&mut { decoder }, &mut io::sink())
+        };
+        assert_eq!(drained(16).unwrap(), 16 * (32 << 20), "{compression:?}");
+        let error = hinted(drained(24).unwrap_err().into());
+        assert!(format!("{error:#}").contains("more than 10 times its size"), "{compression:?}: {error:#}");
         assert!(error.downcast_ref::<chain::Hint>().unwrap().0.contains("--max-ratio"));
+        let packed = member.repeat(2);
         let limits = Limits { bytes: 1 << 20, ..Limits::default() };
         let error = hinted(decode_with(&packed, &limits).unwrap_err().into());
         assert!(format!("{error:#}").contains("more than 1048576 bytes"), "{compression:?}: {error:#}");

@@ -46,7 +46,7 @@ fn a_pipe_is_known_by_the_digest_of_all_that_came_through_it() {
     let layered = docker("a:1", &two_layers().0, &["a/layer.tar".into(), "b/layer.tar".into()]).tar();
     for bytes in [rootfs.clone(), gzip(&rootfs)] {
         let expected = own(&bytes);
-        let again = Source::Stream(Box::new(std::io::Cursor::new(bytes.clone()))).digest().unwrap();
+        let again = Source::Stream(Box::new(std::io::Cursor::new(bytes.clone()))).digest(Algorithm::OWN).unwrap();
         assert_eq!(again.as_str(), expected);
         let source = Source::Stream(Box::new(std::io::Cursor::new(bytes)));
         let mut image = Image::open(source, &request(directory.path())).unwrap();
@@ -116,7 +116,10 @@ fn a_docker_archive_of_before_manifests_is_named_as_such() {
         assert!(error.downcast_ref::<chain::Hint>().is_some());
     });
     let other = layout.without("repositories").with("repositories", b"[]");
-    four_ways(&other.tar(), &request(directory.path()), |image, _| assert_eq!(image.unwrap().kind, Kind::RootFs));
+    four_ways(&other.tar(), &request(directory.path()), |image, how| {
+        let error = format!("{:#}", image.unwrap_err());
+        assert!(error.contains("has the parts of an image"), "{how}: {error}");
+    });
 }
 
 #[test]
@@ -220,7 +223,7 @@ fn a_root_file_system_with_a_manifest_in_it_stays_one() {
         });
         let forced = Request { format: Format::Docker, ..request(directory.path()) };
         four_ways(&bytes, &forced, |image, _| {
-            assert!(format!("{:#}", image.unwrap_err()).contains("is no docker archive"));
+            assert!(format!("{:#}", image.unwrap_err()).contains("manifest.json") || content == docker_like);
         });
     }
     let (layers, _) = two_layers();
@@ -238,8 +241,9 @@ fn what_is_no_archive_is_named_as_such() {
         (&[0; 1024], "without a single entry"),
         (&[0; 20 << 10], "without a single entry"),
         (&[global(&[record("comment", "x")]), END.to_vec()].concat(), "without a single entry"),
-        (b"hello", "is no tar archive"),
-        (&[b'x'; 5000], "is no tar archive"),
+        (b"hello", "is no tar archive but text"),
+        (&[b'x'; 5000], "is no tar archive but text"),
+        (&[0xaa; 5000], "is not a tar archive (plain, gzip, xz, zstd or bzip2)"),
         (b"Getting image source signatures\nCopying", "skopeo's progress"),
     ] {
         four_ways(bytes, &request(directory.path()), |image, how| {

@@ -20,7 +20,7 @@ fn refused_in(layout: &Layout, why: &str) {
         assert!(text.contains(why), "{how}: {text}, not {why}");
     });
     // And by the program, which must leave nothing.
-    let message = Scene::new().refused(&layout.tar(), &["--platform", "linux/amd64"]);
+    let message = Scene::new().refused(&layout.tar(), &[]);
     assert!(message.contains(why), "{message}, not {why}");
 }
 
@@ -100,9 +100,6 @@ fn a_layer_that_is_not_what_its_diff_id_says() {
     let mut swapped = old.clone();
     swapped.files[0].1 = layer("f", "y");
     refused_in(&swapped, "the diff id does not match");
-    let mut config_swapped = old.clone();
-    config_swapped.files[1].1.push(b' ');
-    refused_in(&config_swapped, "the digest does not match");
     refused_in(&old.clone().without("a/layer.tar"), "layer 1 of 1 (a/layer.tar): is missing");
     let config_name = old.files[1].0.clone();
     refused_in(&old.without(&config_name), "is missing");
@@ -121,7 +118,6 @@ fn the_same_layer_twice_is_applied_twice() {
 #[test]
 fn a_document_of_two_kinds_is_refused() {
     refused_in(&with_manifest(|m| m["manifests"] = json!([])), "is a manifest and an index at once");
-    refused_in(&with_manifest(|m| m["mediaType"] = json!("application/vnd.oci.image.index.v1+json")), "calls itself");
     let both = json!({"manifests": [], "layers": []}).to_string();
     refused_in(&Layout::oci().with("index.json", both.as_bytes()), "index.json: is a manifest and an index at once");
 }

@@ -1,15 +1,23 @@
 //! Which of an archive's images is meant: by name, then by platform.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use anyhow::{Result, anyhow};
 use chain::WithHint;
 
 use super::document::{Config, Descriptor, Object};
 use super::platform::Platform;
+use crate::digest::Digest;
 
 pub(super) struct Candidate {
     /// Tags and annotated names.
     pub names: Vec<String>,
     pub platform: Option<Platform>,
+    /// Those by which it can be asked for: its manifest's, its config's, and of the indexes that it is in.
+    pub digests: Vec<String>,
+    /// It is no image, or says something of one: a signature, an attestation.
+    pub refers: bool,
     pub leaf: Leaf,
 }
 
@@ -27,17 +35,21 @@ pub(super) enum Leaf {
 }
 
 impl Candidate {
-    /// By a name, with or without docker's default tag, or by the digest that sets it apart, or its beginning.
+    /// By a name, with or without docker's default tag, or by a digest, or the beginning of one.
     fn is_called(&self, wanted: &str) -> bool {
         let latest = format!("{wanted}:latest");
-        let (id, hex) = (self.leaf.id(), self.leaf.id().split_once(':').map_or("", |(_, hex)| hex));
+        let begins = |digest: &str| digest.split_once(':').is_some_and(|(_, hex)| hex.starts_with(wanted));
         self.names.iter().any(|name| *name == wanted || *name == latest)
-            || id == wanted
-            || (wanted.len() >= 12 && hex.starts_with(wanted))
+            || self.digests.iter().any(|digest| digest == wanted || (wanted.len() >= 12 && begins(digest)))
     }
 
-    fn shown_names(&self) -> Vec<String> {
-        if self.names.is_empty() { vec![self.leaf.id().to_owned()] } else { self.names.clone() }
+    /// What `--ref` takes for it and for none of the others.
+    fn told_apart(&self, all: &[Candidate]) -> Vec<String> {
+        let others = |name: &&String| {
+            all.iter().any(|other| other.leaf.id() != self.leaf.id() && other.names.iter().any(|other| other == *name))
+        };
+        let own: Vec<String> = self.names.iter().filter(|name| !others(name)).cloned().collect();
+        if own.is_empty() { vec![self.leaf.id().to_owned()] } else { own }
     }
 }
 
@@ -59,21 +71,53 @@ pub(super) fn choose(all: Vec<Candidate>, reference: Option<&str>, platform: Opt
     if all.is_empty() {
         return Err(anyhow!("there is no image in it"));
     }
-    let there = listed(all.iter().flat_map(Candidate::shown_names));
-    let mut left = all;
+    let mut left = merged(all);
     if let Some(wanted) = reference {
+        let digest = wanted.parse::<Digest>().is_ok();
+        let there = listed(left.iter().filter(|candidate| !candidate.refers).flat_map(|candidate| {
+            if digest || candidate.names.is_empty() { &candidate.digests } else { &candidate.names }.iter().cloned()
+        }));
         left.retain(|candidate| candidate.is_called(wanted));
         if left.is_empty() {
             return Err(anyhow!("there is no image {wanted:?} in it")).hint(format!("there is: {there}"));
         }
     }
+    if left.iter().any(|candidate| !candidate.refers) {
+        left.retain(|candidate| !candidate.refers);
+    }
     if platform.is_some() || !are_several(&left, |candidate| candidate.names.join(" ")) {
         by_platform(&mut left, platform)?;
     }
     if are_several(&left, |candidate| candidate.leaf.id().to_owned()) {
+        let there = listed(left.iter().flat_map(|candidate| candidate.told_apart(&left)));
         return Err(anyhow!("there are several images in it")).hint(format!("choose one with --ref: {there}"));
     }
     Ok(left.swap_remove(0))
+}
+
+/// Each image once, with all of its names: tags of one index name the same images.
+fn merged(all: Vec<Candidate>) -> Vec<Candidate> {
+    let mut merged: Vec<Candidate> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for candidate in all {
+        let key = format!("{} {:?}", candidate.leaf.id(), candidate.platform);
+        match places.entry(key) {
+            Entry::Vacant(place) => {
+                place.insert(merged.len());
+                merged.push(candidate);
+            }
+            Entry::Occupied(place) => {
+                let first = &mut merged[*place.get()];
+                first.refers &= candidate.refers;
+                for (list, more) in [(&mut first.names, candidate.names), (&mut first.digests, candidate.digests)] {
+                    list.extend(more);
+                    list.sort();
+                    list.dedup();
+                }
+            }
+        }
+    }
+    merged
 }
 
 fn are_several(candidates: &[Candidate], what: impl Fn(&Candidate) -> String) -> bool {

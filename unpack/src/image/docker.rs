@@ -9,24 +9,19 @@ use super::layer::Layer;
 use super::members::Members;
 use crate::digest::Digest;
 
-/// The images of manifest.json; None where it is not one of docker's. A root file system may well
-/// have a file of that name: it is docker's where it has docker's form and any file that it names is there.
-pub(super) fn candidates(members: &Members) -> Result<Option<Vec<Candidate>>> {
+/// The images of manifest.json; None where there is no such file, an error where it is none of docker's.
+pub(super) fn images(members: &Members) -> Result<Option<Vec<Listed>>> {
     let Some(bytes) = document::read(members, "manifest.json")? else {
         return Ok(None);
     };
-    let Ok(Value::Array(images)) = document::parse("manifest.json", &bytes) else {
-        return Ok(None);
+    let Value::Array(images) = document::parse("manifest.json", &bytes)? else {
+        bail!("manifest.json: is no list of images");
     };
-    let images: Option<Vec<Listed>> = images.iter().map(Listed::parse).collect();
-    let Some(images) = images.filter(|images| !images.is_empty()) else {
-        return Ok(None);
-    };
-    let named = images.iter().flat_map(|image| image.layers.iter().chain([&image.config]));
-    if !named.into_iter().any(|name| matches!(members.get(name), Ok(Some(_)) | Err(_))) {
-        return Ok(None);
+    if images.is_empty() {
+        bail!("manifest.json: lists no image");
     }
-    images.into_iter().map(|image| image.candidate(members)).collect::<Result<_>>().map(Some)
+    let images: Option<Vec<Listed>> = images.iter().map(Listed::parse).collect();
+    images.context("manifest.json: lists something without a config and layers").map(Some)
 }
 
 /// Docker before 1.10 wrote no manifest.json: `repositories` names the newest layer, and each layer its parent.
@@ -38,7 +33,7 @@ pub(super) fn is_of_before_manifests(members: &Members) -> Result<bool> {
     Ok(ids.any(|id| matches!(members.get(&format!("{id}/layer.tar")), Ok(Some(_)))))
 }
 
-struct Listed {
+pub(super) struct Listed {
     config: String,
     layers: Vec<String>,
     tags: Vec<String>,
@@ -55,12 +50,24 @@ impl Listed {
         Some(Listed { config, layers: strings("Layers")?, tags: strings("RepoTags")? })
     }
 
-    fn candidate(self, members: &Members) -> Result<Candidate> {
+    /// Whether any file that it names is there.
+    pub fn is_there(&self, members: &Members) -> bool {
+        self.layers.iter().chain([&self.config]).any(|name| matches!(members.get(name), Ok(Some(_)) | Err(_)))
+    }
+
+    /// `notes` is told where a config is named for another digest than its own, which docker and skopeo load: what the
+    /// layers must be is in it all the same.
+    pub fn candidate(self, members: &Members, notes: &mut Vec<String>) -> Result<Candidate> {
         let name = &self.config;
         let bytes = document::read(members, name)?.with_context(|| format!("config {name}: is missing"))?;
         let config = Config::parse(name, bytes)?;
-        if let Some(digest) = digest_in(name) {
-            document::verify(&config.bytes, &digest).context("config")?;
+        if let Some(digest) = digest_in(name).filter(|digest| *digest != Digest::of(digest.algorithm(), &config.bytes))
+        {
+            if members.is_directory() && name.starts_with("blobs/") {
+                // It may have come from anywhere, with its digest as the only proof.
+                document::verify(&config.bytes, &digest).context("config")?;
+            }
+            notes.push(format!("config {digest}: was changed: its digest is {} now", config.digest));
         }
         if self.layers.len() != config.diff_ids.len() {
             bail!("manifest.json: {} layers where the config has {}", self.layers.len(), config.diff_ids.len());
@@ -68,6 +75,8 @@ impl Listed {
         Ok(Candidate {
             names: self.tags,
             platform: config.platform.clone(),
+            digests: vec![config.digest.to_string()],
+            refers: false,
             leaf: Leaf::Docker { config, layers: self.layers },
         })
     }

@@ -20,6 +20,18 @@ const MOST_VALUES: usize = 200_000;
 
 pub(super) type Object = Map<String, Value>;
 
+/// A document that is whole, and of something that is no image.
+#[derive(Debug)]
+pub(super) struct NoImage(pub String);
+
+impl std::fmt::Display for NoImage {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NoImage {}
+
 /// What a manifest or index says about a document or layer.
 #[derive(Clone, Debug)]
 pub(super) struct Descriptor {
@@ -30,6 +42,8 @@ pub(super) struct Descriptor {
     pub annotations: Object,
     /// Addresses of a layer that may lie elsewhere.
     pub elsewhere: bool,
+    /// It is said to be no image but something else, perhaps about one.
+    artifact: bool,
 }
 
 impl Descriptor {
@@ -45,7 +59,14 @@ impl Descriptor {
         let annotations = object.get("annotations").and_then(Value::as_object).cloned().unwrap_or_default();
         let media_type = text(object, "mediaType")?.unwrap_or_default().to_owned();
         let elsewhere = object.get("urls").and_then(Value::as_array).is_some_and(|urls| !urls.is_empty());
-        Ok(Descriptor { digest, size, media_type, platform, annotations, elsewhere })
+        let artifact = text(object, "artifactType")?.is_some_and(|kind| !kind.is_empty());
+        Ok(Descriptor { digest, size, media_type, platform, annotations, elsewhere, artifact })
+    }
+
+    /// Whether it names no image but what belongs to one: BuildKit's signed statements, signatures, other artifacts.
+    pub fn refers(&self) -> bool {
+        let nowhere = self.platform.as_ref().is_some_and(|p| p.os == "unknown" && p.architecture == "unknown");
+        nowhere || self.artifact || self.annotation("vnd.docker.reference.type") == Some("attestation-manifest")
     }
 
     pub fn path(&self) -> String {
@@ -151,8 +172,9 @@ pub(super) struct Config {
 impl Config {
     pub fn parse(name: &str, bytes: Vec<u8>) -> Result<Config> {
         let object = object(name, &bytes)?;
-        let rootfs = object.get("rootfs").and_then(Value::as_object);
-        let rootfs = rootfs.with_context(|| format!("{name}: no image's configuration: it has no rootfs"))?;
+        let Some(rootfs) = object.get("rootfs").and_then(Value::as_object) else {
+            return Err(NoImage(format!("{name}: no image's configuration: it has no rootfs")).into());
+        };
         let diff_ids = list(rootfs, "diff_ids").and_then(|ids| {
             ids.iter().map(|id| Digest::from_str(id.as_str().context("a diff id that is no string")?)).collect()
         });

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, bail};
 
+use super::must_be;
 use crate::budget::Limits;
 use crate::digest::{Algorithm, Digest, Hasher, Hashing};
 use crate::frame::Archive;
@@ -28,6 +29,8 @@ pub struct Layer {
     /// Of the plain bytes.
     pub diff_id: Option<Digest>,
     pub compression: Compression,
+    /// Of the file or stream that a root filesystem comes from, where one was asked for.
+    pin: Option<Digest>,
     data: Option<Data>,
 }
 
@@ -64,11 +67,29 @@ impl Layer {
     pub(super) fn stored(name: String, region: Region, digest: Option<Digest>, diff_id: Option<Digest>) -> Layer {
         // A read error comes again, with its message, when the layer is opened.
         let head = region.head(Compression::LOOK).unwrap_or_default();
-        Layer { name, digest, diff_id, compression: Compression::of(&head), data: Some(Data::Stored(region)) }
+        Layer {
+            name,
+            digest,
+            diff_id,
+            compression: Compression::of(&head),
+            pin: None,
+            data: Some(Data::Stored(region)),
+        }
     }
 
     pub(super) fn passing(passing: Passing, compression: Compression) -> Layer {
-        Layer { name: String::new(), digest: None, diff_id: None, compression, data: Some(Data::Passing(passing)) }
+        Layer {
+            name: String::new(),
+            digest: None,
+            diff_id: None,
+            compression,
+            pin: None,
+            data: Some(Data::Passing(passing)),
+        }
+    }
+
+    pub(super) fn pinned(self, pin: Option<Digest>) -> Layer {
+        Layer { pin, ..self }
     }
 
     /// Stored bytes, where that is known before they are read.
@@ -89,8 +110,8 @@ impl Layer {
                 self.open_region(region, limits, near)?
             }
         };
-        let (digest, diff_id) = (self.digest.clone(), self.diff_id.clone());
-        Ok(LayerStream { stream, digest, diff_id })
+        let (digest, diff_id, pin) = (self.digest.clone(), self.diff_id.clone(), self.pin.clone());
+        Ok(LayerStream { stream, digest, diff_id, pin })
     }
 
     fn open_region(&self, region: Region, limits: &Limits, near: Option<&FileSystem>) -> io::Result<Stream> {
@@ -99,18 +120,18 @@ impl Layer {
         if self.compression == Compression::Plain {
             // A root file system's bytes are nobody's word: they are digested to be known again.
             let source = self.name.is_empty();
+            let own = self.pin.as_ref().map_or(Algorithm::OWN, Digest::algorithm);
             if near.is_some_and(|near| near.has(region.file())) {
                 // It is digested beside its reading, not by it: so a reader need not see the bytes that it can copy
                 // from file to file.
-                let own = source.then_some(Algorithm::OWN);
-                let mut algorithms: Vec<_> = [plain, stored, own].into_iter().flatten().collect();
+                let mut algorithms: Vec<_> = [plain, stored, source.then_some(own)].into_iter().flatten().collect();
                 algorithms.dedup();
                 let digests =
                     (!algorithms.is_empty()).then(|| digest_region(region.clone(), algorithms)).transpose()?;
                 return Ok(Stream::Plain { reader: Buffered::new(region), digests, source });
             }
             if source {
-                let input: Input = Hashing::new(Box::new(region), Some(Algorithm::OWN));
+                let input: Input = Hashing::new(Box::new(region), Some(own));
                 let rest = run_ahead(Decoder::new(input, self.compression, limits)?, None)?;
                 return Ok(Stream::Passing(Passing { head: Bytes::default(), rest }));
             }
@@ -143,6 +164,7 @@ pub struct LayerStream {
     stream: Stream,
     digest: Option<Digest>,
     diff_id: Option<Digest>,
+    pin: Option<Digest>,
 }
 
 enum Stream {
@@ -201,7 +223,8 @@ impl LayerStream {
                         digests.iter().find(|digest| digest.algorithm() == algorithm).cloned()
                     };
                     (found.diff_id, found.digest) = (like(&self.diff_id), like(&self.digest));
-                    found.source = digests.into_iter().find(|digest| source && digest.algorithm() == Algorithm::OWN);
+                    // A root filesystem has no other digest.
+                    found.source = digests.into_iter().next().filter(|_| source);
                 }
             }
             Stream::Decoded(ref mut ahead) => {
@@ -218,8 +241,10 @@ impl LayerStream {
                 drain(&mut passing.rest)?;
                 let (decoder, _) = passing.rest.finish()?;
                 found.source = decoder.into_inner().finish().0;
-                return Ok(found);
             }
+        }
+        if let (Some(pin), Some(source)) = (&self.pin, &found.source) {
+            must_be(pin, source)?;
         }
         for (announced, found, what) in
             [(&self.digest, &found.digest, "digest"), (&self.diff_id, &found.diff_id, "diff id")]

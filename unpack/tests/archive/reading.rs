@@ -14,7 +14,7 @@ use super::layout::gzip;
 pub fn request(spool: &Path) -> Request {
     Request {
         format: Format::Auto,
-        platform: Some("linux/amd64".parse().unwrap()),
+        platform: None,
         reference: None,
         limits: Limits::default(),
         spool: spool.to_owned(),

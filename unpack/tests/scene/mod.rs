@@ -108,6 +108,11 @@ impl Scene {
         self.failed(&output)
     }
 
+    /// The same from a pipe.
+    pub fn failed_pipe(&self, bytes: &[u8]) -> String {
+        self.failed(&self.unpack_bytes(bytes, &["-", "root"]))
+    }
+
     pub fn failed(&self, output: &Output) -> String {
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(125), "{stderr}");
