@@ -15,6 +15,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::mount::OpenTreeFlags;
 
+use crate::handoff::Writer;
 use crate::{Image, Tool, WithHint, attach, mounts, sys};
 
 pub(crate) const VARIABLE: &str = "CHAINROOT_CARRY";
@@ -42,6 +43,8 @@ pub struct Carry {
     pub locks: Vec<u64>,
     /// What the image says is to be run at the end of the chain.
     pub image: Option<Image>,
+    /// Who could write to standard input before a link before us took the sight of that away.
+    pub writer: Option<Writer>,
     /// A pidfd of the isolate that waits for this chain: readable once it is dead.
     pub parent: Option<OwnedFd>,
     /// `--explain` is under way: the here-documents that are open, outermost first.
@@ -77,6 +80,7 @@ impl Carry {
                 "mounts" => carry.mounts = numbers(value)?,
                 "image" => carry.image = Some(Image::from_text(value)?),
                 "locks" => carry.locks = numbers(value)?,
+                "writer" => carry.writer = Some(Writer::from_text(value)?),
                 "parent" => carry.parent = Some(inherited(value)?),
                 "explain" => {
                     carry.explain = Some(value.split(',').filter(|s| !s.is_empty()).map(str::to_owned).collect())
@@ -116,6 +120,9 @@ impl Carry {
         }
         if let Some(open) = &self.explain {
             field("explain", &open.join(","));
+        }
+        if let Some(writer) = &self.writer {
+            field("writer", writer.to_text());
         }
         if let Some(fd) = self.parent.take() {
             field("parent", &lend(fd)?.to_string());
@@ -258,6 +265,7 @@ mod tests {
             locks: vec![3],
             image: Some(Image { cmd: vec!["a b".into()], ..Image::default() }),
             explain: Some(vec!["A".into(), "B".into()]),
+            writer: Some(Writer::Caller),
             parent: Some(File::open("/dev/null").unwrap().into()),
             ..Carry::default()
         };
@@ -269,6 +277,7 @@ mod tests {
         assert_eq!(carry.locks, [3]);
         assert_eq!(carry.image.unwrap().cmd, ["a b"]);
         assert_eq!(carry.explain.as_deref(), Some(&["A".to_owned(), "B".to_owned()][..]));
+        assert_eq!(carry.writer, Some(Writer::Caller));
         assert!(carry.parent.unwrap().as_raw_fd() > 2);
     }
 

@@ -4,17 +4,25 @@
 //! arguments, and the newline only when the root is complete.
 
 pub(crate) mod first_line;
+mod peek;
+mod peer;
+mod receive;
 mod terminal;
+mod writer;
 
 use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::stat::fstat;
 
 pub use crate::receipt::path as receipt_path;
-pub use first_line::{Expect, may_come, receive};
+pub use first_line::Expect;
+pub use receive::{described, may_come, receive};
 pub use terminal::stdin_from_terminal;
+pub use writer::{Writer, of_stdin};
 
 /// The path by which both ends of a handoff name a root: its parent as the kernel resolves it, and
 /// its own name. The root itself need not be there yet.
@@ -30,25 +38,36 @@ pub fn absolute(root: &Path) -> Result<PathBuf> {
 /// A root's path on stdout whose newline is still owed: written when the root is complete, and
 /// never otherwise, so that read(1) and pivot reject an incomplete line.
 #[must_use]
-pub struct Promise(PathBuf);
+pub struct Promise {
+    root: PathBuf,
+    /// Nothing is written before the root is complete.
+    at_the_end: bool,
+}
 
 impl Promise {
-    /// Writes the path without its newline; on a terminal nothing yet.
+    /// Writes the path without its newline. On a terminal, and in a log that messages go to as well, the
+    /// whole line comes at the end: path and message never share one.
     pub fn begin(root: &Path) -> Result<Promise> {
         ensure!(!root.as_os_str().as_bytes().contains(&b'\n'), "{}: a newline in the path of ROOT", root.display());
-        if !std::io::stdout().is_terminal() {
+        let at_the_end = std::io::stdout().is_terminal() || messages_go_there_too();
+        if !at_the_end {
             write(root.as_os_str().as_bytes())?;
         }
-        Ok(Promise(root.to_owned()))
+        Ok(Promise { root: root.to_owned(), at_the_end })
     }
 
     /// The root is complete.
     pub fn keep(self) -> Result<()> {
-        if std::io::stdout().is_terminal() {
-            write(self.0.as_os_str().as_bytes())?;
-        }
-        write(b"\n")
+        let mut line = if self.at_the_end { self.root.into_os_string().into_encoded_bytes() } else { Vec::new() };
+        line.push(b'\n');
+        write(&line)
     }
+}
+
+fn messages_go_there_too() -> bool {
+    let file = |fd| fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
+    let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
+    matches!((file(stdout.as_fd()), file(stderr.as_fd())), (Ok(out), Ok(err)) if out == err)
 }
 
 fn write(bytes: &[u8]) -> Result<()> {

@@ -55,7 +55,8 @@ type Env = Vec<(OsString, OsString)>;
 /// What is to be run is known only once the root is there, so here the wait for it comes first.
 fn as_image(args: &mut Args, link: &mut Link, command: &mut Command) -> anyhow::Result<(Env, (u64, u64))> {
     if !link.explains() && (!args.no_handoff || args.root.as_os_str() == "-") {
-        if let Some(named) = step::await_root(&args.root)? {
+        let known = link.carry.writer.take();
+        if let Some(named) = step::await_root(&args.root, known)? {
             args.root = named;
         }
         args.no_handoff = true;
@@ -82,7 +83,8 @@ fn plan<'a>(
     let overlaid = args.ephemeral || args.overlay.is_some();
     let mut steps = vec![Step::CheckDescriptors { keep: &args.keep_fd }];
     if !args.no_handoff || root.as_os_str() == "-" {
-        steps.push(Step::AwaitRoot { root });
+        let finds = if link.explains() { step::what_it_awaits(root) } else { String::new() };
+        steps.push(Step::AwaitRoot { root, finds });
     }
     if !chain::in_own_mount_namespace(&link.carry) {
         steps.push(Step::OwnMounts);

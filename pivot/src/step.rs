@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use chain::attach::{self, READ_ONLY};
-use chain::handoff::{self, Expect};
+use chain::handoff::{self, Expect, Writer};
 use chain::shell::quote;
 use chain::{Carry, HasCarry, HostTree, Tool, WithHint, mounts};
 use nix::unistd::fchdir;
@@ -24,6 +24,8 @@ pub enum Step<'a> {
     },
     AwaitRoot {
         root: &'a Path,
+        /// What is found on standard input, for the script.
+        finds: String,
     },
     OwnMounts,
     HoldTools,
@@ -124,10 +126,10 @@ impl fmt::Display for Step<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Step::CheckDescriptors { .. } => f.write_str("# descriptors: 0 to 2 are no directories, others are closed"),
-            Step::AwaitRoot { root } if root.as_os_str() == "-" => f.write_str("IFS= read -r root; export root"),
-            Step::AwaitRoot { .. } => {
-                f.write_str("# standard input: where it is unpack's pipe, wait until ROOT is whole")
+            Step::AwaitRoot { root, finds } if root.as_os_str() == "-" => {
+                write!(f, "# {finds}\nIFS= read -r root; export root")
             }
+            Step::AwaitRoot { finds, .. } => write!(f, "# {finds}"),
             Step::OwnMounts => f.write_str("unshare --mount --propagation private"),
             Step::HoldTools => f.write_str("# open the links that follow, which the root does not hold"),
             Step::OpenRoot { root } => write!(f, "test -d {}", word(root)),
@@ -184,7 +186,10 @@ impl chain::Step for Step<'_> {
     fn perform(&self, state: &mut State) -> Result<()> {
         match self {
             Step::CheckDescriptors { keep } => descriptors::check(keep)?,
-            Step::AwaitRoot { root } => state.path = await_root(root)?.unwrap_or_else(|| root.to_path_buf()),
+            Step::AwaitRoot { root, .. } => {
+                let known = state.carry.writer.take();
+                state.path = await_root(root, known)?.unwrap_or_else(|| root.to_path_buf());
+            }
             Step::OwnMounts => chain::own_mount_namespace(&mut state.carry)?,
             Step::HoldTools => state.carry.hold_tools()?,
             Step::OpenRoot { .. } => state.source = Some(root::open_root(&state.path)?),
@@ -252,15 +257,24 @@ impl chain::Step for Step<'_> {
 }
 
 /// Waits for unpack, where it is at the other end of standard input; says what root its line named.
-pub fn await_root(root: &Path) -> Result<Option<PathBuf>> {
+pub fn await_root(root: &Path, known: Option<Writer>) -> Result<Option<PathBuf>> {
     if root.as_os_str() == "-" {
-        return handoff::receive(Tool::Pivot, Expect::Any);
+        return handoff::receive(Tool::Pivot, Expect::Any, known);
     }
     // Where ROOT's parent is not even there, no unpack is about to make ROOT in it.
     if handoff::may_come()
         && let Ok(absolute) = handoff::absolute(root)
     {
-        handoff::receive(Tool::Pivot, Expect::Root(&absolute))?;
+        handoff::receive(Tool::Pivot, Expect::Root(&absolute), known)?;
     }
     Ok(None)
+}
+
+/// What [`await_root`] would find.
+pub fn what_it_awaits(root: &Path) -> String {
+    match handoff::absolute(root) {
+        _ if root.as_os_str() == "-" => handoff::described(Expect::Any),
+        Ok(absolute) => handoff::described(Expect::Root(&absolute)),
+        Err(_) => "ROOT's parent is missing: no line of unpack's is awaited".into(),
+    }
 }
