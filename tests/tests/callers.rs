@@ -1,0 +1,281 @@
+//! Who holds the other end of standard input: a caller that may never write is not waited for, an unpack
+//! that starts late is, and one that makes another root is refused.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Child, Command, Stdio};
+
+use chainroot_tests::{Work, busybox_image, have, is_root, needs_root, skip};
+
+const SHELLS: [&str; 6] = ["sh", "bash", "dash", "busybox sh", "zsh", "ksh93"];
+
+fn with_root() -> Work {
+    let work = Work::new();
+    work.sh(&format!("unpack --quiet '{}' && echo ./root", busybox_image().display()));
+    work
+}
+
+fn chain(work: &Work) -> String {
+    format!("isolate {} --pid -- pivot ./root -- echo hi", work.user())
+}
+
+fn spawn(work: &Work, words: &[&str], stdin: impl Into<Stdio>) -> Child {
+    let mut command = work.command("setsid");
+    command.arg("--wait").args(words).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    command.spawn().expect("spawn")
+}
+
+/// Everything that the chain prints, while the other end of its standard input stays open. A chain that
+/// waits for it hangs here.
+#[track_caller]
+fn says_hi(mut child: Child) {
+    let mut said = String::new();
+    child.stdout.take().expect("stdout").read_to_string(&mut said).expect("read");
+    assert_eq!(said, "hi\n");
+    assert!(child.wait().expect("wait").success());
+}
+
+#[test]
+fn a_program_that_holds_a_pipe_does_not_delay_the_chain() {
+    // https://github.com/containers/podman/issues/8360, https://github.com/moby/moby/issues/8755
+    let work = with_root();
+    let line = chain(&work);
+    for shell in SHELLS.into_iter().filter(|shell| have(shell.split(' ').next().expect("a word"))) {
+        // The shell becomes the chain, or stays above it.
+        for script in [line.clone(), format!("{line}; true"), format!("( {line} ); true")] {
+            let words: Vec<&str> = shell.split(' ').chain(["-c", &script]).collect();
+            let mut child = spawn(&work, &words, Stdio::piped());
+            let held = child.stdin.take();
+            says_hi(child);
+            drop(held);
+        }
+    }
+    let words: Vec<&str> = line.split(' ').filter(|word| !word.is_empty()).collect();
+    let mut child = spawn(&work, &words, Stdio::piped());
+    let held = child.stdin.take();
+    says_hi(child);
+    drop(held);
+}
+
+#[test]
+fn nor_where_the_chain_has_a_proc_and_a_network_of_its_own() {
+    let work = with_root();
+    let line = format!("isolate {} --pid --net --mount-proc -- pivot ./root -- echo hi", work.user());
+    let mut child = spawn(&work, &["sh", "-c", &line], Stdio::piped());
+    let held = child.stdin.take();
+    says_hi(child);
+    drop(held);
+    let (held, given) = UnixStream::pair().expect("a pair");
+    says_hi(spawn(&work, &["sh", "-c", &line], OwnedFd::from(given)));
+    drop(held);
+}
+
+#[test]
+fn nor_do_sockets_of_a_caller() {
+    // https://github.com/systemd/systemd/issues/10332 (Accept=yes hands a service a connected socket as stdin)
+    let work = with_root();
+    let line = format!("{}; true", chain(&work));
+    let (held, given) = UnixStream::pair().expect("a pair");
+    says_hi(spawn(&work, &["sh", "-c", &line], OwnedFd::from(given)));
+    drop(held);
+    let listener = UnixListener::bind(work.join("socket")).expect("bind");
+    let held = UnixStream::connect(work.join("socket")).expect("connect");
+    let (given, _) = listener.accept().expect("accept");
+    says_hi(spawn(&work, &["sh", "-c", &line], OwnedFd::from(given)));
+    drop(held);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let held = std::net::TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+    let (given, _) = listener.accept().expect("accept");
+    says_hi(spawn(&work, &["sh", "-c", &line], OwnedFd::from(given)));
+    drop(held);
+}
+
+#[test]
+fn nor_does_a_caller_outside_the_pid_namespace() {
+    let work = with_root();
+    let line = format!("unshare {} --pid --fork --mount-proc sh -c '{}; true'", unshared(), chain(&work));
+    let mut child = spawn(&work, &["sh", "-c", &line], Stdio::piped());
+    let held = child.stdin.take();
+    says_hi(child);
+    drop(held);
+}
+
+fn unshared() -> &'static str {
+    if is_root() { "" } else { "--user --map-root-user" }
+}
+
+#[test]
+fn nor_does_a_foreign_unshare_hide_that_it_is_a_caller() {
+    let work = with_root();
+    let mut child =
+        spawn(&work, &["unshare", "--user", "--map-root-user", "--pid", "--fork", "pivot", "./root", "echo", "hi"], Stdio::piped());
+    let held = child.stdin.take();
+    says_hi(child);
+    drop(held);
+}
+
+/// Unpack and pivot in one line, where `late` starts unpack once `go` can be read.
+fn late(work: &Work, shell: &str, late: &str, isolate: &str) {
+    work.sh("rm -rf root root.image.json go; mkfifo go").expect(0, "");
+    let unpack = format!("unpack --quiet '{}'", busybox_image().display());
+    let line = format!("{} | isolate {isolate} -- pivot ./root -- cat /etc/image", late.replace("UNPACK", &unpack));
+    let words: Vec<&str> = shell.split(' ').chain(["-c", &line]).collect();
+    let mut child = spawn(work, &words, Stdio::null());
+    work.wait_until("pivot to wait", || work.processes().iter().any(|line| line.contains(" pivot ")));
+    // Opening it waits for the reader.
+    File::create(work.join("go")).and_then(|mut go| go.write_all(b"go\n")).expect("go");
+    let mut said = String::new();
+    child.stdout.take().expect("stdout").read_to_string(&mut said).expect("read");
+    assert_eq!((said.as_str(), child.wait().expect("wait").code()), ("busybox\n", Some(0)), "{line}");
+}
+
+#[test]
+fn an_unpack_that_starts_late_is_waited_for_in_every_shell() {
+    let work = Work::new();
+    for shell in SHELLS.into_iter().filter(|shell| have(shell.split(' ').next().expect("a word"))) {
+        for start in ["{ read x <go; UNPACK; }", "( cat go >/dev/null; UNPACK )", "nice sh -c \"cat go >/dev/null; exec UNPACK\""] {
+            late(&work, shell, start, &format!("{} --pid", work.user()));
+        }
+    }
+}
+
+#[test]
+fn and_where_the_wrapper_cannot_be_looked_into() {
+    // As sudo, whose descriptors only root may see (PR_SET_DUMPABLE in prctl(2)).
+    if !have("python3") {
+        skip!("no python3");
+    }
+    let work = Work::new();
+    std::fs::write(
+        work.join("sudo.py"),
+        "import ctypes, os, sys\nctypes.CDLL(None).prctl(4, 0)\nos.system('cat go >/dev/null')\nos.system(sys.argv[1])\n",
+    )
+    .expect("write");
+    for isolate in ["--user --map-root --pid", "--user --map-root --pid --net --mount-proc"] {
+        late(&work, "sh", "python3 sudo.py \"UNPACK\"", isolate);
+    }
+    late(&work, "ksh93", "{ cat go >/dev/null; UNPACK; }", "--user --map-root --pid --net --mount-proc");
+}
+
+#[test]
+fn another_roots_line_is_refused_however_its_unpack_ends() {
+    let work = with_root();
+    let image = busybox_image().display().to_string();
+    work.sh(&format!("head -c 100000 '{image}' >cut.tar")).expect(0, "");
+    let (own, user) = (work.join("root").display().to_string(), work.user());
+    for (source, other) in [("cut.tar", "fails"), (image.as_str(), "succeeds")] {
+        let line = format!("unpack --quiet '{source}' {other} 2>/dev/null | isolate {user} --pid -- pivot ./root -- echo ran");
+        let path = work.join(other).display().to_string();
+        for run in 0..200 {
+            let outcome = work.sh(&line);
+            outcome.expect_refusal(&["COMMAND was not started", &own, &path]);
+            // Each time anew, and once more where it is there already.
+            if run % 2 == 0 {
+                work.sh(&format!("rm -rf {other} {other}.image.json"));
+            }
+        }
+    }
+}
+
+#[test]
+fn lists_of_paths_and_of_roots_are_data() {
+    let work = with_root();
+    let root = work.join("root").display().to_string();
+    for data in [format!("{root}/etc/image\n"), format!("{root}/etc\n{root}/bin\n"), format!("{root}/../root\n{root}\n"), "/etc/\n".into()] {
+        work.with_input("sh", &format!("cat | isolate {} --pid -- pivot ./root -- cat", work.user()), data.as_bytes())
+            .expect(0, &data);
+    }
+    work.sh(&format!("unpack --quiet '{}' other", busybox_image().display()));
+    let other = work.join("other").display().to_string();
+    let line = format!("printf '%s\\n' {other} {root} | isolate {} --pid -- pivot ./root -- cat", work.user());
+    work.sh(&line).expect(0, &format!("{other}\n{root}\n"));
+}
+
+#[test]
+fn messages_in_the_pipe_are_no_data() {
+    let work = with_root();
+    let line = format!("unpack nonesuch.tar 2>&1 | isolate {} --pid -- pivot ./root -- cat", work.user());
+    work.sh(&line).expect_refusal(&["a message of unpack's", "nonesuch.tar"]);
+}
+
+#[test]
+fn path_and_message_never_share_a_line_of_a_log() {
+    let work = Work::new();
+    work.sh("unpack nonesuch.tar >log 2>&1; cat log").expect(0, "unpack: nonesuch.tar: No such file or directory\n");
+    work.sh(&format!("unpack --quiet '{}' >log 2>&1; cat log", busybox_image().display()))
+        .expect(0, &format!("{}\n", work.join("root").display()));
+    let log = work.sh(&format!("unpack '{}' >log 2>&1; cat log", busybox_image().display())).stdout;
+    let lines: Vec<&str> = log.lines().collect();
+    assert_eq!((lines.len(), lines[1]), (2, work.join("root").display().to_string().as_str()), "{log}");
+    assert!(lines[0].starts_with("unpack: "), "{log}");
+}
+
+#[test]
+fn a_hundred_chains_at_once_each_wait_for_their_unpack() {
+    let work = with_root();
+    let line = format!(
+        "seq 100 | xargs -P 100 -I N sh -c \"unpack --quiet '{}' ./rN 2>/dev/null | isolate {} --pid -- pivot ./rN -- cat /etc/image\" | sort | uniq -c",
+        busybox_image().display(),
+        work.user()
+    );
+    let outcome = work.sh(&line);
+    assert_eq!(outcome.stdout.trim(), "100 busybox", "{}", outcome.stderr);
+}
+
+#[test]
+fn a_script_says_what_the_handoff_finds() {
+    let work = with_root();
+    let line = format!("isolate {} --pid --explain -- pivot ./root -- sh", work.user());
+    let said = |script: &str| work.sh(script).stdout;
+    assert!(said(&format!("{line} </dev/null")).contains("# standard input is no pipe"));
+    assert!(said(&line).contains("a pipe of the caller's"));
+    let piped = said(&format!("{{ cat; }} | {line}"));
+    assert!(piped.contains(&format!("wait for the line {}", work.join("root").display())), "{piped}");
+}
+
+/// A server of the test's own, on a port of the loopback and with keys of its own.
+struct Sshd(Child);
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn ssh_host_runs_the_chain_with_and_without_n() {
+    needs_root!();
+    if !std::path::Path::new("/usr/sbin/sshd").exists() {
+        skip!("no sshd");
+    }
+    let work = with_root();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+    work.sh("ssh-keygen -q -t ed25519 -N '' -f host && ssh-keygen -q -t ed25519 -N '' -f key && cp key.pub authorized")
+        .expect(0, "");
+    let dir = work.path().display();
+    let config = format!(
+        "Port {port}\nListenAddress 127.0.0.1\nHostKey {dir}/host\nPidFile none\nUsePAM no\nStrictModes no\nAuthorizedKeysFile {dir}/authorized\nPermitRootLogin yes\n"
+    );
+    std::fs::write(work.join("config"), config).expect("write");
+    std::fs::create_dir_all("/run/sshd").expect("sshd's own directory");
+    let sshd = Command::new("/usr/sbin/sshd").args(["-D", "-e", "-f"]).arg(work.join("config")).stderr(Stdio::null()).spawn();
+    let _sshd = Sshd(sshd.expect("sshd"));
+    work.wait_until("sshd to listen", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let path = work.tool("isolate").parent().expect("a directory").display().to_string();
+    for n in ["", "-n "] {
+        let remote = format!("cd {dir} && PATH={path}:$PATH; isolate --pid -- pivot ./root -- mountclean -- echo hi");
+        let line = format!(
+            "ssh {n}-i key -o UserKnownHostsFile=known -o StrictHostKeyChecking=no -o LogLevel=ERROR -p {port} root@127.0.0.1 '{remote}'"
+        );
+        let mut child = spawn(&work, &["sh", "-c", &line], Stdio::piped());
+        let held = child.stdin.take();
+        says_hi(child);
+        drop(held);
+        // What is sent is the command's.
+        let line = line.replace("echo hi", "cat").replace("ssh -n ", "ssh ");
+        work.with_input("sh", &line, b"data\n").expect(0, "data\n");
+    }
+}
