@@ -20,9 +20,9 @@ use nix::sys::stat::fstat;
 
 pub use crate::receipt::path as receipt_path;
 pub use first_line::Expect;
-pub use receive::{described, may_come, receive};
+pub use receive::{described, may_come, note_writer, receive};
 pub use terminal::stdin_from_terminal;
-pub use writer::{Writer, of_stdin};
+pub use writer::Writer;
 
 /// The path by which both ends of a handoff name a root: its parent as the kernel resolves it, and
 /// its own name. The root itself need not be there yet.

@@ -33,5 +33,8 @@ pub fn run(args: args::Args) -> Result<ExitCode> {
     // The last link is who becomes the image's user.
     let image = link.carry.image.as_mut().filter(|_| command.tool().is_none());
     let plan = plan::of(&args, image.and_then(|image| image.user.take()), &mut command)?;
+    if command.tool().is_some() && !link.explains() {
+        plan::note_writer(&args, &mut link.carry);
+    }
     link.run(&plan, State::from, &command)
 }

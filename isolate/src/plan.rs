@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::{Result, anyhow, bail};
-use chain::{Command, User, WithHint};
+use chain::{Carry, Command, User, WithHint};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::Signal;
 
@@ -97,6 +97,15 @@ pub fn of(args: &Args, user: Option<User>, command: &mut Command) -> Result<Vec<
         return Err(anyhow!("--keep-caps keeps those of a new user namespace")).hint("add --user; or --cap-add");
     }
     Ok(plan)
+}
+
+/// Takes note of who writes to standard input while that can be seen: from a user namespace no descriptors of a process
+/// outside can be (ptrace(2)), a new proc does not show the process, a net namespace not its sockets.
+pub fn note_writer(args: &Args, carry: &mut Carry) {
+    let new = namespaces(args, is_pasta(args));
+    let has = |kind| new.iter().any(|new| new.kind == kind);
+    let pipes = args.mount_proc.is_some() || args.join.is_some() || has(Kind::User);
+    chain::handoff::note_writer(carry, pipes, pipes || has(Kind::Net));
 }
 
 /// Whether a child that this process shares its memory with may do this. Not where that would have other ids than this

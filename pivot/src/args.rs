@@ -38,8 +38,9 @@ NOTES
   COMMAND sees no mount, directory or descriptor of the host's. That is not a sandbox: a process with every capability
   can still open the host's files by handle or its disks by device. Drop capabilities (isolate --cap-drop) for that.
   Where standard input is a pipe, pivot looks at its first bytes, without taking them, for the line by which unpack
-  says that ROOT is complete. Anything else there is COMMAND's. A program that starts pivot with a pipe and waits for
-  COMMAND to speak first needs --no-handoff.
+  says that ROOT is complete. The line of an unpack of another root is an error; anything else is COMMAND's. While there
+  is nothing to read, pivot waits only if another stage of the pipeline holds the pipe: never for the program that
+  started the chain, as ssh does. A stage that waits for COMMAND to speak first needs --no-handoff.
   Mounts are made in the order of their options. DST is a path as a process in ROOT would resolve it: symbolic links in
   it lead nowhere outside. A DST that is not there is made. SRC brings along what is mounted below it. In SRC and DST
   a colon is written \\: and a comma needs nothing.

@@ -73,6 +73,27 @@ fn nor_where_the_chain_has_a_proc_and_a_network_of_its_own() {
 }
 
 #[test]
+fn nor_does_another_child_of_the_same_caller() {
+    let work = with_root();
+    for isolate in ["--pid", "--map-root --pid"] {
+        let line = format!("isolate {isolate} -- pivot ./root -- echo hi");
+        if !is_root() && isolate == "--pid" {
+            continue;
+        }
+        // One shell has both, without job control: one session and one process group.
+        let mut child = spawn(&work, &["sh", "-c", &format!("mkfifo end; cat end & {line}; true")], Stdio::piped());
+        let held = child.stdin.take();
+        let mut said = [0; 3];
+        child.stdout.as_mut().expect("stdout").read_exact(&mut said).expect("read");
+        assert_eq!(&said, b"hi\n");
+        File::create(work.join("end")).expect("the other child's end");
+        assert!(child.wait().expect("wait").success());
+        work.sh("rm end").expect(0, "");
+        drop(held);
+    }
+}
+
+#[test]
 fn nor_do_sockets_of_a_caller() {
     // https://github.com/systemd/systemd/issues/10332 (Accept=yes hands a service a connected socket as stdin)
     let work = with_root();
@@ -109,8 +130,11 @@ fn unshared() -> &'static str {
 #[test]
 fn nor_does_a_foreign_unshare_hide_that_it_is_a_caller() {
     let work = with_root();
-    let mut child =
-        spawn(&work, &["unshare", "--user", "--map-root-user", "--pid", "--fork", "pivot", "./root", "echo", "hi"], Stdio::piped());
+    let mut child = spawn(
+        &work,
+        &["unshare", "--user", "--map-root-user", "--pid", "--fork", "pivot", "./root", "echo", "hi"],
+        Stdio::piped(),
+    );
     let held = child.stdin.take();
     says_hi(child);
     drop(held);
@@ -135,7 +159,11 @@ fn late(work: &Work, shell: &str, late: &str, isolate: &str) {
 fn an_unpack_that_starts_late_is_waited_for_in_every_shell() {
     let work = Work::new();
     for shell in SHELLS.into_iter().filter(|shell| have(shell.split(' ').next().expect("a word"))) {
-        for start in ["{ read x <go; UNPACK; }", "( cat go >/dev/null; UNPACK )", "nice sh -c \"cat go >/dev/null; exec UNPACK\""] {
+        for start in [
+            "{ read x <go; UNPACK; }",
+            "( cat go >/dev/null; UNPACK )",
+            "nice sh -c \"cat go >/dev/null; exec UNPACK\"",
+        ] {
             late(&work, shell, start, &format!("{} --pid", work.user()));
         }
     }
@@ -166,7 +194,8 @@ fn another_roots_line_is_refused_however_its_unpack_ends() {
     work.sh(&format!("head -c 100000 '{image}' >cut.tar")).expect(0, "");
     let (own, user) = (work.join("root").display().to_string(), work.user());
     for (source, other) in [("cut.tar", "fails"), (image.as_str(), "succeeds")] {
-        let line = format!("unpack --quiet '{source}' {other} 2>/dev/null | isolate {user} --pid -- pivot ./root -- echo ran");
+        let line =
+            format!("unpack --quiet '{source}' {other} 2>/dev/null | isolate {user} --pid -- pivot ./root -- echo ran");
         let path = work.join(other).display().to_string();
         for run in 0..200 {
             let outcome = work.sh(&line);
@@ -183,7 +212,12 @@ fn another_roots_line_is_refused_however_its_unpack_ends() {
 fn lists_of_paths_and_of_roots_are_data() {
     let work = with_root();
     let root = work.join("root").display().to_string();
-    for data in [format!("{root}/etc/image\n"), format!("{root}/etc\n{root}/bin\n"), format!("{root}/../root\n{root}\n"), "/etc/\n".into()] {
+    for data in [
+        format!("{root}/etc/image\n"),
+        format!("{root}/etc\n{root}/bin\n"),
+        format!("{root}/../root\n{root}\n"),
+        "/etc/\n".into(),
+    ] {
         work.with_input("sh", &format!("cat | isolate {} --pid -- pivot ./root -- cat", work.user()), data.as_bytes())
             .expect(0, &data);
     }
@@ -231,7 +265,7 @@ fn a_script_says_what_the_handoff_finds() {
     let said = |script: &str| work.sh(script).stdout;
     assert!(said(&format!("{line} </dev/null")).contains("# standard input is no pipe"));
     assert!(said(&line).contains("a pipe of the caller's"));
-    let piped = said(&format!("{{ cat; }} | {line}"));
+    let piped = said(&format!("mkfifo go; {{ cat go; }} | {{ {line}; : >go; }}"));
     assert!(piped.contains(&format!("wait for the line {}", work.join("root").display())), "{piped}");
 }
 
@@ -261,7 +295,8 @@ fn ssh_host_runs_the_chain_with_and_without_n() {
     );
     std::fs::write(work.join("config"), config).expect("write");
     std::fs::create_dir_all("/run/sshd").expect("sshd's own directory");
-    let sshd = Command::new("/usr/sbin/sshd").args(["-D", "-e", "-f"]).arg(work.join("config")).stderr(Stdio::null()).spawn();
+    let sshd =
+        Command::new("/usr/sbin/sshd").args(["-D", "-e", "-f"]).arg(work.join("config")).stderr(Stdio::null()).spawn();
     let _sshd = Sshd(sshd.expect("sshd"));
     work.wait_until("sshd to listen", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
     let path = work.tool("isolate").parent().expect("a directory").display().to_string();
@@ -278,4 +313,22 @@ fn ssh_host_runs_the_chain_with_and_without_n() {
         let line = line.replace("echo hi", "cat").replace("ssh -n ", "ssh ");
         work.with_input("sh", &line, b"data\n").expect(0, "data\n");
     }
+}
+
+#[test]
+fn tasks_that_share_one_new_root_say_nothing_of_it_and_a_later_run_says_one_line() {
+    let work = Work::new();
+    let image = busybox_image().display().to_string();
+    // Each has looked for ROOT before its image ends, and that is once all of them have begun.
+    let script = "for n in $(seq 20); do mkfifo p$n; unpack - root <p$n >/dev/null 2>>log & done; \
+                  for n in $(seq 20); do eval \"exec $((n + 100))>p$n\"; head -c 1000 IMAGE >&$((n + 100)); done; \
+                  until [ $(ls -d .root.unpack-* | wc -l) = 20 ]; do sleep 0.01; done; \
+                  for n in $(seq 20); do tail -c +1001 IMAGE >&$((n + 100)); eval \"exec $((n + 100))>&-\"; done; wait; cat log";
+    work.shell("bash", &script.replace("IMAGE", &image)).expect(0, "");
+    work.sh("rm -r root root.image.json").expect(0, "");
+    let first = work.sh(&format!("unpack '{image}' >/dev/null"));
+    let again = work.sh(&format!("unpack '{image}' >/dev/null"));
+    assert!(first.stderr.lines().count() <= 1, "{}", first.stderr);
+    assert_eq!(again.stderr.lines().count(), 1, "{}", again.stderr);
+    assert!(again.stderr.contains("reusing the existing root"), "{}", again.stderr);
 }

@@ -52,6 +52,7 @@ fn data_that_begins_like_the_roots_path_is_the_commands() {
         "/\n".into(),
         "\n".into(),
         "x".into(),
+        "/etc/hostname".into(),
         String::new(),
     ] {
         let script = format!("cat | isolate {} --pid -- pivot ./root -- cat", work.user());
@@ -67,23 +68,7 @@ fn a_whole_path_without_its_newline_is_an_unpack_that_did_not_finish() {
 }
 
 #[test]
-fn another_root_of_unpacks_on_stdin_gets_a_warning() {
-    let work = with_root();
-    let script = format!(
-        "unpack --quiet '{}' other | isolate {} --pid -- pivot ./root -- cat",
-        busybox_image().display(),
-        work.user()
-    );
-    let first = work.sh(&script);
-    // The first time the other root is not complete when pivot looks; the second time it is.
-    first.expect(0, &format!("{}\n", work.join("other").display()));
-    let again = work.sh(&script);
-    again.expect(0, &format!("{}\n", work.join("other").display()));
-    assert!(again.stderr.contains("/other, a root of unpack's"), "{}", again.stderr);
-}
-
-#[test]
-fn a_caller_that_waits_for_the_command_to_speak_first_gets_a_notice_and_an_option() {
+fn a_stage_that_waits_for_the_command_to_speak_first_gets_a_notice_and_an_option() {
     let work = with_root();
     let start = |option: &str| {
         let mut command = work.command("sh");

@@ -83,6 +83,7 @@ impl Wanted<'_> {
         } else {
             self.matches(&receipt, true)?;
         }
+        self.say_that_it_is_reused();
         Ok(true)
     }
 
@@ -124,12 +125,16 @@ impl Wanted<'_> {
         if receipt["options"] != self.options {
             return Err(anyhow!("{shown}: made from this image with other options")).hint(REPLACE);
         }
-        if !self.args.quiet {
-            let note = "is there already, complete but perhaps modified since: --replace makes it anew, \
-                        pivot --ephemeral keeps it as it is";
-            warn(Tool::Unpack, format_args!("{shown}: {note}"));
-        }
         Ok(())
+    }
+
+    /// A root of an earlier run may have been modified since; one that another run made just now has not.
+    fn say_that_it_is_reused(&self) {
+        if !self.args.quiet {
+            let note =
+                "reusing the existing root (--replace extracts it again, pivot --ephemeral leaves it unmodified)";
+            warn(Tool::Unpack, format_args!("{}: {note}", self.root.display()));
+        }
     }
 }
 

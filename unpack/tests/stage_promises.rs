@@ -82,7 +82,7 @@ fn a_second_run_hands_on_the_same_root_at_once() {
         ok(&output);
         let stderr = text(&output.stderr);
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
-        for word in ["complete but perhaps modified", "--replace", "pivot --ephemeral"] {
+        for word in ["reusing the existing root", "--replace", "pivot --ephemeral"] {
             assert!(stderr.contains(word), "{stderr}");
         }
         assert_eq!(fs::metadata(&root).unwrap().ino(), inode);
@@ -292,7 +292,7 @@ fn runs_at_once_for_the_same_root_all_hand_on_one() {
         // The receipt that is there is that root's.
         let again = scene.unpack(&["img.tar", "root"]);
         ok(&again);
-        assert!(text(&again.stderr).contains("is there already"));
+        assert!(text(&again.stderr).contains("reusing the existing root"));
     }
 }
 

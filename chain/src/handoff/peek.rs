@@ -32,9 +32,7 @@ impl<'a> Peek<'a> {
     pub fn first_bytes(&self, buffer: &mut [u8]) -> Result<Option<usize>, Errno> {
         let result = match self {
             Peek::Pipe(fd) => pipe2(OFlag::O_CLOEXEC).and_then(|copy| tee_into(*fd, copy, buffer)),
-            Peek::Socket(fd) => {
-                again(|| recv(fd.as_raw_fd(), buffer, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT))
-            }
+            Peek::Socket(fd) => again(|| recv(fd.as_raw_fd(), buffer, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT)),
         };
         match result {
             Ok(n) => Ok(Some(n)),

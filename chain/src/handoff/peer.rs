@@ -5,7 +5,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike, UnixAddr, getpeername, getsockname, recv, send, socket};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike, UnixAddr, getpeername, getsockname, recv,
+    send, socket,
+};
 use nix::sys::stat::fstat;
 
 use crate::patient::again;
@@ -21,7 +24,9 @@ const MESSAGE: usize = 16;
 /// Whether both ends are of a pair (socketpair(2)): whatever was bound or connected to has a name.
 pub fn is_unnamed_pair(fd: BorrowedFd) -> bool {
     let unnamed = |name: nix::Result<UnixAddr>| {
-        name.is_ok_and(|name| name.family() == Some(AddressFamily::Unix) && name.path().is_none() && name.as_abstract().is_none())
+        name.is_ok_and(|name| {
+            name.family() == Some(AddressFamily::Unix) && name.path().is_none() && name.as_abstract().is_none()
+        })
     };
     unnamed(getsockname(fd.as_raw_fd())) && unnamed(getpeername(fd.as_raw_fd()))
 }

@@ -14,7 +14,7 @@ use super::first_line::{Expect, Verdict, verdict};
 use super::peek::{Peek, take};
 use super::writer::{self, Writer};
 use super::{absolute, receipt_path, stdin_from_terminal};
-use crate::{Hint, Tool, WithHint, warn};
+use crate::{Carry, Hint, Tool, WithHint, warn};
 
 /// Milliseconds until who writes is looked up again. A fork that has not exec'd holds its parent's pipes
 /// for a moment, so the first is short; after the last, whoever is waiting is told why.
@@ -23,6 +23,20 @@ const LOOK_AGAIN: [u16; 5] = [15, 60, 225, 700, 1000];
 /// Whether stdin can be the pipe of an unpack at all.
 pub fn may_come() -> bool {
     !matches!(Peek::on(std::io::stdin().as_fd()), Ok(None))
+}
+
+/// Takes note of who writes to standard input before the next links cannot see it any more, where it is a
+/// pipe or a socket of which that holds. There is nothing to note where bytes are there already.
+pub fn note_writer(carry: &mut Carry, pipes: bool, sockets: bool) {
+    if carry.writer.is_some() || !(pipes || sockets) {
+        return;
+    }
+    let stdin = std::io::stdin();
+    let Ok(Some(peek)) = Peek::on(stdin.as_fd()) else { return };
+    let hides = if matches!(peek, Peek::Pipe(_)) { pipes } else { sockets };
+    if hides && peek.first_bytes(&mut [0]) == Ok(None) {
+        carry.writer = Some(writer::of_stdin());
+    }
 }
 
 /// Where stdin is a pipe or socket with the expected root's line in it: waits until the line is whole,
@@ -94,8 +108,10 @@ enum Another {
 fn another(path: &Path, whole: bool, ended: bool) -> Another {
     let by_unpack = || matches!(writer::of_stdin(), Writer::Stage { unpack: true, .. });
     match (whole, ended) {
-        // What an unpack writes that fails; it names roots in this form alone.
-        (false, true) if absolute(path).is_ok_and(|form| form == path) => Another::Root,
+        // All that an unpack writes that fails. It names roots in one form alone, and none that is a file.
+        (false, true) if absolute(path).is_ok_and(|form| form.as_os_str() == path.as_os_str()) && !path.is_file() => {
+            Another::Root
+        }
         (false, true) => Another::Data,
         // Unpack writes one line: where more follows, this is a list.
         (true, true) if receipt_path(path).exists() => Another::Root,
@@ -148,7 +164,9 @@ pub fn described(expect: Expect) -> String {
     };
     let Expect::Root(root) = expect else { return format!("standard input is {kind}: its first line names ROOT") };
     match writer::of_stdin() {
-        Writer::Caller => format!("standard input is {kind} of the caller's: it is left to COMMAND unless unpack's line is there"),
+        Writer::Caller => {
+            format!("standard input is {kind} of the caller's: it is left to COMMAND unless unpack's line is there")
+        }
         writer => format!(
             "standard input is {kind}, from {writer}: wait for the line {}, take it and reopen /dev/tty; \
              another root's is an error, anything else is left to COMMAND",

@@ -68,7 +68,8 @@ fn look() -> Option<Writer> {
         match end.held_by(process.pid) {
             // Unpack itself where it is one of several, as below a subshell.
             Holds::Yes if stage.as_ref().is_none_or(|_| process.name == "unpack") => stage = Some(process),
-            Holds::Hidden => hidden = hidden.or(Some(process)),
+            // As sudo; what a daemon runs besides us has a session of its own.
+            Holds::Hidden if process.session == line[0].session => hidden = hidden.or(Some(process)),
             _ => {}
         }
     }
@@ -185,7 +186,9 @@ impl fmt::Display for Process {
 /// This process and its ancestors, as far up as /proc shows them.
 fn ancestry() -> Option<Vec<Process>> {
     let mut line = vec![Process::parse(&fs::read("/proc/self/stat").ok()?)?];
-    while let Some(parent) = line.last().filter(|process| process.parent > 0).and_then(|process| Process::read(process.parent)) {
+    while let Some(parent) =
+        line.last().filter(|process| process.parent > 0).and_then(|process| Process::read(process.parent))
+    {
         line.push(parent);
     }
     Some(line)
