@@ -1,15 +1,14 @@
 //! From argv to a tool's body and back to an exit status.
 
-use std::io::Write as _;
-use std::process::ExitCode;
+use std::ffi::OsString;
 
 use anyhow::anyhow;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 
-use crate::report::{Hint, fail};
+use crate::report::{Hint, fail, print};
 use crate::usual::Usual;
-use crate::{FAILED, Tool, streams};
+use crate::{FAILED, Tool};
 
 /// Options that every link has.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -23,42 +22,36 @@ pub struct Common {
     pub verbose: bool,
 }
 
-/// The whole of a link's `main`: parse, run, report. `body` returns only where there is no COMMAND
-/// to become, or where it failed.
-pub fn main<A: Usual>(tool: Tool, body: impl FnOnce(A) -> anyhow::Result<ExitCode>) -> ExitCode {
-    match A::read(std::env::args_os().skip(1)) {
-        Some(args) => {
-            streams::stay_closed();
-            run(tool, body, args)
-        }
-        None => main_or(tool, body, || {}),
+/// The whole of a link's `main`: parse, run, report. `body` returns only where there is no COMMAND to become, or where
+/// it failed.
+pub fn main<A: Usual>(tool: Tool, words: Vec<OsString>, body: impl FnOnce(A) -> anyhow::Result<()>) -> u8 {
+    match A::read(words.iter().cloned()) {
+        Some(args) => run(tool, body, args),
+        None => main_or(tool, words, body, || {}),
     }
 }
 
-fn run<A>(tool: Tool, body: impl FnOnce(A) -> anyhow::Result<ExitCode>, args: A) -> ExitCode {
-    body(args).unwrap_or_else(|error| ExitCode::from(fail(tool, &error)))
+fn run<A>(tool: Tool, body: impl FnOnce(A) -> anyhow::Result<()>, args: A) -> u8 {
+    body(args).map_or_else(|error| fail(tool, &error), |()| 0)
 }
 
 /// The same where clap reads every command line, with what has to be done where the arguments are wrong.
 pub fn main_or<A: Parser>(
     tool: Tool,
-    body: impl FnOnce(A) -> anyhow::Result<ExitCode>,
+    words: Vec<OsString>,
+    body: impl FnOnce(A) -> anyhow::Result<()>,
     wrong_usage: impl FnOnce(),
-) -> ExitCode {
-    streams::stay_closed();
-    match A::try_parse() {
+) -> u8 {
+    match A::try_parse_from(std::iter::once(tool.name().into()).chain(words)) {
         Ok(args) => run(tool, body, args),
         Err(error) if error.use_stderr() => {
             wrong_usage();
-            ExitCode::from(fail(tool, &usage_error::<A>(tool, &error)))
+            fail(tool, &usage_error::<A>(tool, &error))
         }
-        Err(help) => {
-            let mut stdout = std::io::stdout();
-            match stdout.write_all(help.render().to_string().as_bytes()).and_then(|()| stdout.flush()) {
-                Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::from(FAILED),
-                _ => ExitCode::SUCCESS,
-            }
-        }
+        Err(help) => match print(help.render().to_string()) {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => FAILED,
+            _ => 0,
+        },
     }
 }
 

@@ -18,7 +18,7 @@ use crate::carry::{self, Carry};
 use crate::environment::Environment;
 use crate::patient::statfs;
 use crate::report::{Hint, WithStatus};
-use crate::{NOT_EXECUTABLE, NOT_FOUND, Tool, restore_signals, shell};
+use crate::{NOT_EXECUTABLE, NOT_FOUND, Tool, shell};
 
 /// Where a command is looked for when PATH has it nowhere: a host's PATH need not fit the image.
 const STANDARD_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -49,7 +49,6 @@ impl Command {
 
     /// Becomes the command. Returns only where that failed.
     pub(crate) fn exec(&self, carry: Carry) -> Result<Infallible> {
-        restore_signals()?;
         match self.tool() {
             Some(tool) => self.exec_tool(tool, carry),
             None => {

@@ -75,7 +75,7 @@ pub fn door(fd: impl AsFd) -> Result<Option<Door>, Errno> {
 /// The first of the standard streams that is a door, by number and name; those of `keep` are not asked.
 pub fn door_on_streams(keep: &[u32]) -> anyhow::Result<Option<(u32, &'static str, Door)>> {
     for (number, name) in (0..).zip(["standard input", "standard output", "standard error"]) {
-        let Some(fd) = inherited(number as RawFd).filter(|_| !keep.contains(&number)) else { continue };
+        let Some(fd) = passed_on(number as RawFd).filter(|_| !keep.contains(&number)) else { continue };
         if let Some(door) = door(fd).context(name)? {
             return Ok(Some((number, name, door)));
         }

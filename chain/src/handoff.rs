@@ -10,7 +10,7 @@ mod receive;
 mod terminal;
 mod writer;
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::stat::fstat;
 
 pub use crate::receipt::path as receipt_path;
+use crate::report;
 pub use first_line::Expect;
 pub use receive::{described, may_come, note_writer, receive};
 pub use terminal::stdin_from_terminal;
@@ -71,6 +72,5 @@ fn messages_go_there_too() -> bool {
 }
 
 fn write(bytes: &[u8]) -> Result<()> {
-    let mut stdout = std::io::stdout();
-    stdout.write_all(bytes).and_then(|()| stdout.flush()).context("standard output")
+    report::print(bytes).context("standard output")
 }

@@ -2,9 +2,8 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -70,12 +69,7 @@ impl Link {
 
     /// Performs the steps, then becomes the command; with `--explain`, prints both instead.
     /// `state` is made from the carry when performing starts. Returns only where it printed or failed.
-    pub fn run<S: Step>(
-        mut self,
-        steps: &[S],
-        state: impl FnOnce(Carry) -> S::State,
-        command: &Command,
-    ) -> Result<ExitCode>
+    pub fn run<S: Step>(mut self, steps: &[S], state: impl FnOnce(Carry) -> S::State, command: &Command) -> Result<()>
     where
         S::State: HasCarry,
     {
@@ -115,25 +109,24 @@ impl Link {
         command.exec(carry)
     }
 
-    fn print<S: Step>(mut self, steps: &[S], command: &Command) -> Result<ExitCode> {
+    fn print<S: Step>(mut self, steps: &[S], command: &Command) -> Result<()> {
         let command = at_the_end(&mut self.carry, command);
         let depth = self.carry.explain.as_ref().map_or(0, Vec::len);
         let mut script = self.script(steps, &command);
-        let mut stdout = std::io::stdout();
-        if let Ok(size) = rustix::termios::tcgetwinsize(&stdout) {
+        if let Ok(size) = rustix::termios::tcgetwinsize(std::io::stdout()) {
             let width = if size.ws_col == 0 { 80 } else { usize::from(size.ws_col) };
             script = layout::for_terminal(&script, depth, width);
         }
-        match stdout.write_all(script.as_bytes()).and_then(|()| stdout.flush()) {
+        match report::print(&script) {
             // A reader that has seen enough: the next link would find nobody, either.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
             written => written.context("standard output")?,
         }
         if command.tool().is_some() {
             let never: Infallible = command.exec(self.carry)?;
             match never {}
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 
     /// This link's part of the chain's script: to its end, or to where the next link of ours goes on.

@@ -2,7 +2,11 @@
 
 use std::fmt;
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::AsFd;
+
+use nix::sys::signal::{SigHandler, Signal, signal};
 
 use crate::{FAILED, Tool};
 
@@ -43,6 +47,9 @@ impl std::error::Error for WithStatus {}
 
 /// Prints an error and its hint, and says with what status to exit.
 pub fn fail(tool: Tool, error: &anyhow::Error) -> u8 {
+    // The status stays ours where nobody reads the message.
+    // SAFETY: no handler is installed, and nothing is executed after this.
+    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) };
     say(tool, &message(error));
     if let Some(Hint(hint)) = error.downcast_ref::<Hint>() {
         say(tool, &format!("hint: {hint}"));
@@ -63,6 +70,11 @@ pub fn message(error: &anyhow::Error) -> String {
     text
 }
 
+/// Writes to stdout. std's own writers take a closed stdout for a written one.
+pub fn print(text: impl AsRef<[u8]>) -> io::Result<()> {
+    File::from(io::stdout().as_fd().try_clone_to_owned()?).write_all(text.as_ref())
+}
+
 /// A line on stderr that does not end the tool.
 pub fn warn(tool: Tool, text: impl fmt::Display) {
     say(tool, &text.to_string());
@@ -70,7 +82,7 @@ pub fn warn(tool: Tool, text: impl fmt::Display) {
 
 fn say(tool: Tool, text: &str) {
     // One write, so that lines of the stages of a pipeline do not mix. A closed stderr is no reason to fail.
-    let _ = std::io::stderr().write_all(format!("{}: {}\n", tool.name(), one_line(text)).as_bytes());
+    let _ = io::stderr().write_all(format!("{}: {}\n", tool.name(), one_line(text)).as_bytes());
 }
 
 /// What an error number means, without its number.

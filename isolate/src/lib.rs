@@ -12,8 +12,6 @@ mod state;
 mod step;
 mod supervise;
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use chain::{Command, Link, Tool};
 
@@ -21,7 +19,7 @@ use crate::state::State;
 use crate::supervise::init;
 
 /// The whole of isolate after its arguments are parsed.
-pub fn run(args: args::Args) -> Result<ExitCode> {
+pub fn run(args: args::Args) -> Result<()> {
     let mut command = Command::new(args.command.clone(), plan::shell);
     let mut link = Link::new(Tool::Isolate, &args.common);
     // A program that was started by a descriptor is to ps(1) what that is called.

@@ -12,7 +12,6 @@ mod sysfs;
 mod unmount;
 
 use std::path::{Component, Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::anyhow;
 use args::Args;
@@ -20,7 +19,7 @@ use chain::{Command, HostTree, Link, Tool, WithHint};
 use step::{State, Step};
 
 /// The whole of mountclean after its arguments are parsed.
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub fn run(args: Args) -> anyhow::Result<()> {
     let link = Link::new(Tool::Mountclean, &args.common);
     let command = Command::new(args.command.clone(), || "/bin/sh".into());
     let keep = kept(&args)?;

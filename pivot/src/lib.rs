@@ -20,7 +20,6 @@ mod switch;
 mod volume;
 
 use std::ffi::OsString;
-use std::process::ExitCode;
 
 use args::Args;
 use chain::{Command, HostTree, Link, Tool};
@@ -28,7 +27,7 @@ use files::Copied;
 use step::{State, Step};
 
 /// The whole of pivot after its arguments are parsed.
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub fn run(args: Args) -> anyhow::Result<()> {
     let mut link = Link::new(Tool::Pivot, &args.common);
     let mut args = args;
     let mut command = Command::new(std::mem::take(&mut args.command), || "/bin/sh".into());

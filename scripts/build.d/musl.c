@@ -1,4 +1,4 @@
-/* What Rust's std and gcc's unwinder take from glibc and musl has not, or has in another way. */
+/* What std and gcc's unwinder take from glibc and musl does not have. */
 
 #define _GNU_SOURCE
 #include <link.h>
@@ -56,7 +56,8 @@ __attribute__((used)) static void *const threads[] = {
 	(void *)pthread_mutex_lock, (void *)pthread_mutex_unlock,
 };
 
-/* std starts processes by posix_spawn from glibc 2.24 on; before, by fork and exec, as it does on any libc. */
+/* std asks for glibc's version before it uses posix_spawn (2.24 and later); with an older one it forks and executes,
+ * as it does on any libc. */
 const char *gnu_get_libc_version(void)
 {
 	return "2.0";

@@ -194,8 +194,8 @@ fn only(call: c_long) -> Filter {
     [
         step((libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, 0, 0, 0),
         equal(call, 3),
-        equal(libc::SYS_rt_sigaction, 2),
-        equal(libc::SYS_sigaltstack, 1),
+        equal(libc::SYS_ppoll, 2),
+        equal(libc::SYS_rseq, 1),
         step(libc::BPF_RET as u16, 0, 0, libc::SECCOMP_RET_ALLOW),
         step(libc::BPF_RET as u16, 0, 0, libc::SECCOMP_RET_TRACE),
     ]
@@ -228,9 +228,9 @@ fn kill_descendants(pid: Pid) {
 struct Task {
     /// It runs the tool's binary.
     ours: bool,
-    /// Calls that set a handler for SIGBUS, the last thing that Rust's runtime does before main.
+    /// It asked about its three standard streams, the first thing that a tool does itself (chain/src/start.rs).
     prepared: bool,
-    /// A thread, which the runtime prepares with an alternative signal stack.
+    /// A thread, which the C library prepares with rseq(2).
     thread: bool,
     inside: Option<Inside>,
 }
@@ -355,12 +355,9 @@ impl Tracer<'_> {
                 let call = registers.orig_rax as c_long;
                 let mut inside = Inside { answer: None, prepares: false };
                 if !task.prepared {
-                    // Both set, not only ask: the new action or stack is the argument that is no null pointer.
                     inside.prepares = match call {
-                        libc::SYS_rt_sigaction => {
-                            !task.thread && registers.rdi == libc::SIGBUS as u64 && registers.rsi != 0
-                        }
-                        libc::SYS_sigaltstack => task.thread && registers.rdi != 0,
+                        libc::SYS_ppoll => !task.thread && registers.rsi == 3,
+                        libc::SYS_rseq => task.thread,
                         _ => false,
                     };
                 } else {

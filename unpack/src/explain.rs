@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::Result;
 use chain::{Carry, Command, Link, Step, shell};
@@ -40,7 +39,7 @@ impl Step for Extract {
     }
 }
 
-pub fn print(link: Link, args: &Args, root: &Path) -> Result<ExitCode> {
+pub fn print(link: Link, args: &Args, root: &Path) -> Result<()> {
     let (steps, command) = plan(args, root, is_plain(args, root)?);
     link.run(&steps, |carry| carry, &command)
 }

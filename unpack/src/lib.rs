@@ -22,6 +22,7 @@ mod patient;
 mod progress;
 mod publish;
 mod receipt;
+mod signals;
 pub mod source;
 mod stage;
 pub mod stream;
@@ -30,9 +31,6 @@ mod tree_digest;
 mod wanted;
 pub mod writers;
 
-use std::io::Write;
-use std::process::ExitCode;
-
 use anyhow::{Context, Result};
 use args::Args;
 use chain::WithHint;
@@ -40,11 +38,12 @@ use chain::handoff::{Promise, absolute};
 use chain::{Carry, Command, Link, Tool};
 use explain::Extract;
 use image::{Image, print_config};
+use signals::CallerSignals;
 use source::Source;
 use stream::hinted;
 
 /// The whole of unpack after its arguments are parsed.
-pub fn run(args: Args) -> Result<ExitCode> {
+pub fn run(args: Args) -> Result<()> {
     let link = Link::new(Tool::Unpack, &args.common);
     if args.inspect {
         return inspect(&args);
@@ -59,6 +58,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if link.explains() {
         return explain::print(link, &args, &root);
     }
+    let signals = CallerSignals::set_aside()?;
     // The first thing that whoever reads our output sees, so that it knows whom it waits for.
     let promise = (args.command.is_empty() && !args.digest).then(|| Promise::begin(&root)).transpose()?;
     extract::ensure(&args, &root).inspect_err(|_| {
@@ -72,12 +72,12 @@ pub fn run(args: Args) -> Result<ExitCode> {
     }
     if args.digest {
         let digest = tree_digest::of(&root)?;
-        writeln!(std::io::stdout(), "{}", digest.as_str()).context("standard output")?;
-        return Ok(ExitCode::SUCCESS);
+        return chain::print(format!("{}\n", digest.as_str())).context("standard output");
     }
     match promise {
-        Some(promise) => promise.keep().map(|()| ExitCode::SUCCESS),
+        Some(promise) => promise.keep(),
         None => {
+            signals.put_back()?;
             let command = Command::new(args.command, Default::default);
             link.run(&[] as &[Extract], |carry: Carry| carry, &command)
         }
@@ -85,10 +85,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
 }
 
 /// Prints the image's configuration and extracts nothing.
-fn inspect(args: &Args) -> Result<ExitCode> {
+fn inspect(args: &Args) -> Result<()> {
     let request = extract::request(args, &std::env::temp_dir().join("root"))?;
     let named = || args.image.display().to_string();
     let image = Image::open(Source::open(&args.image)?, &request).with_context(named).map_err(hinted)?;
-    print_config(&image, &mut std::io::stdout()).with_context(named)?;
-    Ok(ExitCode::SUCCESS)
+    let mut text = Vec::new();
+    print_config(&image, &mut text).with_context(named)?;
+    chain::print(text).context("standard output")
 }

@@ -1,25 +1,32 @@
-mod heap;
+#![no_main]
 
+use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use chain::Tool;
 use chain::handoff::{Promise, absolute};
 use clap::CommandFactory;
+use dlmalloc::GlobalDlmalloc;
 use unpack::args::Args;
 
+// musl's malloc gives pages back and takes them again with each directory's worth of names; in a process of several
+// threads either interrupts all processors.
 #[global_allocator]
-static HEAP: heap::Heap = heap::Heap;
+static HEAP: GlobalDlmalloc = GlobalDlmalloc;
 
-fn main() -> ExitCode {
-    chain::main_or(Tool::Unpack, unpack::run, break_the_promise)
+chain::start!(main_of_words);
+
+fn main_of_words(words: Vec<OsString>) -> u8 {
+    let again = words.clone();
+    chain::main_or(Tool::Unpack, words, unpack::run, || break_the_promise(again))
 }
 
 /// Wrong usage is a failed unpack as well: a pivot that waits for a root must not take our silence
 /// for the command's data, and start it in what an earlier unpack left. As far as the arguments can
 /// be understood, its path is written, and its newline never.
-fn break_the_promise() {
-    let Ok(understood) = Args::command().ignore_errors(true).try_get_matches() else { return };
+fn break_the_promise(words: Vec<OsString>) {
+    let words = std::iter::once("unpack".into()).chain(words);
+    let Ok(understood) = Args::command().ignore_errors(true).try_get_matches_from(words) else { return };
     let root = understood.get_one::<PathBuf>("root").cloned().unwrap_or_else(|| "./root".into());
     if let Ok(root) = absolute(&root) {
         let _broken = Promise::begin(&root);

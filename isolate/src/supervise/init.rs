@@ -1,9 +1,11 @@
 //! A small PID 1: it reaps whatever is left to it, passes signals on, and tells isolate outside what
 //! became of the command, for as PID 1 it can neither stop nor die of a signal itself.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStringExt;
 
 use anyhow::{Context, Result, bail};
 use chain::patient::again;
@@ -43,7 +45,10 @@ pub fn sealed(mut link: Link) -> Result<Link> {
         set_name(c"isolate").context("name of the process")?;
         return Ok(link);
     }
-    let words = std::iter::once(Tool::Isolate.name().into()).chain(std::env::args_os().skip(1)).collect();
+    let mut line = std::fs::read("/proc/self/cmdline").context("/proc/self/cmdline")?;
+    line.pop();
+    let words = line.split(|&byte| byte == 0).skip(1).map(|word| OsString::from_vec(word.to_vec()));
+    let words = std::iter::once(Tool::Isolate.name().into()).chain(words).collect();
     let again = Command::new(words, || Tool::Isolate.name().into());
     link.carry.hold_tools()?;
     link.run::<Step>(&[], State::from, &again)?;

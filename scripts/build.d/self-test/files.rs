@@ -1,13 +1,12 @@
-//! Files, directories and their times.
+//! Files and directories.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirEntryExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::{Checked, ensure};
 
@@ -40,27 +39,6 @@ fn spaced(numbers: &[u64]) -> String {
     numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(" ")
 }
 
-/// Offsets beyond 32 bits, vectored and positioned transfers, copies inside the kernel.
-pub(crate) fn large_files(dir: &Path) -> Checked {
-    use std::os::unix::fs::FileExt;
-    let far = (5 << 30) + 7;
-    let mut file = File::options().create_new(true).read(true).write(true).open(dir.join("large"))?;
-    ensure!(file.seek(SeekFrom::Start(far))? == far);
-    ensure!(file.write_vectored(&[IoSlice::new(b"far "), IoSlice::new(b"away")])? == 8);
-    ensure!(file.metadata()?.len() == far + 8 && file.stream_position()? == far + 8);
-    let mut word = [0; 4];
-    file.read_exact_at(&mut word, far + 4)?;
-    ensure!(&word == b"away");
-    file.seek(SeekFrom::Start(far))?;
-    let mut copy = File::options().create_new(true).read(true).write(true).open(dir.join("copy"))?;
-    ensure!(std::io::copy(&mut file, &mut copy)? == 8);
-    copy.rewind()?;
-    let (mut one, mut two) = ([0; 3], [0; 5]);
-    ensure!(copy.read_vectored(&mut [IoSliceMut::new(&mut one), IoSliceMut::new(&mut two)])? == 8);
-    ensure!(&one == b"far" && &two == b" away");
-    Ok(())
-}
-
 /// readdir(3): every name once, with its type.
 pub(crate) fn directories(dir: &Path) -> Checked {
     let inside = dir.join("directory");
@@ -81,17 +59,5 @@ pub(crate) fn directories(dir: &Path) -> Checked {
     ensure!(listing.iter().filter_map(Result::ok).count() == 504);
     fs::remove_dir_all(&inside)?;
     ensure!(!inside.exists());
-    Ok(())
-}
-
-/// The clock against the filesystem's, which is the kernel's own.
-pub(crate) fn clocks(dir: &Path) -> Checked {
-    let now = SystemTime::now();
-    let made = File::create(dir.join("clock"))?.metadata()?.modified()?;
-    let apart = made.duration_since(now).unwrap_or_else(|error| error.duration());
-    ensure!(apart < Duration::from_secs(60));
-    let begun = std::time::Instant::now();
-    std::thread::sleep(Duration::from_millis(2));
-    ensure!(begun.elapsed() >= Duration::from_millis(2));
     Ok(())
 }

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::error::Error;
-use std::ffi::OsStr;
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -20,13 +19,6 @@ use crate::{Checked, ensure};
 /// What this program is when a check starts it.
 pub(crate) fn child(role: &str) -> ExitCode {
     match role {
-        "arguments" => {
-            let words: Vec<_> = std::env::args_os().skip(2).collect();
-            let right = words == [OsStr::new(""), OsStr::new("two words"), OsStr::from_bytes(b"\xff\xfe")]
-                && std::env::var_os("SELF_TEST").as_deref() == Some(OsStr::from_bytes(b"a=\xff"))
-                && std::env::var_os("HOME").is_none();
-            ExitCode::from(if right { 0 } else { 1 })
-        }
         "seven" => std::process::exit(7),
         "panic" => panic!("on purpose"),
         "backtrace" => {
@@ -34,36 +26,14 @@ pub(crate) fn child(role: &str) -> ExitCode {
             let captured = frames.status() == std::backtrace::BacktraceStatus::Captured;
             ExitCode::from(if captured { 0 } else { 1 })
         }
-        "overflow" => ExitCode::from(deeper(1) as u8),
-        "overflow in a thread" => {
-            std::thread::spawn(|| deeper(1)).join().map_or(ExitCode::FAILURE, |n| (n as u8).into())
-        }
         _ => ExitCode::FAILURE,
     }
-}
-
-#[expect(unconditional_recursion, reason = "it is to overflow the stack")]
-fn deeper(n: u64) -> u64 {
-    let block = std::hint::black_box([n; 64]);
-    deeper(block[(n % 64) as usize] + 1) + block[0]
 }
 
 fn this_as(role: &str) -> Result<Command, Box<dyn Error>> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(role).stdin(Stdio::null());
     Ok(command)
-}
-
-pub(crate) fn arguments(_: &Path) -> Checked {
-    let status = this_as("arguments")?
-        .args([OsStr::new(""), OsStr::new("two words"), OsStr::from_bytes(b"\xff\xfe")])
-        .env_clear()
-        .env("SELF_TEST", OsStr::from_bytes(b"a=\xff"))
-        .status()?;
-    ensure!(status.success());
-    let command_line = fs::read("/proc/self/cmdline")?;
-    ensure!(command_line.split(|&b| b == 0).next() == std::env::args_os().next().as_deref().map(OsStr::as_bytes));
-    Ok(())
 }
 
 pub(crate) fn statuses(dir: &Path) -> Checked {
@@ -93,16 +63,6 @@ pub(crate) fn panics(_: &Path) -> Checked {
 /// An error that is made where RUST_BACKTRACE is set walks the stack.
 pub(crate) fn backtraces(_: &Path) -> Checked {
     ensure!(this_as("backtrace")?.status()?.success());
-    Ok(())
-}
-
-/// A stack that overflows ends the process at the guard page, and harms nothing before. (With musl
-/// std does not know where the main thread's is, so there it ends without std's message.)
-pub(crate) fn overflows(_: &Path) -> Checked {
-    for role in ["overflow", "overflow in a thread"] {
-        let signal = this_as(role)?.stderr(Stdio::null()).status()?.signal();
-        ensure!(signal == Some(Signal::SIGABRT as i32) || signal == Some(Signal::SIGSEGV as i32));
-    }
     Ok(())
 }
 
