@@ -168,7 +168,7 @@ pub struct Args {
 
     /// Number of processes and threads
     #[arg(long, value_name = "N", help_heading = "Limits")]
-    pub pids_max: Option<u64>,
+    pub pids_max: Option<Pids>,
 
     /// A limit of setrlimit(2), such as nofile=64:128; a number, or `unlimited`, soft[:hard]
     #[arg(long, value_name = "NAME=SOFT[:HARD]", value_delimiter = ',', help_heading = "Limits")]
@@ -341,7 +341,12 @@ impl FromStr for Size {
             _ => return Err("not a size: bytes, or with K, M, G or T".into()),
         };
         let number: u64 = digits.parse().map_err(|_| "not a size: bytes, or with K, M, G or T")?;
-        number.checked_mul(1 << shift).filter(|&bytes| bytes > 0).map(Size).ok_or("out of range".into())
+        match number.checked_mul(1 << shift) {
+            None => Err("out of range".into()),
+            // A kernel that is asked for less kills COMMAND before it starts.
+            Some(bytes) if bytes < 256 << 10 => Err(format!("too small for any program to start: {digits}M?")),
+            Some(bytes) => Ok(Size(bytes)),
+        }
     }
 }
 
@@ -356,9 +361,27 @@ impl FromStr for Cpus {
         let number: f64 = text.parse().map_err(|_| "not a number such as 0.5 or 2")?;
         // The kernel takes no less than 1 ms of time in a period, which is 100 ms here.
         if !(0.01..=100_000.0).contains(&number) {
-            return Err("out of range: 0.01 or more".into());
+            return Err("out of range: 0.01 to 100000 (no limit: leave the option out)".into());
         }
         Ok(Cpus((number * 1000.0).round() as u64))
+    }
+}
+
+/// A number of processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pids(pub u64);
+
+impl FromStr for Pids {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Pids, String> {
+        // The kernel's PID_MAX_LIMIT: pids.max takes no higher number.
+        match text.parse() {
+            Ok(number @ ..=4_194_304) => Ok(Pids(number)),
+            Ok(_) => Err("out of range: 4194304 is the kernel's highest (no limit: leave the option out)".into()),
+            Err(_) if text == "max" => Err("no limit is what holds without the option: leave it out".into()),
+            Err(_) => Err("not a number".into()),
+        }
     }
 }
 

@@ -1,7 +1,12 @@
 //! What a group of processes may use, and how each version of cgroups is told so.
 
 pub mod cgroup;
-pub mod hierarchy;
+mod delegation;
+pub mod exceeded;
+mod hierarchy;
+pub mod joined;
+mod place;
+mod removal;
 pub mod rlimit;
 
 use std::fmt;
@@ -10,8 +15,8 @@ use anyhow::Result;
 use chain::shell::quote;
 
 use crate::args::Args;
-use crate::limits::cgroup::Group;
-use crate::limits::hierarchy::{Place, places};
+use crate::limits::cgroup::{Group, LEAF, WAITING};
+use crate::limits::place::{Place, places};
 use crate::state::State;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,7 +44,7 @@ pub enum Version {
 
 impl Limits {
     pub fn of(args: &Args) -> Limits {
-        Limits { memory: args.memory.map(|size| size.0), cpus: args.cpus.map(|cpus| cpus.0), pids: args.pids_max }
+        Limits { memory: args.memory.map(|size| size.0), cpus: args.cpus.map(|cpus| cpus.0), pids: args.pids_max.map(|pids| pids.0) }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -61,6 +66,8 @@ impl Limits {
                     vec![setting("memory.max", bytes.to_string()), optional("memory.swap.max", "0".into())]
                 }
                 Version::One => vec![
+                    // Before Linux 5.11 the limit would not hold for groups below this one.
+                    optional("memory.use_hierarchy", "1".into()),
                     setting("memory.limit_in_bytes", bytes.to_string()),
                     optional("memory.memsw.limit_in_bytes", bytes.to_string()),
                 ],
@@ -87,12 +94,18 @@ pub struct Limit {
 }
 
 impl Limit {
-    pub fn plan(limits: Limits) -> Result<Limit> {
-        Ok(Limit { places: places(&limits)?, limits })
+    /// `joins` is the process whose namespaces the child enters, if any: a limit inside its limits.
+    pub fn plan(limits: Limits, joins: Option<i32>) -> Result<Limit> {
+        let who = match joins {
+            Some(pid) if !joined::limiting(pid)?.is_empty() => pid.to_string(),
+            _ => "self".into(),
+        };
+        Ok(Limit { places: places(&limits, &who)?, limits })
     }
 
+    /// The group is made once there is somebody who removes it, whatever happens to us.
     pub fn perform(&self, state: &mut State) -> Result<()> {
-        state.group = Some(Group::create(&self.limits, &self.places)?);
+        state.group = Some(Group::new(self.limits.clone(), self.places.clone()));
         Ok(())
     }
 }
@@ -101,18 +114,33 @@ impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let mut lines = Vec::new();
         for place in &self.places {
-            let dir = format!("{}/isolate-$$", quote(&place.parent));
+            let parent = quote(&place.parent);
+            let dir = format!("{parent}/isolate-$$");
             let version = if place.version == Version::Two { 2 } else { 1 };
             lines.push(format!("# cgroup version {version}: {}; afterwards: rmdir", place.controllers.join(", ")));
-            for controller in &place.enable {
-                lines.push(format!("echo +{controller} >{}/cgroup.subtree_control", quote(&place.parent)));
+            if place.vacate {
+                lines.push(format!("mkdir -p {parent}/{WAITING}"));
+                lines.push(format!(
+                    "for pid in $(cat {parent}/cgroup.procs); do echo $pid >{parent}/{WAITING}/cgroup.procs; done"
+                ));
             }
+            let enable = |dir: &str, controllers: &[&str]| {
+                controllers.iter().map(|name| format!("echo +{name} >{dir}/cgroup.subtree_control")).collect::<Vec<_>>()
+            };
+            lines.extend(enable(&parent.to_string(), &place.enable));
             lines.push(format!("mkdir {dir}"));
             for Setting { file, value, optional } in &place.settings {
                 let test = if *optional { format!("[ ! -e {dir}/{file} ] || ") } else { String::new() };
                 lines.push(format!("{test}echo {} >{dir}/{file}", quote(value)));
             }
-            lines.push(format!("echo $$ >{dir}/cgroup.procs"));
+            match place.version {
+                Version::One => lines.push(format!("echo $$ >{dir}/cgroup.procs")),
+                Version::Two => {
+                    lines.extend(enable(&dir, &place.controllers));
+                    lines.push(format!("mkdir {dir}/{LEAF}"));
+                    lines.push(format!("echo $$ >{dir}/{LEAF}/cgroup.procs"));
+                }
+            }
         }
         f.write_str(&lines.join("\n"))
     }

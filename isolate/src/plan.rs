@@ -54,7 +54,8 @@ pub fn of(args: &Args, user: Option<User>, command: &mut Command) -> Result<Vec<
         false => None,
     };
     if !limits.is_empty() {
-        plan.push(Step::Limit(Limit::plan(limits)?));
+        let joins = args.join.as_ref().map(Join::process).transpose()?.flatten();
+        plan.push(Step::Limit(Limit::plan(limits, joins)?));
     }
     if command.tool().is_some() && (args.join.is_some() || args.root.is_some()) {
         plan.push(Step::HoldTools);

@@ -71,7 +71,7 @@ fn what_is_missing_is_said() {
     };
     without("cgroup,cgroup2").refused("no cgroups are mounted");
     if mounted("cgroup2", "").is_some() && unified("pids").is_none() {
-        without("cgroup").refused("the cgroup controller pids is not to be had here");
+        without("cgroup").refused("the cgroup controller pids is not handed down to this group");
     }
 }
 
@@ -208,6 +208,37 @@ fn whoever_joins_a_chain_is_under_its_limits() {
     );
     assert_eq!(outcome.stdout, "1\nthe same\nthe same by hand\n", "{outcome:?}");
     assert!(outcome.stderr.contains("limit of processes was reached"), "{outcome:?}");
+}
+
+#[test]
+fn a_limit_of_ones_own_in_a_chain_that_is_joined_is_inside_its_limits() {
+    if isolate(["--pids-max", "5", "true"]).status != 0 {
+        skip!("no cgroup to limit in");
+    }
+    let outcome = beside_a_limited_chain(
+        "bomb='i=0; while [ $i -lt 30 ]; do sleep 1000 & i=$((i + 1)); done; echo all of them'
+        for limit in '--pids-max 1000' '--memory 1G' '--pids-max 1000 --memory 1G'; do
+            $ISOLATE --join $pid $limit -- sh -c \"$bomb\" 2>/dev/null
+            $ISOLATE --join $pid $limit -- sleep 1000 & inner=$!
+            until find /sys/fs/cgroup -path \"*/isolate-*-$inner/*\" -name cgroup.procs -exec grep -q . {} \\; -print 2>/dev/null | grep -q .; do :; done
+            find /sys/fs/cgroup -path '*/isolate-*-'$inner | grep -q \"isolate-.*-$pid/isolate-.*-$inner\\|/memory/.*-$inner\" && echo inside
+            kill $inner; wait $inner
+        done 2>/dev/null",
+    );
+    assert_eq!(outcome.stdout, "inside\ninside\ninside\n", "{outcome:?}");
+}
+
+#[test]
+fn a_hierarchy_from_outside_the_cgroup_namespace_is_refused() {
+    needs_root!();
+    if isolate(["--pids-max", "5", "true"]).status != 0 {
+        skip!("no cgroup to limit in");
+    }
+    // Of a group below the root, so that this shows as /.. in the namespace; the group of a limit is one.
+    let outcome = sh("$ISOLATE --pids-max 50 --cgroup --mount -- sh -c '
+        $ISOLATE --pids-max 5 true; echo $?; ls -d /sys/fs/cgroup/*/isolate-* | wc -l'");
+    assert_eq!(outcome.stdout.lines().next(), Some("125"), "{outcome:?}");
+    assert!(outcome.stderr.contains("mounted from outside this cgroup namespace"), "{outcome:?}");
 }
 
 #[test]

@@ -42,6 +42,40 @@ fn pids_max_ends_a_fork_bomb_and_says_so() {
     assert!(outcome.stderr.contains("limit of processes was reached"), "{outcome:?}");
 }
 
+#[test]
+fn a_program_that_is_killed_before_it_starts_is_said_to_have_reached_the_limit() {
+    if !can_limit("--memory", "256K") {
+        return;
+    }
+    // The words alone are more than it may have.
+    let outcome = sh("$ISOLATE $U --memory 256K -- true $(seq 20000)");
+    assert_eq!(outcome.status, 128 + 9, "{outcome:?}");
+    assert!(outcome.stderr.contains("limit of memory was reached"), "{outcome:?}");
+}
+
+#[test]
+fn a_limit_inside_a_limit_is_inside() {
+    if !can_limit("--memory", "64M") {
+        return;
+    }
+    if !have("python3") {
+        skip!("no python3");
+    }
+    let (pid, hog) = (pid_namespace(), "python3 -c 'x = bytearray(200 << 20)'");
+    let outcome = sh(&format!("$ISOLATE --memory 50M {pid} -- sh -c \"$ISOLATE --memory 400M -- {hog}; exit \\$?\""));
+    assert_eq!(outcome.status, 128 + 9, "{outcome:?}");
+    // As its only program, which could be moved; and at the third level.
+    for between in ["", "$ISOLATE --pids-max 100 --"] {
+        let outcome = sh(&format!("$ISOLATE --memory 50M {pid} -- {between} $ISOLATE --memory 400M -- {hog}"));
+        assert_eq!(outcome.status, 128 + 9, "{outcome:?}");
+    }
+    let bomb = "i=0; while [ $i -lt 30 ]; do sleep 1000 & i=$((i + 1)); done; echo all of them";
+    let outcome = sh(&format!(
+        "export BOMB='{bomb}'; $ISOLATE --pids-max 20 {pid} -- sh -c '$ISOLATE --pids-max 1000 -- sh -c \"$BOMB\"'"
+    ));
+    assert!(!outcome.stdout.contains("all") && outcome.stderr.contains("limit of processes was reached"), "{outcome:?}");
+}
+
 /// The own group's directory, in the hierarchy that has its quota.
 const CPU_GROUP: &str = "dir=/sys/fs/cgroup/cpu$(sed -n 's/^[0-9]*:[^:]*\\bcpu\\b[^:]*://p' /proc/self/cgroup)
     [ -e $dir/cpu.stat ] || dir=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)";
@@ -119,6 +153,72 @@ fn the_group_is_removed_whatever_happens() {
 }
 
 #[test]
+fn groups_within_groups_are_removed_with_what_is_in_them() {
+    if !can_limit("--pids-max", "50") {
+        return;
+    }
+    let pid = pid_namespace();
+    // COMMAND's own, where it may make any: in every hierarchy, one within another, and a process in it.
+    let makes = "for dir in $(find /sys/fs/cgroup -path '*/isolate-*' -name cgroup.procs -exec grep -lx $$ {} + 2>/dev/null); do
+            mkdir -p ${dir%/*}/a/b/c || continue
+            sleep 1000 & echo $! >${dir%/*}/a/b/cgroup.procs
+        done 2>/dev/null; :";
+    let outcome = sh(&format!(
+        "groups() {{ find /sys/fs/cgroup -path \"*/isolate-*-$1*\" 2>/dev/null; }}
+        dir=$(mktemp -d); mkfifo $dir/up
+        cat >$dir/inner <<'END'
+        {makes}
+END
+        $ISOLATE --pids-max 50 $U -- $ISOLATE --pids-max 40 -- sh -c \". $dir/inner; echo >$dir/up; exec sleep 1000\" & pid=$!
+        read x <$dir/up
+        [ $(groups $pid | grep -c '/isolate-.*/isolate-.*/cgroup.procs') -gt 0 ] && echo one within another
+        kill -9 $pid; wait $pid 2>/dev/null
+        while groups $pid | grep -q .; do :; done; echo gone
+        $ISOLATE --pids-max 50 {pid} -- $ISOLATE --pids-max 40 -- sh $dir/inner & pid=$!
+        wait $pid; echo $?; groups $pid | wc -l; rm -r $dir"
+    ));
+    assert_eq!(outcome.stdout, "one within another\ngone\n0\n0\n", "{outcome:?}");
+    assert_eq!(outcome.stderr, "");
+}
+
+#[test]
+fn a_start_that_fails_leaves_no_group() {
+    if !can_limit("--pids-max", "50") {
+        return;
+    }
+    for (options, status) in [
+        ("--join 99999999", 125),
+        ("--join net=/proc/self/no-such", 125),
+        ("--join net=/proc/self/cmdline", 125),
+        ("--uts=/proc/no-such", 125),
+        ("--map-users 0:4294967290:90", 125),
+        ("-- /no-such-command", 127),
+    ] {
+        let outcome = sh(&format!(
+            "$ISOLATE $U --memory 64M --pids-max 50 {options} true & pid=$!; wait $pid; echo $?
+            find /sys/fs/cgroup -name \"isolate-*-$pid\" 2>/dev/null"
+        ));
+        assert_eq!(outcome.stdout, format!("{status}\n"), "{options}: {outcome:?}");
+    }
+}
+
+#[test]
+fn what_a_killed_isolate_and_its_guard_left_is_removed_by_the_next() {
+    if !can_limit("--pids-max", "50") {
+        return;
+    }
+    let outcome = sh("dir=$(mktemp -d); mkfifo $dir/up
+        $ISOLATE $U --pids-max 50 -- sh -c \"echo \\$\\$ >$dir/up; exec sleep 1000\" & pid=$!
+        read command <$dir/up
+        # The guard is the other child of isolate, and knows no more of it afterwards.
+        kill -STOP $pid; guard=$(pgrep -P $pid | grep -vx $command)
+        kill -9 $guard $pid $command; wait $pid 2>/dev/null
+        $ISOLATE $U --pids-max 50 true
+        find /sys/fs/cgroup -name \"isolate-*-$pid\" 2>/dev/null; rm -r $dir");
+    assert_eq!(outcome.stdout, "", "{outcome:?}");
+}
+
+#[test]
 fn rlimits_are_soft_and_hard() {
     assert_eq!(isolate(["--rlimit", "nofile=64:128", "sh", "-c", "ulimit -Sn; ulimit -Hn"]).good(), "64\n128");
     assert_eq!(isolate(["--rlimit", "nofile=64,core=0", "sh", "-c", "ulimit -n; ulimit -c"]).good(), "64\n0");
@@ -131,7 +231,12 @@ fn a_size_is_checked_before_anything_happens() {
     for bad in ["0", "x", "1X", "99999999999T"] {
         isolate(["--memory", bad, "true"]).refused("--memory");
     }
-    for bad in ["0", "-1", "nan", "x"] {
+    for bad in ["0", "-1", "nan", "x", "100001", "0.001"] {
         isolate([&format!("--cpus={bad}"), "true"]).refused("--cpus");
     }
+    // 512M was meant; the kernel would take it, and kill whatever starts.
+    isolate(["--memory", "512", "true"]).refused("too small for any program to start: 512M?");
+    isolate(["--cpus", "100001", "true"]).refused("0.01 to 100000");
+    isolate(["--pids-max", "max", "true"]).refused("leave it out");
+    isolate(["--pids-max", "4194305", "true"]).refused("4194304 is the kernel's highest");
 }

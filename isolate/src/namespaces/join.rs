@@ -23,7 +23,7 @@ use nix::unistd::{Gid, Pid, Uid, geteuid, pipe2, setgroups, setresgid, setresuid
 use rustix::process::{PidfdFlags, pidfd_open};
 
 use crate::args;
-use crate::limits::hierarchy;
+use crate::limits::joined::limiting;
 use crate::namespaces::Kind;
 use crate::state::State;
 use crate::supervise::fork::{PLAIN, end_as};
@@ -49,6 +49,14 @@ pub struct Opened {
 }
 
 impl Join {
+    /// The process to join, where it is one.
+    pub fn process(from: &args::Join) -> Result<Option<i32>> {
+        match from {
+            args::Join::Process(pid) => Ok(Some(meant(*pid)?.0)),
+            args::Join::Files(_) => Ok(None),
+        }
+    }
+
     /// Whether a pid namespace is among them: only a child can be in it.
     pub fn has_pid(from: &args::Join) -> bool {
         match from {
@@ -128,7 +136,7 @@ fn of_process(pid: i32) -> Result<Opened> {
     let fd = pidfd_open(process, PidfdFlags::empty()).with_context(|| format!("process {pid}"))?;
     // Asked once more: what the number meant before may have ended, and it be another's by now.
     let flags = others(pid)?;
-    Ok(Opened { namespaces: vec![(fd, flags)], groups: hierarchy::limiting(pid)? })
+    Ok(Opened { namespaces: vec![(fd, flags)], groups: limiting(pid)? })
 }
 
 /// The process to join, and what it has that is not ours. Of isolate's two processes that wait, neither is in what it
@@ -230,7 +238,7 @@ pub fn clone_into(
             let mut pid = [0; 4];
             match File::from(read).read_exact(&mut pid) {
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                    guard.dismiss();
+                    guard.give_up();
                     end_as(between)
                 }
                 result => {
@@ -248,7 +256,7 @@ impl fmt::Display for Join {
         match &self.from {
             args::Join::Process(pid) => {
                 let (pid, flags) = meant(*pid).unwrap_or((*pid, CloneFlags::empty()));
-                for group in hierarchy::limiting(pid).unwrap_or_default() {
+                for group in limiting(pid).unwrap_or_default() {
                     writeln!(f, "echo $$ >{}/cgroup.procs", quote(&group))?;
                 }
                 write!(f, "nsenter --target {pid}")?;

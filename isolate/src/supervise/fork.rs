@@ -16,7 +16,7 @@ use nix::unistd::{Pid, pipe2};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, pidfd_open};
 
-use crate::limits::cgroup;
+use crate::limits::joined;
 use crate::namespaces::unshare::{Unshare, Wait};
 use crate::namespaces::{Kind, flags};
 use crate::namespaces::{join, pasta, persist, refusal};
@@ -51,7 +51,7 @@ pub fn fork(step: &Unshare, wait: &Wait, state: &mut State, rest: &mut Rest<Stat
     };
     let child = match joined {
         Some(opened) => join::clone_into(opened, at_once, made.guard, wait.status)
-            .inspect_err(|_| made.guard.dismiss())
+            .inspect_err(|_| made.guard.give_up())
             .map_err(own)?,
         // SAFETY: this function, whose locals these are, is not left before the child has left this memory: `stay` waits for
         // that, and where it or `send_off` fails the child is killed. Until then they do nothing but what gate.rs allows.
@@ -59,7 +59,7 @@ pub fn fork(step: &Unshare, wait: &Wait, state: &mut State, rest: &mut Rest<Stat
         None => clone_into(at_once),
     };
     let refused = |errno| own(refusal::explain(errno, &step.kinds()));
-    match child.inspect_err(|_| made.guard.dismiss()).map_err(refused)? {
+    match child.inspect_err(|_| made.guard.give_up()).map_err(refused)? {
         None => go_on(state),
         Some(child) => {
             let mut waiting = Waiting::new(child, made.guard);
@@ -70,7 +70,7 @@ pub fn fork(step: &Unshare, wait: &Wait, state: &mut State, rest: &mut Rest<Stat
             // It may be on our memory: nothing else is done until it is gone.
             let _ = kill(child, Signal::SIGKILL);
             let ended = waitpid(child, None);
-            made.guard.dismiss();
+            made.guard.give_up();
             match ended {
                 // It was about to leave, and has said why.
                 Ok(WaitStatus::Exited(_, code)) if !started => Ending::Exit(code).share(Whom::Us),
@@ -103,6 +103,10 @@ impl Made {
         let post = Post::new(us, (wait.kill, step.has(Kind::Pid)), (terminal, leads), state.group.take())?;
         // Before the child, for then it is ready when that is.
         let guard = Guard::start(post)?;
+        // After the guard, which removes it whatever happens to us.
+        if let Some(group) = &guard.post.group {
+            group.create().inspect_err(|_| guard.give_up())?;
+        }
         Ok((Made { leads, gate, childs, signals, guard }, report))
     }
 
@@ -190,10 +194,8 @@ fn stay(made: &Made, wait: &Wait, waiting: Waiting, keep: Vec<i32>) -> Result<In
 
 fn from_outside(step: &Unshare, wait: &Wait, state: &State, child: Pid, post: &Post) -> Result<()> {
     step.maps.write(Some(child))?;
-    match &post.group {
-        Some(group) => group.add(child)?,
-        None => cgroup::join(&state.joined, child),
-    }
+    joined::join(&state.joined, child);
+    post.group.as_ref().map_or(Ok(()), |group| group.add(child))?;
     if wait.pasta {
         let _ = post.pasta.set(pasta::start(child)?);
     }

@@ -109,6 +109,15 @@ impl Guard {
         let _ = nix::sys::signal::kill(self.pid, Signal::SIGKILL);
         let _ = waitpid(self.pid, None);
     }
+
+    /// Where the child never started: what the guard would have done is done here.
+    pub fn give_up(&self) {
+        self.dismiss();
+        // A child that the limit has killed could not say why.
+        if let Some(exceeded) = self.post.group.as_ref().and_then(Group::finish) {
+            chain::warn(chain::Tool::Isolate, exceeded);
+        }
+    }
 }
 
 extern "C" fn stand(post: *mut libc::c_void) -> libc::c_int {

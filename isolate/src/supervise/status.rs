@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde_json::{Map, Value, json};
 
-use crate::limits::cgroup::Exceeded;
+use crate::limits::exceeded::Exceeded;
 use crate::namespaces::Kind;
 use crate::supervise::ending::Ending;
 

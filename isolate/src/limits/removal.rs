@@ -1,0 +1,85 @@
+//! Ends what is left in a group and in the groups below it, and removes them, the deepest first: the
+//! kernel removes no group that has others in it.
+
+use std::fs::{File, read_dir, read_to_string, remove_dir, write};
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use chain::Tool;
+use nix::errno::Errno;
+use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// How long a group has to become empty. A process in an uninterruptible wait, on a dead network
+/// filesystem for one, takes no signal.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub fn remove(dir: &Path) {
+    if !dir.exists() {
+        return;
+    }
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        if remove_tree(dir) {
+            return;
+        }
+        kill_all(dir);
+        wait_a_moment(dir);
+    }
+    chain::warn(Tool::Isolate, format_args!("{}: a process in this cgroup does not end, so it stays", dir.display()));
+}
+
+/// Removes the groups of isolates that were killed together with their guards, where nothing is left in
+/// them.
+pub fn sweep(parent: &Path, prefix: &str) {
+    for group in groups_in(parent) {
+        let name = group.file_name().and_then(|name| name.to_str()?.strip_prefix(prefix)?.parse().ok());
+        if name.is_some_and(|pid| nix::sys::signal::kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH)) {
+            remove_tree(&group);
+        }
+    }
+}
+
+/// Whether it is gone.
+fn remove_tree(dir: &Path) -> bool {
+    for below in groups_in(dir) {
+        remove_tree(&below);
+    }
+    !matches!(remove_dir(dir), Err(error) if error.kind() != ErrorKind::NotFound)
+}
+
+fn kill_all(dir: &Path) {
+    // Linux 5.14, and for all below at once.
+    if write(dir.join("cgroup.kill"), "1").is_ok() {
+        return;
+    }
+    groups_in(dir).iter().for_each(|below| kill_all(below));
+    let pids = read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    for pid in pids.lines().filter_map(|pid| rustix::process::Pid::from_raw(pid.parse().ok()?)) {
+        if let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) {
+            let _ = pidfd_send_signal(process, Signal::KILL);
+        }
+    }
+}
+
+/// Until the kernel says that the last process has left (version 2), or until it is worth another look:
+/// version 1 tells nobody.
+fn wait_a_moment(dir: &Path) {
+    let mut text = String::new();
+    let events = File::open(dir.join("cgroup.events")).ok();
+    // It tells of what changes after this descriptor has read it.
+    match events.filter(|mut events| events.read_to_string(&mut text).is_ok() && text.contains("populated 1")) {
+        Some(events) => {
+            let timeout = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+            let _ = poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&timeout));
+        }
+        None => std::thread::sleep(Duration::from_millis(1)),
+    }
+}
+
+fn groups_in(dir: &Path) -> Vec<PathBuf> {
+    let entries = read_dir(dir).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+}

@@ -1,0 +1,36 @@
+# shellcheck shell=sh disable=SC2154 # repo and work are the callers'
+# What test-kernels and test-systemd share: the programs to test, on a disk for a machine under qemu.
+# Sourced with $repo, the checkout, and $work, a directory that goes.
+
+# needs WHO PROGRAM:PACKAGE...
+needs() {
+    who=$1
+    shift
+    PATH=$PATH:/usr/sbin:/sbin
+    for need in "$@"; do
+        command -v "${need%%:*}" >/dev/null || {
+            echo "$who: ${need%%:*}: not found" >&2
+            echo "$who: hint: apt install ${need#*:}" >&2
+            exit 125
+        }
+    done
+}
+
+# programs DIR: this repository's files, tools and test programs below DIR under the same names as here,
+# since that is what the tests have compiled in; DIR/tests lists them, a line PACKAGE/NAME PROGRAM each.
+programs() {
+    mkdir -p "$1$repo"
+    git ls-files -z | tar --null --ignore-failed-read -T - -cf - 2>/dev/null | tar -C "$1$repo" -xf -
+    cargo test --quiet --workspace --no-run --message-format=json >"$work/messages"
+    cargo build --quiet --workspace --bins --message-format=json >>"$work/messages"
+    sed -n 's|.*"package_id":"path+file://'"$repo"'/\([^"#]*\)#.*"target":{[^}]*"name":"\([^"]*\)".*"executable":"\([^"]*\)".*|\1/\2 \3|p' \
+        "$work/messages" | sort -u >"$work/programs"
+    while read -r name program; do
+        mkdir -p "$1${program%/*}"
+        cp "$program" "$1$program"
+        case $program in
+        */deps/*) echo "$name $program" ;;
+        esac
+    done <"$work/programs" >"$1/tests"
+    strip "$1$repo"/target/*/debug/* "$1$repo"/target/*/debug/deps/* 2>/dev/null || true
+}
