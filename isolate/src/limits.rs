@@ -44,7 +44,11 @@ pub enum Version {
 
 impl Limits {
     pub fn of(args: &Args) -> Limits {
-        Limits { memory: args.memory.map(|size| size.0), cpus: args.cpus.map(|cpus| cpus.0), pids: args.pids_max.map(|pids| pids.0) }
+        Limits {
+            memory: args.memory.map(|size| size.0),
+            cpus: args.cpus.map(|cpus| cpus.0),
+            pids: args.pids_max.map(|pids| pids.0),
+        }
     }
 
     pub fn is_empty(&self) -> bool {

@@ -10,6 +10,8 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
+use rustix::fs::{XattrFlags, removexattr, setxattr};
+
 use bench::{NOBODY, Outcome, isolate, sh};
 
 /// Where version 2 is mounted, if it has this controller here.
@@ -82,6 +84,7 @@ impl Delegated {
     fn new(hierarchy: &Path, name: &str) -> Delegated {
         let group = Delegated(hierarchy.join(format!("isolate-test-{name}-{}", std::process::id())));
         group.make(&group.0);
+        setxattr(&group.0, "user.delegate", b"1", XattrFlags::empty()).expect("setxattr");
         group
     }
 
@@ -142,15 +145,20 @@ fn an_ordinary_user_limits_where_version_2_is_delegated() {
     if !words(&hierarchy, "cgroup.subtree_control").contains(&"pids".to_owned()) {
         skip!("version 2 of cgroups does not hand the controllers down");
     }
-    // As the only process of its group, which it has to leave first.
+    // Marked as systemd marks it. As the only process of its group, which it has to leave first.
     let group = Delegated::new(&hierarchy, "alone");
     is_stopped_by_the_limit(&group.run("", BOMB));
     assert_eq!(group.left(), Vec::<PathBuf>::new());
-    // In the company of others, no controller can be handed down.
+    // In the company of others, which make room where the group was handed over with them.
     let group = Delegated::new(&hierarchy, "company");
-    group
-        .run("", "$ISOLATE --map-root --pids-max 8 true; exit $?")
-        .refused("systemd-run --user --scope -p Delegate=yes");
+    is_stopped_by_the_limit(&group.run("", &format!(": & {BOMB}")));
+    assert_eq!(group.left(), Vec::<PathBuf>::new());
+    removexattr(&group.0, "user.delegate").expect("removexattr");
+    if !hierarchy.join("init.scope").exists() {
+        group
+            .run("", "$ISOLATE --map-root --pids-max 8 true; exit $?")
+            .refused("systemd-run --user --scope -p Delegate=yes");
+    }
     // In a group below the one that can be divided, as in a user's session.
     let group = Delegated::new(&hierarchy, "session");
     group.make(&group.0.join("below"));

@@ -73,7 +73,10 @@ fn a_limit_inside_a_limit_is_inside() {
     let outcome = sh(&format!(
         "export BOMB='{bomb}'; $ISOLATE --pids-max 20 {pid} -- sh -c '$ISOLATE --pids-max 1000 -- sh -c \"$BOMB\"'"
     ));
-    assert!(!outcome.stdout.contains("all") && outcome.stderr.contains("limit of processes was reached"), "{outcome:?}");
+    assert!(
+        !outcome.stdout.contains("all") && outcome.stderr.contains("limit of processes was reached"),
+        "{outcome:?}"
+    );
 }
 
 /// The own group's directory, in the hierarchy that has its quota.

@@ -6,7 +6,7 @@ mod bench;
 use std::path::Path;
 use std::process::Command;
 
-use bench::{ISOLATE, Outcome, have, is_root, sh};
+use bench::{ISOLATE, Outcome, have, is_root};
 
 /// Ends the test where systemd does not run, or not with version 2 of cgroups alone.
 macro_rules! needs_systemd {
@@ -27,12 +27,15 @@ fn unit(properties: &[&str], script: &str) -> Outcome {
     command.args(["-E", if is_root() { "U=" } else { "U=--map-root" }]);
     command.args(["-E", if is_root() { "SYSTEMCTL=systemctl" } else { "SYSTEMCTL=systemctl --user" }]);
     command.args(properties.iter().map(|property| format!("--property={property}")));
-    Outcome::of(command.args(["--", "sh", "-c", script]).output().expect("systemd-run starts"))
+    Outcome::of(command.args(["--", "timeout", "-v", "60", "sh", "-c", script]).output().expect("systemd-run starts"))
 }
 
 /// As the tests are run: in a group that is delegated.
 fn here(script: &str) -> Outcome {
-    sh(script)
+    let mut command = Command::new("timeout");
+    command.args(["-v", "60", "sh", "-c", script]).env("ISOLATE", ISOLATE);
+    command.env("U", if is_root() { "" } else { "--map-root" });
+    Outcome::of(command.output().expect("sh starts"))
 }
 
 /// Allocates until it is stopped.
@@ -41,10 +44,14 @@ const HOG: &str = "busybox tail /dev/zero";
 #[test]
 fn in_a_unit_without_delegation_a_limit_is_refused_and_the_way_is_named() {
     needs_systemd!();
-    let outcome = unit(&[], "$ISOLATE $U --pids-max 5 true; status=$?; ls -d /sys/fs/cgroup/isolate-* \
-        /sys/fs/cgroup$(sed s/0::// /proc/self/cgroup)/isolate-* 2>/dev/null; exit $status");
+    let outcome = unit(
+        &[],
+        "$ISOLATE $U --pids-max 5 true; status=$?; ls -d /sys/fs/cgroup/isolate-* \
+        /sys/fs/cgroup$(sed s/0::// /proc/self/cgroup)/isolate-* 2>/dev/null; exit $status",
+    );
     assert_eq!(outcome.stdout, "");
-    let scope = if is_root() { "systemd-run --scope -p Delegate=yes" } else { "systemd-run --user --scope -p Delegate=yes" };
+    let scope =
+        if is_root() { "systemd-run --scope -p Delegate=yes" } else { "systemd-run --user --scope -p Delegate=yes" };
     assert!(outcome.stderr.contains("Delegate=yes in the unit") && outcome.stderr.contains(scope), "{outcome:?}");
     outcome.refused("systemd has not delegated this cgroup");
 }

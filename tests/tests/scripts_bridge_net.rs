@@ -57,12 +57,134 @@ fn half_a_network_is_taken_away_again() {
         skip!("the kernel has no bridge or no veth");
     }
     let bridge_net = script("bridge-net");
+    // An ip whose Nth call that changes something fails, or ends the script by a signal.
     let outcome = in_own_network(
         &work,
-        &format!("{bridge_net} add web 10.88.0.999/24 2>/dev/null || ls /run/netns; ip -o link | wc -l"),
+        &format!(
+            r#"mkdir bin
+            cat >bin/ip <<'END'
+#!/bin/sh
+case "$*" in *' show'* | 'netns list') exec "$IP" "$@" ;; esac
+calls=$(($(cat calls) + 1)); echo $calls >calls
+[ $calls != "$LAST" ] || {{ [ "$HOW" = fail ] || kill -$HOW $PPID; exit 1; }}
+exec "$IP" "$@"
+END
+            chmod +x bin/ip
+            export IP=$(command -v ip) LAST HOW
+            state() {{ $IP -o link | wc -l; $IP netns; }}
+            set +e
+            state >before
+            for HOW in fail TERM INT HUP; do
+                LAST=1
+                until echo 0 >calls; PATH=$PWD/bin:$PATH {bridge_net} add web 10.88.0.2/24 2>/dev/null; do
+                    state | cmp - before; LAST=$((LAST + 1))
+                done
+                echo $((LAST > 10)); {bridge_net} del web
+            done
+            state | cmp - before"#
+        ),
     );
-    // Loopback is left, and nothing else.
-    outcome.expect(0, "1\n");
+    outcome.expect(0, "1\n1\n1\n1\n");
+}
+
+/// What is in the network of the test, and the namespaces; afterwards the same as before.
+const STATE: &str = "state() { ip -d -o link | sed 's/^[0-9]*: //; s/ state .*alias/ alias/' | cut -d ' ' -f 1; ip -o -4 addr; ip netns; }";
+
+#[test]
+fn it_deletes_only_what_it_made() {
+    needs_root!();
+    let work = Work::new();
+    if !have_bridges(&work) {
+        skip!("the kernel has no bridge or no veth");
+    }
+    let bridge_net = script("bridge-net");
+    // The administrator's: a bridge, a cable and a namespace with the names that ours would have, a way out.
+    let outcome = in_own_network(
+        &work,
+        &format!(
+            "{STATE}
+            ip link add name br0 type bridge; ip addr add 192.168.7.254/24 dev br0
+            ip link add name c-web type veth peer name away; ip netns add mine
+            ip link add name eth0 type veth peer name far; ip addr add 10.1.0.9/24 dev eth0
+            state >before
+            set +e
+            for line in 'add web 192.168.7.9/24 br0' 'del web br0' 'del mine' 'del nosuch' 'del nosuch br0' \
+                'add db 10.88.0.2/24 eth0' 'add db 10.1.0.2/16' 'add mine 10.88.0.2/24' 'add db 10.88.0.2/24 br0' \
+                'add - 10.88.0.2/24' 'add .. 10.88.0.2/24' 'add db 10.88.0.2/24 ..'; do
+                {bridge_net} $line 2>>errors
+                [ $? = 125 ] || echo \"$line: not refused\"
+                state | cmp -s - before || echo \"$line: changed something\"
+            done
+            [ $(grep -vc '^bridge-net: ' errors) = 0 ] || cat errors
+            {bridge_net} add db 192.168.7.9/24 br0 && ip -n db route show default
+            {bridge_net} del db
+            state | cmp - before && echo as before"
+        ),
+    );
+    outcome.expect(0, "default via 192.168.7.254 dev eth0 \nas before\n");
+}
+
+#[test]
+fn a_network_is_as_long_as_it_says_and_each_address_is_given_once() {
+    needs_root!();
+    let work = Work::new();
+    if !have_bridges(&work) {
+        skip!("the kernel has no bridge or no veth");
+    }
+    let bridge_net = script("bridge-net");
+    let outcome = in_own_network(
+        &work,
+        &format!(
+            "route() {{ {bridge_net} add $1 $2 $3 && ip -n $1 -o route show default; }}
+            route a 10.88.0.2/24 chain0; route b 10.88.0.3/24 chain0
+            route c 10.90.3.77/16 chain1; route d 10.91.0.200/25 chain2; route e 10.91.0.2/30 chain3
+            ip -4 -o addr show | sed 's/ scope.*//; s/.*chain/chain/'
+            # Its own address stays when the cable with the lowest one leaves.
+            before=$(ip -o link show chain0 | sed 's/.*ether//')
+            for name in a c d e; do {bridge_net} del $name; done
+            [ \"$(ip -o link show chain0 | sed 's/.*ether//')\" = \"$before\" ] && echo the same
+            set +e
+            for wrong in 10.88.0.1/24 10.88.0.0/24 10.88.0.255/24 10.88.0.3/24 10.88.1.2/24 10.88.0.2/16 10.88.0.2/32 \
+                10.88.0.256/24 10.88.0.02/24 10.88.0/24 10.88.0.2 10.88.0.2/33 x; do
+                {bridge_net} add x $wrong 2>>errors; [ $? = 125 ] || echo $wrong: not refused
+            done
+            [ $(grep -c '^bridge-net: ' errors) = 13 ] || cat errors
+            ip netns; ip -o link show type bridge | wc -l"
+        ),
+    );
+    outcome.expect(
+        0,
+        "default via 10.88.0.1 dev eth0 \ndefault via 10.88.0.1 dev eth0 \ndefault via 10.90.0.1 dev eth0 \n\
+         default via 10.91.0.129 dev eth0 \ndefault via 10.91.0.1 dev eth0 \n1: lo    inet 127.0.0.1/8\n\
+         chain0    inet 10.88.0.1/24\nchain1    inet 10.90.0.1/16\nchain2    inet 10.91.0.129/25\n\
+         chain3    inet 10.91.0.1/30\nthe same\nb (id: 1)\n1\n",
+    );
+}
+
+#[test]
+fn twenty_five_rounds_of_two_side_by_side_leave_nothing_and_fail_nowhere() {
+    needs_root!();
+    let work = Work::new();
+    if !have_bridges(&work) {
+        skip!("the kernel has no bridge or no veth");
+    }
+    let bridge_net = script("bridge-net");
+    let outcome = in_own_network(
+        &work,
+        &format!(
+            "set +e
+            both() {{ {bridge_net} $1 a $2 & first=$!; {bridge_net} $1 b $3 || echo failed; wait $first || echo failed; }}
+            for round in $(seq 25); do both add 10.88.0.2/24 10.88.0.3/24; both del '' ''; done
+            # Of two that want one name, one gets it.
+            for round in 1 2 3; do
+                {bridge_net} add a 10.88.0.2/24 2>/dev/null & first=$!
+                {bridge_net} add a 10.88.0.3/24 2>/dev/null && echo one; wait $first && echo one
+                {bridge_net} del a
+            done
+            ip -o link | wc -l; ip netns"
+        ),
+    );
+    outcome.expect(0, "one\none\none\n1\n");
 }
 
 #[test]

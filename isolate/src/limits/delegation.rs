@@ -24,7 +24,7 @@ pub fn territory(own: &Path, mount_point: &Path) -> Result<Territory> {
     for dir in own.ancestors() {
         dirs.push(dir.to_owned());
         // Above it what holds for us would not hold.
-        if dir.file_name().is_some_and(is_ours) || is_limited(dir) {
+        if dir.file_name().is_some_and(is_ours) {
             return Ok(Territory { dirs, delegated: None });
         }
         if has_manager(dir) {
@@ -33,6 +33,9 @@ pub fn territory(own: &Path, mount_point: &Path) -> Result<Territory> {
         if is_delegated(dir) || dir == mount_point && is_namespace_root(dir) {
             let delegated = Some(dir.to_owned());
             return Ok(Territory { dirs, delegated });
+        }
+        if is_limited(dir) {
+            return Ok(Territory { dirs, delegated: None });
         }
         if dir == mount_point {
             break;
@@ -51,9 +54,8 @@ fn within_a_unit(own: &Path, manager: &Path) -> Result<Territory> {
         return Ok(Territory { dirs: vec![own.to_owned()], delegated: Some(own.to_owned()) });
     }
     let run = if geteuid().is_root() { "systemd-run --scope" } else { "systemd-run --user --scope" };
-    Err(anyhow!("{}: systemd has not delegated this cgroup, so a limit would not last", own.display())).hint(format!(
-        "Delegate=yes in the unit; or {run} -p Delegate=yes -- isolate …"
-    ))
+    Err(anyhow!("{}: systemd has not delegated this cgroup, so a limit would not last", own.display()))
+        .hint(format!("Delegate=yes in the unit; or {run} -p Delegate=yes -- isolate …"))
 }
 
 /// A systemd keeps itself in this group of the tree that it manages.

@@ -49,7 +49,9 @@ impl Mount {
             false => self.point.join(below),
         });
         dir.filter(|dir| dir.join("cgroup.procs").exists())
-            .with_context(|| format!("{}: this process's group {} is not below it", self.point.display(), path.display()))
+            .with_context(|| {
+                format!("{}: this process's group {} is not below it", self.point.display(), path.display())
+            })
             .hint("the cgroup filesystem that is mounted here belongs to another container; mount the own one")
     }
 }

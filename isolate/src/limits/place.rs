@@ -64,12 +64,7 @@ pub fn places(limits: &Limits, who: &str) -> Result<Vec<Place>> {
 
 /// The nearest group that can hand the controllers down as it is; otherwise the nearest that can once
 /// the processes in it have moved to a leaf (cgroups(7), "no internal processes").
-fn in_unified(
-    mount: &Mount,
-    own: &Path,
-    controllers: Vec<&'static str>,
-    settings: Vec<Setting>,
-) -> Result<Place> {
+fn in_unified(mount: &Mount, own: &Path, controllers: Vec<&'static str>, settings: Vec<Setting>) -> Result<Place> {
     let Territory { dirs, delegated } = territory(own, &mount.point)?;
     if let Some(&absent) = lacks(own_controllers(&dirs), &controllers).first() {
         return Err(missing(absent, std::slice::from_ref(mount)));
