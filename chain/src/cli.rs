@@ -4,7 +4,8 @@ use std::ffi::OsString;
 
 use anyhow::anyhow;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, CommandFactory, Parser};
 
 use crate::report::{Hint, fail, print};
 use crate::usual::Usual;
@@ -25,9 +26,9 @@ pub struct Common {
 /// The whole of a link's `main`: parse, run, report. `body` returns only where there is no COMMAND to become, or where
 /// it failed.
 pub fn main<A: Usual>(tool: Tool, words: Vec<OsString>, body: impl FnOnce(A) -> anyhow::Result<()>) -> u8 {
-    match A::read(words.iter().cloned()) {
-        Some(args) => run(tool, body, args),
-        None => main_or(tool, words, body, || {}),
+    match A::read(words) {
+        Ok(args) => run(tool, body, args),
+        Err(words) => main_or(tool, words, body, || {}),
     }
 }
 
@@ -42,17 +43,54 @@ pub fn main_or<A: Parser>(
     body: impl FnOnce(A) -> anyhow::Result<()>,
     wrong_usage: impl FnOnce(),
 ) -> u8 {
-    match A::try_parse_from(std::iter::once(tool.name().into()).chain(words)) {
+    match parse::<A>(tool, words) {
         Ok(args) => run(tool, body, args),
-        Err(error) if error.use_stderr() => {
+        Err(Refused::Usage(error)) => {
             wrong_usage();
-            fail(tool, &usage_error::<A>(tool, &error))
+            fail(tool, &error)
         }
-        Err(help) => match print(help.render().to_string()) {
+        Err(Refused::Asked(text)) => match print(text) {
             Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => FAILED,
             _ => 0,
         },
     }
+}
+
+/// Why there are no arguments.
+pub(crate) enum Refused {
+    Usage(anyhow::Error),
+    /// Help or the version.
+    Asked(String),
+}
+
+/// clap's reading; of an option that is given again, as in unshare(1), the last one counts.
+pub(crate) fn parse<A: Parser>(tool: Tool, words: impl IntoIterator<Item = OsString>) -> Result<A, Refused> {
+    let words = std::iter::once(tool.name().into()).chain(words);
+    let matches = A::command().args_override_self(true).try_get_matches_from(words);
+    let args = matches.and_then(|matches| {
+        if let Some(option) = option_behind_an_operand(&A::command(), &matches) {
+            let message = anyhow!("{option}: stands behind an operand; options come first")
+                .context(Hint("where it is COMMAND's, put -- before COMMAND".into()));
+            return Ok(Err(Refused::Usage(message)));
+        }
+        A::from_arg_matches(&matches).map(Ok)
+    });
+    args.unwrap_or_else(|error| {
+        Err(match error.use_stderr() {
+            true => Refused::Usage(usage_error::<A>(tool, &error)),
+            false => Refused::Asked(error.render().to_string()),
+        })
+    })
+}
+
+/// POSIX utilities take no options there, and clap would.
+fn option_behind_an_operand(command: &clap::Command, matches: &ArgMatches) -> Option<String> {
+    let typed = |arg: &&Arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
+    let index = |arg: &Arg| matches.indices_of(arg.get_id().as_str());
+    let operand = command.get_positionals().filter(typed).filter_map(|arg| index(arg)?.min()).min()?;
+    let options = command.get_arguments().filter(|arg| !arg.is_positional());
+    let behind = options.filter(typed).find(|arg| index(arg).and_then(Iterator::max) > Some(operand))?;
+    Some(behind.get_long().map_or_else(|| behind.get_id().to_string(), |long| format!("--{long}")))
 }
 
 /// clap's message is a paragraph; ours is a line and a hint.

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use clap::Parser;
 
+use crate::cli::Refused;
 use crate::handoff::Expect;
 use crate::handoff::first_line::{Verdict, verdict};
 use crate::{Carry, Command, Common, Link, Step, Tool, Usual, cli, layout, report};
@@ -66,7 +67,7 @@ pub fn carry(data: &[u8]) {
 /// The arguments of a link; what is read without clap is what clap reads.
 pub fn usual_arguments<A: Usual + std::fmt::Debug>(tool: Tool, data: &[u8]) -> Option<A> {
     let args = arguments(tool, data);
-    if let Some(usual) = A::read(words(data)) {
+    if let Ok(usual) = A::read(words(data).collect()) {
         let clap = args.as_ref().map(|args| format!("{args:?}"));
         assert_eq!(Some(format!("{usual:?}")), clap, "not what clap reads");
     }
@@ -80,7 +81,7 @@ pub fn every_line<A: Usual + std::fmt::Debug>(tool: Tool, words: &[&str]) {
     for _ in 0..4 {
         lines = lines.iter().flat_map(|line| words.iter().map(move |&word| [line, &[word][..]].concat())).collect();
         for line in &lines {
-            usual += usize::from(A::read(line.iter().map(OsString::from)).is_some());
+            usual += usize::from(A::read(line.iter().map(OsString::from).collect()).is_ok());
             usual_arguments::<A>(tool, line.join("\0").as_bytes());
         }
     }
@@ -94,13 +95,13 @@ fn words(data: &[u8]) -> impl Iterator<Item = OsString> {
 
 /// Words as the arguments of a tool; what clap refuses is refused in one line.
 pub fn arguments<A: Parser>(tool: Tool, data: &[u8]) -> Option<A> {
-    match A::try_parse_from(std::iter::once(tool.name().into()).chain(words(data))) {
+    match cli::parse::<A>(tool, words(data)) {
         Ok(args) => Some(args),
-        Err(error) if error.use_stderr() => {
-            refused(&cli::usage_error::<A>(tool, &error));
+        Err(Refused::Usage(error)) => {
+            refused(&error);
             None
         }
-        Err(_) => None,
+        Err(Refused::Asked(_)) => None,
     }
 }
 

@@ -27,7 +27,8 @@ pub mod shell;
 mod start;
 pub mod sys;
 mod umask;
-mod usual;
+#[doc(hidden)]
+pub mod usual;
 
 pub use arena::Arena;
 pub use carry::{Carry, HostTree};
@@ -44,7 +45,7 @@ pub use plan::{HasCarry, Link, Rest, Step, named};
 pub use report::{Hint, WithHint, fail, message, one_line, print, warn};
 pub use start::started;
 pub use umask::Umask;
-pub use usual::{Usual, is_option, once};
+pub use usual::Usual;
 
 use std::ffi::OsStr;
 

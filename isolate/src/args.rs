@@ -25,6 +25,7 @@ EXIT STATUS
   126  COMMAND was found but could not be executed
   127  COMMAND was not found";
 
+chain::arguments! {
 /// Run a command in new namespaces, with other ids, limits and privileges
 #[derive(Parser, Clone, Debug, Default)]
 #[command(name = "isolate", version, after_help = SHORT_EXAMPLE, after_long_help = LONG_HELP)]
@@ -205,31 +206,6 @@ pub struct Args {
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }
-
-impl chain::Usual for Args {
-    fn set(&mut self, flag: &str) -> bool {
-        let namespace = match flag {
-            "--mount" => &mut self.mount,
-            "--uts" => &mut self.uts,
-            "--ipc" => &mut self.ipc,
-            "--net" => &mut self.net,
-            "--pid" => &mut self.pid,
-            "--user" => &mut self.user,
-            "--cgroup" => &mut self.cgroup,
-            "--time" => &mut self.time,
-            "--all" => return chain::once(&mut self.all),
-            "--map-root" => return chain::once(&mut self.map_root),
-            "--map-auto" => return chain::once(&mut self.map_auto),
-            "--init" => return chain::once(&mut self.init),
-            _ => return false,
-        };
-        namespace.replace(None).is_none()
-    }
-
-    fn operands(&mut self, words: Vec<OsString>, _dashes: bool) -> bool {
-        self.command = words;
-        true
-    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -437,6 +413,9 @@ mod tests {
                 "--uts=u",
                 "--fork",
                 "-p",
+                "-frU",
+                "-c",
+                "--map-current",
                 "--",
                 "-",
                 "sh",

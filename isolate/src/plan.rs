@@ -30,6 +30,9 @@ pub fn of(args: &Args, user: Option<User>, command: &mut Command) -> Result<Vec<
     if !has(Kind::Mount) && args.propagation != Propagation::Private {
         return Err(anyhow!("--propagation is for a new mount namespace")).hint("add --mount");
     }
+    if !has(Kind::User) && args.setgroups.is_some() {
+        return Err(anyhow!("--setgroups is for a new user namespace")).hint("add --user");
+    }
     let (maps, maps_shown) = mapping::of(args)?;
     let limits = Limits::of(args);
     let joins_pid = args.join.as_ref().is_some_and(Join::has_pid);

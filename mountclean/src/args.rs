@@ -34,6 +34,7 @@ NOTES
   The proof: / is the root of the mount namespace; every mount is /, one of mountclean's, one that pivot was asked
   for, or kept with --keep-mount; the working directory and every descriptor that COMMAND gets lie in these.";
 
+chain::arguments! {
 /// Mount a fresh /proc, unmount the host's tree, prove that it is gone, and run a command
 ///
 /// After pivot it detaches the host's tree that pivot left for it; without a pivot it unmounts everything but / and the
@@ -69,16 +70,6 @@ pub struct Args {
     #[command(flatten)]
     pub common: chain::Common,
 }
-
-impl chain::Usual for Args {
-    fn set(&mut self, flag: &str) -> bool {
-        flag == "--mask" && chain::once(&mut self.mask)
-    }
-
-    fn operands(&mut self, words: Vec<OsString>, _dashes: bool) -> bool {
-        self.command = words;
-        true
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -50,6 +50,7 @@ NOTES
   COMMAND inherits a descriptor of pivot's: a lock on ROOT's receipt, so that unpack --replace leaves ROOT alone; with
   --overlay another, which keeps other containers out of DIR.";
 
+chain::arguments! {
 /// Make a directory the root of a mount namespace of its own and run a command in it
 ///
 /// Binds ROOT, makes it / with pivot_root(2) and detaches the host's tree, all in a mount namespace that the chain made
@@ -119,28 +120,6 @@ pub struct Args {
     #[command(flatten)]
     pub common: chain::Common,
 }
-
-impl chain::Usual for Args {
-    fn set(&mut self, flag: &str) -> bool {
-        match flag {
-            "--read-only" => chain::once(&mut self.read_only),
-            "--ephemeral" => chain::once(&mut self.ephemeral),
-            "--as-image" => chain::once(&mut self.as_image),
-            _ => false,
-        }
-    }
-
-    fn operands(&mut self, words: Vec<OsString>, dashes: bool) -> bool {
-        let mut words = words.into_iter().peekable();
-        let Some(root) = words.next().filter(|root| !root.is_empty() && !dashes) else { return false };
-        self.root = root.into();
-        // Options may follow ROOT.
-        if words.peek().is_some_and(chain::is_option) && words.next().is_some_and(|word| word != "--") {
-            return false;
-        }
-        self.command = words.collect();
-        true
-    }
 }
 
 /// A mount inside the root.

@@ -31,6 +31,57 @@ fn a_command_that_begins_with_a_dash_needs_the_two_dashes() {
 }
 
 #[test]
+fn short_and_long_options_are_one_grammar() {
+    let work = Work::new();
+    let u = work.user();
+    for line in ["-p -u", "-pu", "-up", "--pid --uts", "--pid -u", "-p -p --uts -u"] {
+        work.sh(&format!("isolate {u} {line} -- sh -c 'echo $$'")).expect(0, "1\n");
+        let explained = work.sh(&format!("isolate --explain {line} -- true")).stdout;
+        assert_eq!(explained, work.sh("isolate --explain --pid --uts -- true").stdout, "{line}");
+    }
+}
+
+/// As unshare(1) has it, and getopt(3).
+#[test]
+fn of_an_option_that_is_given_again_the_last_one_counts() {
+    let work = Work::new();
+    work.sh(&format!("isolate {} --mount --mount --fork --fork -- true", work.user())).expect(0, "");
+    for (twice, once) in [
+        ("isolate --hostname a --hostname b", "isolate --hostname b"),
+        ("isolate -m --propagation slave --propagation shared", "isolate -m --propagation shared"),
+        ("isolate --user --setgroups allow --setgroups=deny", "isolate --user --setgroups deny"),
+        ("isolate --net=/run/a --net", "isolate --net"),
+        ("mountclean --sys --sys=ro --mask --mask", "mountclean --sys=ro --mask"),
+        ("pivot --read-only --read-only --chdir /a --chdir /b r", "pivot --read-only --chdir /b r"),
+    ] {
+        let explain = |line: &str| {
+            let (tool, options) = line.split_once(' ').expect("options");
+            work.sh(&format!("{tool} --explain {options} -- true"))
+        };
+        let (outcome, expected) = (explain(twice), explain(once));
+        outcome.expect(0, &expected.stdout);
+    }
+}
+
+#[test]
+fn an_option_behind_an_operand_is_an_error() {
+    let work = Work::new();
+    for line in
+        ["unpack ./i.tar --replace r", "unpack ./i.tar r -q", "pivot ./root --read-only -- true", "pivot ./root -v"]
+    {
+        // An unpack leaves its root's path without the newline.
+        let outcome = work.sh(&format!("{line} >/dev/null"));
+        outcome.expect_refusal(&["stands behind an operand; options come first", "hint: "]);
+    }
+    // What follows COMMAND is COMMAND's.
+    for line in ["isolate --explain printf --help", "mountclean --explain printf --mask"] {
+        let outcome = work.sh(line);
+        assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    }
+    work.sh("isolate --setgroups=deny -- true").expect_refusal(&["--setgroups", "hint: add --user"]);
+}
+
+#[test]
 fn every_tool_has_help_and_a_version() {
     let work = Work::new();
     for tool in ["unpack", "isolate", "pivot", "mountclean"] {
