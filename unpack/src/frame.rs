@@ -6,6 +6,7 @@ mod extension;
 mod header;
 mod number;
 mod pax;
+mod records;
 mod sparse;
 
 use std::io::{self, Read};
@@ -232,6 +233,9 @@ impl<R: Read> Archive<R> {
     }
 
     fn entry(&mut self, header: &mut Header, start: u64, at: u64) -> Result<Entry> {
+        if self.extensions.has_pax() && !header.is_ustar() {
+            self.strict(at, "an extended header before an entry that is not in ustar's format")?;
+        }
         let extension = self.extensions.take();
         let mut path = extension.path.unwrap_or_else(|| std::mem::take(&mut header.path));
         let slash = path.last() == Some(&b'/');
@@ -297,16 +301,27 @@ impl<R: Read> Archive<R> {
             acl_nfs: extension.acl_nfs,
             device: match kind {
                 Kind::CharDevice | Kind::BlockDevice => header.device(at)?,
-                _ if self.limits.strict => header.device(at).map(|_| (0, 0))?,
                 _ => (0, 0),
             },
             path,
         };
+        if self.limits.strict
+            && let Some(acl) = &entry.acl_access
+            && (records::acl_mode(acl) != Some(entry.mode & 0o777) || !matches!(kind, Kind::File | Kind::Directory))
+        {
+            disagreement(at, "an ACL that does not go with the mode")?;
+        }
+        let sparse_records = extension.sparse.any();
         if kind == Kind::File
             && let Some((size, segments)) = self.sparse_map(header, extension.sparse, at)?
         {
+            if extension.size.is_some() {
+                self.strict(at, "a sparse file with a size of its own in its extended header")?;
+            }
             entry.size = size;
             entry.sparse = Some(segments);
+        } else if sparse_records {
+            self.strict(at, "records of a sparse file before what is none")?;
         }
         Ok(entry)
     }

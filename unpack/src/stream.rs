@@ -185,12 +185,20 @@ impl<R: Read> Decoder<R> {
 
     /// Reads what is behind the last member, so that the input's digest is of all of it.
     fn finish(&mut self) -> io::Result<()> {
-        while !self.at_end_of_input {
+        loop {
+            let behind = &self.buffer[self.begin..self.end];
+            if self.limits.strict && behind.iter().any(|&b| b != 0) {
+                let error: anyhow::Result<()> =
+                    Err(anyhow!("there is more behind the {} data: not every program ignores it", self.name));
+                return error.hint("without --strict it is read as most of them do").map_err(failure);
+            }
             self.begin = self.end;
+            if self.at_end_of_input {
+                self.finished = true;
+                return Ok(());
+            }
             self.refill()?;
         }
-        self.finished = true;
-        Ok(())
     }
 
     fn damaged(&self, why: io::Error) -> io::Error {

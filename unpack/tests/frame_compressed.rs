@@ -242,3 +242,22 @@ fn a_reader_that_nobody_waits_for_ends() {
     let mut failing = failing.unwrap();
     assert!(failing.read_to_end(&mut Vec::new()).is_err());
 }
+
+/// GNU tar's gzip warns and fails, bsdtar takes it, Python fails.
+#[test]
+fn strict_refuses_what_is_behind_the_last_member() {
+    let strict = Limits { strict: true, ..Limits::default() };
+    for (compression, compress) in ALL {
+        if !matches!(compression, Compression::Gzip | Compression::Bzip2) {
+            continue;
+        }
+        let packed = compress(b"content");
+        assert_eq!(decode_with(&[&packed[..], &[0; 1000]].concat(), &strict).unwrap(), b"content");
+        for behind in [&b"garbage"[..], &[&[0; 300_000][..], b"x"].concat()] {
+            let bytes = [&packed[..], behind].concat();
+            assert_eq!(decode(&bytes).unwrap(), b"content");
+            let error = decode_with(&bytes, &strict).unwrap_err().to_string();
+            assert!(error.contains("there is more behind"), "{compression:?}: {error}");
+        }
+    }
+}

@@ -79,6 +79,10 @@ impl Extensions {
         self.pax.is_some() || self.long_name.is_some() || self.long_link.is_some()
     }
 
+    pub fn has_pax(&self) -> bool {
+        self.pax.is_some()
+    }
+
     /// A global header was read, and no entry after it.
     pub fn ends_in_global(&self) -> bool {
         self.global_is_last

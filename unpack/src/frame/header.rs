@@ -45,7 +45,44 @@ impl<'a> Header<'a> {
             mtime: Time { seconds, nanoseconds: 0 },
         };
         header.prefix(at)?;
+        if strict {
+            header.must_be_plain(at)?;
+        }
         Ok(header)
+    }
+
+    /// For `--strict`: nothing stands in fields that only some readers know.
+    fn must_be_plain(&self, at: u64) -> Result<()> {
+        let filled = |range: std::ops::Range<usize>| self.block[range].iter().any(|&b| b != 0);
+        let after = |range: std::ops::Range<usize>| {
+            let field = &self.block[range];
+            field.iter().skip_while(|&&b| b != 0).any(|&b| b != 0)
+        };
+        match &self.block[257..265] {
+            b"ustar\x0000" if self.typeflag == b'S' => disagreement(at, "GNU's sparse file in a ustar header")?,
+            // star keeps times behind a shorter prefix.
+            b"ustar\x0000" if after(345..500) || filled(500..512) => {
+                disagreement(at, "more than ustar has in its header")?
+            }
+            b"ustar\x0000" => {}
+            b"ustar  \0" if filled(369..386) || filled(495..512) || (self.typeflag != b'S' && filled(386..495)) => {
+                disagreement(at, "fields of GNU's old header that no other entry has")?;
+            }
+            b"ustar  \0" => {}
+            magic if magic.iter().any(|&b| b != 0) || filled(345..512) => {
+                disagreement(at, "a header of no known format")?
+            }
+            _ => {}
+        }
+        // Python reads them in every header.
+        self.device(at)?;
+        if (Reader { at, strict: true }).number(&self.block[100..108], "mode")? > 0o17_7777 {
+            disagreement(at, "a mode with more than permissions and a type")?;
+        }
+        if after(0..100) || after(157..257) {
+            disagreement(at, "a name with more behind its end")?;
+        }
+        Ok(())
     }
 
     /// The beginning of a long name, in ustar; in GNU's format the field holds other things.
@@ -56,6 +93,9 @@ impl<'a> Header<'a> {
             return Ok(());
         }
         let magic = &self.block[257..265];
+        if self.strict && prefix.ends_with(b"/") {
+            return disagreement(at, "a name's prefix ends in a slash");
+        }
         if self.strict && !magic.starts_with(b"ustar\0") {
             return disagreement(at, "a name's prefix in a header that is not ustar");
         }
@@ -63,6 +103,10 @@ impl<'a> Header<'a> {
             self.path = [&prefix[..], b"/", &self.path].concat();
         }
         Ok(())
+    }
+
+    pub fn is_ustar(&self) -> bool {
+        self.block[257..].starts_with(b"ustar\0")
     }
 
     pub fn device(&self, at: u64) -> Result<(u32, u32)> {

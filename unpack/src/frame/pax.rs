@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, anyhow, bail};
 
 use super::sparse::Records as SparseRecords;
-use super::{Time, disagreement, header, number};
+use super::{Time, disagreement, header, number, records};
 
 /// What an extended header says about an entry.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +45,10 @@ impl Pax {
             rest = after;
         }
         for (name, value) in std::mem::take(&mut pax.other_xattrs) {
+            // bsdtar writes its own record beside SCHILY's, which says the same.
+            if strict && pax.xattrs.get(&name) != Some(&value) {
+                disagreement(at, "an extended attribute in a record that only some read")?;
+            }
             pax.xattrs.entry(name).or_insert(value);
         }
         Ok(pax)
@@ -59,6 +63,9 @@ impl Pax {
             Ok(Some(value.to_vec()))
         };
         let decimal = || number::decimal(value).ok_or_else(malformed);
+        if strict && !records::agreed(key, value) {
+            disagreement(at, format_args!("a record that only some read: {}", String::from_utf8_lossy(key)))?;
+        }
         match key {
             b"path" => self.path = name()?,
             b"linkpath" => self.link = name()?,
@@ -73,6 +80,8 @@ impl Pax {
                 let time = Some(time(value).ok_or_else(malformed)?);
                 if key == b"mtime" { self.mtime = time } else { self.atime = time }
             }
+            // Kept by nobody, and still read by GNU tar.
+            b"ctime" if strict => drop(time(value).ok_or_else(malformed)?),
             b"SCHILY.acl.access" => self.acl_access = Some(value.to_vec()),
             b"SCHILY.acl.default" => self.acl_default = Some(value.to_vec()),
             // star's and libarchive's text form of NFSv4 ACLs.

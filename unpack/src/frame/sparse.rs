@@ -20,11 +20,14 @@ pub(super) struct Records {
     mapped: bool,
     /// A 0.0 offset that waits for its length.
     offset: Option<u64>,
+    blocks: Option<u64>,
+    any: bool,
 }
 
 impl Records {
     /// None where the value is malformed.
     pub fn set(&mut self, field: &[u8], value: &[u8]) -> Option<()> {
+        self.any = true;
         match field {
             b"name" if value.contains(&0) => return None,
             b"name" => self.name = Some(value.to_vec()),
@@ -54,14 +57,15 @@ impl Records {
                     self.map.push(Segment { offset, length });
                 }
             }
-            // The number of blocks: the map says it too.
+            // The map says it too.
+            b"numblocks" => self.blocks = number::decimal(value),
             _ => {}
         }
         Some(())
     }
 
     pub fn any(&self) -> bool {
-        self.name.is_some() || self.major.is_some() || self.size.is_some() || self.mapped
+        self.any
     }
 }
 
@@ -83,6 +87,9 @@ impl<R: Read> Archive<R> {
             if records.offset.is_some() {
                 bail!("at byte {at}: the sparse map is malformed");
             }
+            if records.blocks.is_none_or(|blocks| blocks != records.map.len() as u64) {
+                self.strict(at, "a sparse map of another length than its record says")?;
+            }
             let size = records.size.ok_or_else(|| anyhow!("at byte {at}: a sparse file without its real size"))?;
             (size, records.map)
         } else if records.major.is_some() {
@@ -98,6 +105,10 @@ impl<R: Read> Archive<R> {
     fn check_map(&self, size: u64, map: &[Segment], at: u64) -> Result<()> {
         within(size, self.limits.bytes, format_args!("at byte {at}: bytes of a sparse file"), "--max-bytes")?;
         self.segments_within(map.len(), at)?;
+        // GNU tar ends each map with an empty segment at the file's end; bsdtar and Python go by the last one.
+        if map.last().is_none_or(|last| last.offset.checked_add(last.length) != Some(size)) {
+            self.strict(at, "a sparse map that does not reach the file's end")?;
+        }
         let (mut end, mut stored, mut unaligned) = (0_u64, 0_u64, false);
         for segment in map {
             if segment.offset < end {
@@ -139,6 +150,9 @@ impl<R: Read> Archive<R> {
         let size = read.unsigned(size, "size of a sparse file")?;
         let mut map = Vec::new();
         let mut more = old_gnu_segments(fields, &read, &mut map)?;
+        if extended && !more {
+            self.strict(at, "a sparse map that goes on after its end")?;
+        }
         while extended {
             // Its blocks come before the content and are not counted in the entry's size.
             let block = self.block()?.ok_or_else(|| truncated(self.offset))?;
@@ -147,6 +161,9 @@ impl<R: Read> Archive<R> {
             }
             self.segments_within(map.len(), at)?;
             extended = block[504] != 0;
+            if (extended && !more) || block[505..].iter().any(|&b| b != 0) {
+                self.strict(at, "a sparse map that goes on after its end")?;
+            }
         }
         Ok((size, map))
     }

@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod layout;
+pub mod others;
 pub mod reading;
 
 pub const END: [u8; 1024] = [0; 1024];
