@@ -1,71 +1,19 @@
 //! Layers upon layers, by the OCI image specification, and beside umoci.
 
 mod archive;
+mod entries;
 mod layout;
 mod scene;
 mod snapshot;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::process::Command;
 
 use archive::{Block, END};
+use entries::{Layer, dir, file, hard_link, packed, symlink, tree};
 use layout::layout;
 use scene::{Scene, has, is_root, skip, text};
-
-type Layer = Vec<Block>;
-
-fn dir(name: &str) -> Block {
-    Block::new(name, b'5').mode(0o755)
-}
-
-fn file(name: &str, data: &str) -> Block {
-    Block::file(name, data.as_bytes())
-}
-
-fn symlink(name: &str, target: &str) -> Block {
-    Block::new(name, b'2').link(target)
-}
-
-fn hard_link(name: &str, target: &str) -> Block {
-    Block::new(name, b'1').link(target)
-}
-
-fn packed(blocks: &[Block]) -> Vec<u8> {
-    let mut bytes: Vec<u8> = blocks.iter().flat_map(Block::bytes).collect();
-    bytes.extend(END);
-    bytes
-}
-
-/// Extracts the layers and lists what is there: names, with the content of files and the targets of links.
-fn tree(scene: &Scene, layers: &[Layer]) -> Vec<String> {
-    let bytes: Vec<_> = layers.iter().map(|layer| packed(layer)).collect();
-    layout(scene, &bytes);
-    let output = scene.unpack(&["--replace", "oci", "root"]);
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    scene.nothing_staged();
-    let mut names = Vec::new();
-    list(&scene.path("root"), &scene.path("root"), &mut names);
-    names
-}
-
-fn list(root: &Path, at: &Path, names: &mut Vec<String>) {
-    let mut below: Vec<_> = fs::read_dir(at).unwrap().map(|entry| entry.unwrap().path()).collect();
-    below.sort();
-    for path in below {
-        let name = path.strip_prefix(root).unwrap().display();
-        let metadata = fs::symlink_metadata(&path).unwrap();
-        if metadata.is_dir() {
-            names.push(format!("{name}/"));
-            list(root, &path, names);
-        } else if metadata.is_symlink() {
-            names.push(format!("{name} -> {}", fs::read_link(&path).unwrap().display()));
-        } else {
-            names.push(format!("{name}={}", fs::read_to_string(&path).unwrap()));
-        }
-    }
-}
 
 fn base() -> Layer {
     vec![dir("d"), file("d/a", "1"), file("d/b", "1"), dir("d/e"), file("d/e/f", "1"), file("x", "1")]
