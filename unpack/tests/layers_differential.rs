@@ -105,5 +105,6 @@ fn random_stacks_are_what_the_specification_says_and_what_umoci_makes_of_them() 
         }
     }
     eprintln!("{same} the same; {allowed:?}; refused by umoci: {refused:?}; {} wrong", wrong.len());
+    wrong.iter().for_each(|wrong| eprintln!("{}", wrong.lines().next().unwrap_or_default()));
     assert!(wrong.is_empty(), "{}", wrong[..wrong.len().min(3)].join("\n"));
 }

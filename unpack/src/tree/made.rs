@@ -93,14 +93,14 @@ impl Made {
         if known.layer == self.layer {
             return known;
         }
-        let mut own = false;
-        // Below a directory of the layer's own nobody asks what is live.
-        let mut live = false;
+        let (mut own, mut live) = (false, false);
         for place in self.places.along(dir.path()) {
-            live = own;
-            own |= self.own.contains(&place);
+            // Below a directory of the layer's own nobody asks what is live, but for that directory itself.
+            if !own {
+                live = self.live.contains(&place);
+                own = self.own.contains(&place);
+            }
         }
-        live |= self.live.contains(&dir.place());
         let standing = Standing { layer: self.layer, own, live };
         dir.set_standing(standing);
         standing

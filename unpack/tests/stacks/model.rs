@@ -242,6 +242,10 @@ impl Model {
         if name.is_empty() {
             return Err("a hard link to the root");
         }
+        if self.umoci {
+            // It removes what is there before it looks where the target's name leads.
+            self.remove(&path);
+        }
         let target = join(&self.straight(parent)?, name);
         if self.is_directory(&target) {
             return Err("a hard link to a directory");
