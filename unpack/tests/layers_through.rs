@@ -51,6 +51,18 @@ fn a_whiteout_spares_what_its_own_layer_stored_there_through_a_link() {
 }
 
 #[test]
+fn a_directory_that_was_emptied_stays_for_what_its_layer_puts_into_it() {
+    let scene = Scene::new();
+    let base = vec![dir("c"), dir("c/d"), file("c/old", "1")];
+    for new in ["c/new", "c/d/new", "c/d/e/new"] {
+        let layer = vec![file("c/.wh..wh..opq", ""), file(new, "2"), file(".wh.c", ""), file(".wh..wh..opq", "")];
+        let names = tree(&scene, &[base.clone(), layer]);
+        assert_eq!(names.last().unwrap(), &format!("{new}=2"), "{names:?}");
+        assert!(!names.contains(&"c/old=1".to_owned()), "{names:?}");
+    }
+}
+
+#[test]
 fn a_removal_makes_nothing() {
     let scene = Scene::new();
     let base = vec![dir("c"), file("c/b", "1"), file("c/keep", "1")];
