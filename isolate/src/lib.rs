@@ -8,15 +8,19 @@ mod limits;
 mod namespaces;
 mod plan;
 mod privileges;
-mod state;
+mod process;
+mod signals;
 mod step;
 mod supervise;
 
-use anyhow::Result;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use anyhow::{Context, Result, bail};
 use chain::{Command, Link, Tool};
 
-use crate::state::State;
-use crate::supervise::init;
+use crate::step::{State, Step};
+use crate::supervise::reaper;
 
 /// The whole of isolate after its arguments are parsed.
 pub fn run(args: args::Args) -> Result<()> {
@@ -26,7 +30,7 @@ pub fn run(args: args::Args) -> Result<()> {
     let _ = rustix::thread::set_name(c"isolate");
     // Who is inside sees our program at PID 1, and in each of ours that comes in.
     if args.init || args.join.is_some() {
-        link = init::sealed(link)?;
+        link = sealed(link)?;
     }
     // The last link is who becomes the image's user.
     let image = link.carry.image.as_mut().filter(|_| command.tool().is_none());
@@ -35,4 +39,20 @@ pub fn run(args: args::Args) -> Result<()> {
         plan::note_writer(&args, &mut link.carry);
     }
     link.run(&plan, State::from, &command)
+}
+
+/// Starts this program again from a read-only clone of itself, unless it runs from one: the reaper stays in the
+/// container, where root could otherwise change the host's file through /proc/1/exe.
+fn sealed(mut link: Link) -> Result<Link> {
+    if link.explains() || reaper::is_sealed().context("/proc/self/exe")? {
+        return Ok(link);
+    }
+    let mut line = std::fs::read("/proc/self/cmdline").context("/proc/self/cmdline")?;
+    line.pop();
+    let words = line.split(|&byte| byte == 0).skip(1).map(|word| OsString::from_vec(word.to_vec()));
+    let words = std::iter::once(Tool::Isolate.name().into()).chain(words).collect();
+    let again = Command::new(words, || Tool::Isolate.name().into());
+    link.carry.hold_tools()?;
+    link.run::<Step>(&[], State::from, &again)?;
+    bail!("it was to start again from a read-only clone of itself")
 }

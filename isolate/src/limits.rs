@@ -17,7 +17,6 @@ use chain::shell::quote;
 use crate::args::Args;
 use crate::limits::cgroup::{Group, LEAF, WAITING};
 use crate::limits::place::{Place, places};
-use crate::state::State;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
@@ -108,9 +107,8 @@ impl Limit {
     }
 
     /// The group is made once there is somebody who removes it, whatever happens to us.
-    pub fn perform(&self, state: &mut State) -> Result<()> {
-        state.group = Some(Group::new(self.limits.clone(), self.places.clone()));
-        Ok(())
+    pub fn group(&self) -> Group {
+        Group::new(self.limits.clone(), self.places.clone())
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow, bail};
 use chain::{Carry, Command, User, WithHint};
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::sys::signal::Signal;
+use nix::libc;
 
 use crate::args::{Args, Propagation, SignalName};
 use crate::ids::mapping;
@@ -16,6 +16,7 @@ use crate::namespaces::join::Join;
 use crate::namespaces::unshare::{Unshare, Wait};
 use crate::namespaces::{Kind, New};
 use crate::privileges::Privileges;
+use crate::signals;
 use crate::step::Step;
 
 pub fn of(args: &Args, user: Option<User>, command: &mut Command) -> Result<Vec<Step>> {
@@ -48,11 +49,10 @@ pub fn of(args: &Args, user: Option<User>, command: &mut Command) -> Result<Vec<
         || !maps.is_empty() && !maps.can_write_own();
     let wait = match waits {
         true => Some(Wait {
-            kill: args.kill_child.as_ref().map_or(Ok(Signal::SIGKILL), signal)?,
+            kill: args.kill_child.as_ref().map_or(Ok(libc::SIGKILL), signal)?,
             status: args.status_fd.map(open_descriptor).transpose()?,
             pasta,
             init: args.init,
-            shares_memory: false,
         }),
         false => None,
     };
@@ -91,12 +91,6 @@ pub fn of(args: &Args, user: Option<User>, command: &mut Command) -> Result<Vec<
         plan.push(Step::CleanEnv(kept));
     }
     plan.extend(Privileges::plan(args, user)?.map(Step::Privileges));
-    let shares = plan.iter().all(may_share_memory) && !args.common.verbose;
-    for step in &mut plan {
-        if let Step::Unshare(Unshare { wait: Some(wait), .. }) = step {
-            wait.shares_memory = shares;
-        }
-    }
     if args.keep_caps && args.user.is_none() && !mapping::is_wanted(args) {
         return Err(anyhow!("--keep-caps keeps those of a new user namespace")).hint("add --user; or --cap-add");
     }
@@ -110,16 +104,6 @@ pub fn note_writer(args: &Args, carry: &mut Carry) {
     let has = |kind| new.iter().any(|new| new.kind == kind);
     let pipes = args.mount_proc.is_some() || args.join.is_some() || has(Kind::User);
     chain::handoff::note_writer(carry, pipes, pipes || has(Kind::Net));
-}
-
-/// Whether a child that this process shares its memory with may do this. Not where that would have other ids than this
-/// process, stay for good as a reaper, or be refused by the kernel (setns(2), of time namespaces).
-fn may_share_memory(step: &Step) -> bool {
-    match step {
-        Step::Join(_) | Step::Init | Step::Privileges(_) => false,
-        Step::Unshare(unshare) => !unshare.has(Kind::Time),
-        _ => true,
-    }
 }
 
 /// The shell to run where no COMMAND was given.
@@ -157,11 +141,8 @@ fn namespaces(args: &Args, pasta: bool) -> Vec<New> {
         .collect()
 }
 
-fn signal(name: &SignalName) -> Result<Signal> {
-    let SignalName(name) = name;
-    let by_number = name.parse::<i32>().ok().and_then(|number| Signal::try_from(number).ok());
-    by_number
-        .or_else(|| format!("SIG{name}").parse().ok())
+fn signal(SignalName(name): &SignalName) -> Result<i32> {
+    signals::by_name(name)
         .ok_or_else(|| anyhow!("--kill-child={name}: no such signal"))
         .hint("a name, with or without SIG, or a number: kill -l")
 }

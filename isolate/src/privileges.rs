@@ -8,6 +8,7 @@ pub mod seccomp;
 pub mod syscall;
 
 use std::fmt;
+use std::os::fd::BorrowedFd;
 
 use anyhow::{Context, Result, anyhow};
 use chain::{Tool, User, WithHint, warn};
@@ -22,7 +23,6 @@ use rustix::thread::{
 use crate::args::Args;
 use crate::ids::account::{Sort, id};
 use crate::privileges::seccomp::Seccomp;
-use crate::state::State;
 
 pub struct Privileges {
     user: Option<u32>,
@@ -86,13 +86,14 @@ impl Privileges {
         (self.keep.unwrap_or(all) & !self.drop) | self.add
     }
 
-    pub fn perform(&self, state: &mut State) -> Result<()> {
+    /// `parent` is the isolate that this process is to die with: the kernel forgets it where ids change.
+    pub fn perform(&self, parent: Option<BorrowedFd>) -> Result<()> {
         let had = capabilities(None).context("capabilities")?;
         let bound = self.bound();
         self.limit_bounding_set(bound)?;
         self.become_other(had)?;
         let (permitted, ambient) = self.target(had, bound)?;
-        if let Some(parent) = state.carry.parent.as_ref().filter(|_| self.changes_ids() && !state.told_by_guard) {
+        if let Some(parent) = parent.filter(|_| self.changes_ids()) {
             chain::die_with_parent(parent, nix::sys::signal::Signal::SIGKILL)?;
         }
         if let (Some((_, seccomp)), false) = (&self.seccomp, self.no_new_privs) {

@@ -1,25 +1,26 @@
 //! The steps of a plan: each one's shell line and deed.
 
-use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fmt;
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use chain::shell::quote;
-use chain::{Rest, WithHint};
+use chain::{Carry, HasCarry, WithHint};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::unistd::{chdir, chroot, sethostname};
 
 use crate::limits::Limit;
+use crate::limits::cgroup::Group;
 use crate::limits::rlimit;
-use crate::namespaces::join::Join;
+use crate::namespaces::join::{Join, Opened};
 use crate::namespaces::loopback;
-use crate::namespaces::unshare::Unshare;
+use crate::namespaces::unshare::{Unshare, Wait};
 use crate::privileges::Privileges;
-use crate::state::State;
-use crate::supervise::init;
+use crate::supervise::{self, Start, reaper};
 
 pub enum Step {
     Limit(Limit),
@@ -38,43 +39,85 @@ pub enum Step {
     CleanEnv(Vec<(OsString, OsString)>),
 }
 
+/// What the steps hand to each other. Only this file knows it: what a step takes and returns is its own.
+#[derive(Default)]
+pub struct State {
+    pub carry: Carry,
+    /// Where the child is to be limited.
+    cgroup: Option<Group>,
+    /// The namespaces that the child enters before it makes its own.
+    joined: Option<Opened>,
+    /// The guard tells the child of isolate's end; the kernel would do it with SIGKILL.
+    is_told_by_guard: bool,
+    /// Where a reaper at PID 1 tells what became of the command.
+    reports: Option<File>,
+}
+
+impl HasCarry for State {
+    fn carry(&mut self) -> &mut Carry {
+        &mut self.carry
+    }
+}
+
+impl From<Carry> for State {
+    fn from(carry: Carry) -> State {
+        State { carry, ..State::default() }
+    }
+}
+
 impl chain::Step for Step {
     type State = State;
 
     fn perform(&self, state: &mut State) -> Result<()> {
         match self {
-            Step::Limit(limit) => limit.perform(state),
-            Step::HoldTools => state.carry.hold_tools(),
-            Step::Join(join) => join.perform(state),
-            Step::Unshare(unshare) => unshare.perform(state),
-            Step::Hostname(name) => set_hostname(name),
-            Step::Loopback => loopback::up(),
-            Step::MountProc(dir) => mount_proc(dir),
+            Step::Limit(limit) => state.cgroup = Some(limit.group()),
+            Step::HoldTools => state.carry.hold_tools()?,
+            Step::Join(join) if join.forks => state.joined = Some(join.open()?),
+            Step::Join(join) => join.open()?.enter()?,
+            Step::Unshare(unshare) => match &unshare.wait {
+                Some(wait) => become_child(unshare, wait, state)?,
+                None => unshare.perform(&mut state.carry)?,
+            },
+            Step::Hostname(name) => set_hostname(name)?,
+            Step::Loopback => loopback::up()?,
+            Step::MountProc(dir) => mount_proc(dir)?,
             Step::Root(dir) => {
                 chroot(dir).with_context(|| format!("root directory {}", dir.display()))?;
-                chdir("/").context("/")
+                chdir("/").context("/")?;
             }
-            Step::Chdir(dir) => chdir(dir).with_context(|| format!("working directory {}", dir.display())),
-            Step::Init => init::perform(state),
-            Step::Rlimit(limit) => limit.perform(),
-            Step::Privileges(privileges) => privileges.perform(state),
-            Step::CleanEnv(_) => Ok(()),
-        }
-    }
-
-    fn lead(&self, state: &mut State, rest: &mut Rest<State>) -> Result<Infallible> {
-        match self {
-            Step::Unshare(unshare @ Unshare { wait: Some(wait), .. }) => unshare.fork(wait, state, rest),
-            _ => {
-                self.perform(state).map_err(|error| chain::named(self, error))?;
-                rest(state)
+            Step::Chdir(dir) => chdir(dir).with_context(|| format!("working directory {}", dir.display()))?,
+            Step::Init => {
+                reaper::start(state.reports.take().context("no isolate waits for this one")?)?;
+                // It dies with its PID 1, and that with isolate.
+                state.carry.parent = None;
             }
+            Step::Rlimit(limit) => limit.perform()?,
+            Step::Privileges(privileges) => {
+                let parent = state.carry.parent.as_ref().filter(|_| !state.is_told_by_guard);
+                privileges.perform(parent.map(|parent| parent.as_fd()))?;
+            }
+            Step::CleanEnv(_) => {}
         }
+        Ok(())
     }
 
     fn nests(&self) -> bool {
         matches!(self, Step::Join(_) | Step::Unshare(_) | Step::Root(_) | Step::Privileges(_) | Step::CleanEnv(_))
     }
+}
+
+/// Returns in the child.
+fn become_child(unshare: &Unshare, wait: &Wait, state: &mut State) -> Result<()> {
+    let marked = if state.joined.is_none() { unshare.marked(&state.carry) } else { None };
+    let (joined, cgroup, nested) = (state.joined.take(), state.cgroup.take(), state.carry.parent.is_some());
+    let child = supervise::start(Start { unshare, wait, joined, cgroup, nested })?;
+    child.enter()?;
+    unshare.after_unshare(&mut state.carry, marked)?;
+    child.has_arrived()?;
+    state.is_told_by_guard = child.is_told_by_guard();
+    let (parent, reports) = child.into_parts();
+    (state.carry.parent, state.reports) = (Some(parent), reports);
+    Ok(())
 }
 
 fn set_hostname(name: &OsString) -> Result<()> {

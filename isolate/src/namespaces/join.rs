@@ -10,7 +10,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use chain::patient::waitpid;
 use chain::shell::quote;
 use chain::{WithHint, door_on_streams, passed_on};
 use nix::dir::Dir;
@@ -25,11 +24,8 @@ use rustix::process::{PidfdFlags, pidfd_open};
 use crate::args;
 use crate::limits::joined::limiting;
 use crate::namespaces::Kind;
-use crate::state::State;
-use crate::supervise::fork::{PLAIN, end_as};
-use crate::supervise::guard::Guard;
-use crate::supervise::process::{self, close_all_but};
-use crate::supervise::status;
+use crate::process::{self, close_all_but, close_at_exec, ending_of, fork};
+use crate::signals::Target;
 
 #[derive(Clone, Debug)]
 pub struct Join {
@@ -65,17 +61,12 @@ impl Join {
         }
     }
 
-    pub fn perform(&self, state: &mut State) -> Result<()> {
+    pub fn open(&self) -> Result<Opened> {
         leave_descriptors(self.status)?;
-        let opened = match &self.from {
-            args::Join::Process(pid) => of_process(*pid)?,
-            args::Join::Files(files) => of_files(files)?,
-        };
-        if self.forks {
-            state.join = Some(opened);
-            return Ok(());
+        match &self.from {
+            args::Join::Process(pid) => of_process(*pid),
+            args::Join::Files(files) => of_files(files),
         }
-        opened.enter()
     }
 }
 
@@ -98,7 +89,7 @@ fn leave_descriptors(status: Option<i32>) -> Result<()> {
 }
 
 impl Opened {
-    fn enter(&self) -> Result<()> {
+    pub fn enter(&self) -> Result<()> {
         // For good, until an exec (PR_SET_DUMPABLE): by ptrace(2) or /proc/PID/fd all that we hold would be theirs, as
         // it was to be had of runc (CVE-2016-9962).
         set_dumpable(false).context("PR_SET_DUMPABLE")?;
@@ -213,42 +204,30 @@ fn of_files(files: &[(String, PathBuf)]) -> Result<Opened> {
 
 /// Clones from inside of other namespaces, while this process stays out of them: a process between
 /// enters, makes a child that counts as ours (CLONE_PARENT), and ends.
-pub fn clone_into(
-    opened: Opened,
-    flags: CloneFlags,
-    guard: Guard,
-    status: Option<i32>,
-) -> Result<Result<Option<Pid>, Errno>> {
+pub fn fork_into(opened: Opened, flags: CloneFlags, status: Option<i32>) -> Result<Result<Option<Pid>, Errno>> {
     let (read, write) = pipe2(OFlag::O_CLOEXEC).context("pipe")?;
-    match process::clone_into(PLAIN).context("fork")? {
-        None => {
-            status::leave(status);
-            opened.enter()?;
-            match process::clone_into(flags | CloneFlags::CLONE_PARENT) {
-                Ok(Some(child)) => {
-                    // Without it the child finds its gate gone, and leaves.
-                    File::from(write).write_all(&child.as_raw().to_ne_bytes()).context("pipe")?;
-                    std::process::exit(0);
-                }
-                result => Ok(result),
+    let Some(between) = fork().context("fork")? else {
+        close_at_exec(status);
+        opened.enter()?;
+        return match process::fork_into(flags | CloneFlags::CLONE_PARENT) {
+            Ok(Some(child)) => {
+                // Without it the child finds its gate gone, and leaves.
+                File::from(write).write_all(&child.as_raw().to_ne_bytes()).context("pipe")?;
+                chain::leave(0)
             }
-        }
-        Some(between) => {
-            drop((write, opened));
-            let mut pid = [0; 4];
-            match File::from(read).read_exact(&mut pid) {
-                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                    guard.give_up();
-                    end_as(between)
-                }
-                result => {
-                    waitpid(between, None).context("wait")?;
-                    result.context("pipe")?;
-                }
-            }
-            Ok(Ok(Some(Pid::from_raw(i32::from_ne_bytes(pid)))))
-        }
+            result => Ok(result),
+        };
+    };
+    drop((write, opened));
+    let mut pid = [0; 4];
+    let result = File::from(read).read_exact(&mut pid);
+    let ending = ending_of(between)?;
+    match result {
+        // It has said why.
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => ending.exit_like(Target::Own),
+        result => result.context("pipe")?,
     }
+    Ok(Ok(Some(Pid::from_raw(i32::from_ne_bytes(pid)))))
 }
 
 impl fmt::Display for Join {

@@ -4,15 +4,12 @@ use std::fs::read_to_string;
 
 use anyhow::{Error, anyhow};
 use chain::Hint;
-use chain::patient::waitpid;
 use nix::errno::Errno;
-use nix::sched::unshare;
-use nix::sys::wait::WaitStatus;
+use nix::sched::{CloneFlags, unshare};
 use nix::unistd::geteuid;
 
 use crate::namespaces::Kind;
-use crate::supervise::fork::PLAIN;
-use crate::supervise::process::clone_into;
+use crate::process::{Ending, ending_of, fork};
 
 pub fn explain(errno: Errno, new: &[Kind]) -> Error {
     let names = new.iter().map(|kind| kind.option()).collect::<Vec<_>>().join(", ");
@@ -47,12 +44,15 @@ pub fn explain(errno: Errno, new: &[Kind]) -> Error {
 
 /// The kind at fault: each is asked for alone, by a process that ends with the answer.
 fn refused(errno: Errno, new: &[Kind]) -> Option<Kind> {
-    let privilege = new.iter().filter(|kind| **kind == Kind::User).fold(PLAIN, |flags, kind| flags | kind.flag());
-    let answer = |kind: &Kind| match clone_into(PLAIN).ok()? {
-        None => std::process::exit(unshare(privilege | kind.flag()).err().map_or(0, |errno| errno as i32)),
-        Some(child) => match waitpid(child, None).ok()? {
-            WaitStatus::Exited(_, code) => Some(code),
-            _ => None,
+    let privilege = match new.contains(&Kind::User) {
+        true => Kind::User.flag(),
+        false => CloneFlags::empty(),
+    };
+    let answer = |kind: &Kind| match fork().ok()? {
+        None => chain::leave(unshare(privilege | kind.flag()).err().map_or(0, |errno| errno as u8)),
+        Some(child) => match ending_of(child).ok()? {
+            Ending::Exit(code) => Some(code),
+            Ending::Signal(_) => None,
         },
     };
     new.iter().copied().find(|kind| answer(kind) == Some(errno as i32))

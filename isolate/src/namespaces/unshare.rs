@@ -1,21 +1,20 @@
 //! Into new namespaces: here, or in a child that this process waits for.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::fs::File;
 
 use anyhow::{Context, Result};
-use chain::Rest;
 use chain::shell::quote;
+use chain::{Carry, Marked};
+use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{setns, unshare};
-use nix::sys::signal::Signal;
 
 use crate::args::Propagation;
 use crate::ids::Maps;
 use crate::namespaces::refusal;
 use crate::namespaces::{Kind, New, flags};
-use crate::state::State;
+use crate::signals;
 
 #[derive(Clone, Debug)]
 pub struct Unshare {
@@ -34,13 +33,11 @@ pub struct Unshare {
 #[derive(Clone, Debug)]
 pub struct Wait {
     /// What the child gets when this process dies.
-    pub kill: Signal,
+    pub kill: i32,
     pub status: Option<i32>,
     pub pasta: bool,
     /// A reaper of ours will be the child.
     pub init: bool,
-    /// The child runs on our memory until it is COMMAND.
-    pub shares_memory: bool,
 }
 
 impl Unshare {
@@ -53,32 +50,24 @@ impl Unshare {
     }
 
     /// In this process.
-    pub fn perform(&self, state: &mut State) -> Result<()> {
-        self.look_back(state);
+    pub fn perform(&self, carry: &mut Carry) -> Result<()> {
+        let marked = self.marked(carry);
         unshare(flags(&self.new)).map_err(|errno| refusal::explain(errno, &self.kinds()))?;
         self.maps.write(None)?;
-        self.arrive(state)
+        self.after_unshare(carry, marked)
     }
 
-    /// In a child, which goes on with the rest.
-    pub fn fork(&self, wait: &Wait, state: &mut State, rest: &mut Rest<State>) -> Result<Infallible> {
-        self.look_back(state);
-        crate::supervise::fork::fork(self, wait, state, rest)
-    }
-
-    fn look_back(&self, state: &mut State) {
-        if self.has(Kind::Mount) && state.join.is_none() {
-            state.marked = chain::Marked::of(&state.carry);
-        }
+    /// What the carry says of the mount namespace that a new one will be a copy of.
+    pub fn marked(&self, carry: &Carry) -> Option<Marked> {
+        self.has(Kind::Mount).then(|| Marked::of(carry)).flatten()
     }
 
     /// In the new namespaces, ids mapped.
-    pub fn arrive(&self, state: &mut State) -> Result<()> {
+    pub fn after_unshare(&self, carry: &mut Carry, marked: Option<Marked>) -> Result<()> {
         if self.has(Kind::User) || self.has(Kind::Mount) {
             // A mount namespace that the chain made before is left, or now another user namespace's.
-            state.carry.mount_namespace = None;
+            carry.mount_namespace = None;
         }
-        let marked = state.marked.take();
         if self.has(Kind::Mount) {
             let flags = match self.propagation {
                 Propagation::Private => Some(MsFlags::MS_PRIVATE),
@@ -90,7 +79,7 @@ impl Unshare {
                 mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | flags, None::<&str>)
                     .context("propagation of every mount")?;
             }
-            state.carry.moved(marked, self.propagation == Propagation::Private);
+            carry.moved(marked, self.propagation == Propagation::Private);
         }
         if self.has(Kind::Time) {
             self.enter_time()?;
@@ -147,8 +136,8 @@ impl fmt::Display for Unshare {
             f.write_str(" --keep-caps")?;
         }
         match &self.wait {
-            Some(Wait { kill: Signal::SIGKILL, .. }) => f.write_str(" --fork --kill-child"),
-            Some(Wait { kill, .. }) => write!(f, " --fork --kill-child={kill}"),
+            Some(Wait { kill: libc::SIGKILL, .. }) => f.write_str(" --fork --kill-child"),
+            Some(Wait { kill, .. }) => write!(f, " --fork --kill-child={}", signals::name(*kill)),
             // There only a child is in the new time namespace.
             None if self.has(Kind::Time) => f.write_str(" --fork"),
             None => Ok(()),

@@ -1,11 +1,14 @@
 //! What a process does with a signal, as far as it can be seen from outside.
 
-use std::fs::{read_link, read_to_string};
+use std::fs::{File, read_to_string};
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::thread::sleep;
 use std::time::Duration;
 
 use nix::libc;
-use nix::unistd::{Pid, getpid};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
@@ -16,73 +19,85 @@ pub enum Disposition {
     Handled,
 }
 
-/// How often it is looked whether a moment in which a process blocks signals is over. Not a time, of which
-/// neither gets much where the machine is busy.
+/// How many times to poll while the target has signals blocked. A count, not a timeout: on a busy machine neither side
+/// makes progress.
 const LOOKS: u32 = 500;
 
-/// From the masks in /proc/PID/status; None without a /proc of our own pid namespace.
-/// The C library blocks every signal while it forks: that is no answer yet, and there the process is not
-/// asleep, but for the one look in a thousand between whose lines it wakes up.
-pub fn of(pid: Pid, signal: i32) -> Option<Disposition> {
-    let mut slept = false;
-    for _ in 0..LOOKS {
-        let (disposition, sleeps) = look(pid, signal)?;
-        if disposition != Disposition::Blocked || sleeps && slept {
-            return Some(disposition);
+/// A process's directory in a proc filesystem.
+pub struct Proc(OwnedFd);
+
+impl Proc {
+    /// By its pidfd: what is mounted on /proc may be an outer pid namespace's, where the process has another number than
+    /// here (pidfd_open(2), fdinfo). Where it has none, or nothing is mounted there, from a proc that is attached nowhere, if
+    /// we may make one.
+    pub fn of(pidfd: BorrowedFd) -> Option<Proc> {
+        let info = |proc: &str| read_to_string(format!("{proc}/self/fdinfo/{}", pidfd.as_raw_fd())).ok();
+        if let Some(number) = info("/proc").as_deref().and_then(number) {
+            return open(CWD, &format!("/proc/{number}")).map(Proc);
         }
-        slept = sleeps;
-        sleep(Duration::from_millis(1));
+        let context = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC).ok()?;
+        fsconfig_create(context.as_fd()).ok()?;
+        let proc = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).ok()?;
+        let info = openat(&proc, format!("self/fdinfo/{}", pidfd.as_raw_fd()), OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let mut text = String::new();
+        File::from(info).read_to_string(&mut text).ok()?;
+        open(&proc, &number(&text)?.to_string()).map(Proc)
     }
-    Some(Disposition::Blocked)
-}
 
-/// What it does with the signal, and whether it is asleep or stopped.
-fn look(pid: Pid, signal: i32) -> Option<(Disposition, bool)> {
-    let status = status(pid)?;
-    let has = |name| Some(u64::from_str_radix(field(&status, name)?, 16).ok()? >> signal.checked_sub(1)? & 1 == 1);
-    let sleeps = !field(&status, "State:")?.starts_with(['R', 'D']);
-    let disposition = if has("SigCgt:")? || has("SigIgn:")? {
-        Disposition::Handled
-    } else if has("SigBlk:")? || sleeps && is_in_sigwait(pid) {
-        Disposition::Blocked
-    } else {
-        Disposition::Default
-    };
-    Some((disposition, sleeps))
-}
-
-/// Whether it waits for a signal, which then does not show as blocked.
-fn is_in_sigwait(pid: Pid) -> bool {
-    let call = read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
-    call.split(' ').next() == Some(&*libc::SYS_rt_sigtimedwait.to_string())
-}
-
-pub fn is_stopped(pid: Pid) -> Option<bool> {
-    let status = status(pid)?;
-    Some(field(&status, "State:")?.starts_with('T'))
-}
-
-fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
-    status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
-}
-
-fn status(pid: Pid) -> Option<String> {
-    let proc_is_ours = read_link("/proc/self").is_ok_and(|link| link.as_os_str() == &*getpid().to_string());
-    proc_is_ours.then(|| read_to_string(format!("/proc/{pid}/status")).ok()).flatten()
-}
-
-/// What the kernel does with a signal whose disposition is the default one (signal(7)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Default {
-    Ends,
-    Stops,
-    Nothing,
-}
-
-pub fn default(signal: i32) -> Default {
-    match signal {
-        libc::SIGCHLD | libc::SIGURG | libc::SIGWINCH | libc::SIGCONT => Default::Nothing,
-        libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU | libc::SIGSTOP => Default::Stops,
-        _ => Default::Ends,
+    /// From the masks in its status. The C library blocks every signal while it forks: that is no answer yet, and there
+    /// the process is not asleep, but for the one look in a thousand between whose lines it wakes up.
+    pub fn disposition(&self, signal: i32) -> Option<Disposition> {
+        let mut slept = false;
+        for _ in 0..LOOKS {
+            let (disposition, sleeps) = self.look(signal)?;
+            if disposition != Disposition::Blocked || sleeps && slept {
+                return Some(disposition);
+            }
+            slept = sleeps;
+            sleep(Duration::from_millis(1));
+        }
+        Some(Disposition::Blocked)
     }
+
+    /// What it does with the signal, and whether it is asleep or stopped.
+    fn look(&self, signal: i32) -> Option<(Disposition, bool)> {
+        let status = self.read("status")?;
+        let field = |name| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let has = |name| Some(u64::from_str_radix(field(name)?, 16).ok()? >> signal.checked_sub(1)? & 1 == 1);
+        let sleeps = !field("State:")?.starts_with(['R', 'D']);
+        let disposition = if has("SigCgt:")? || has("SigIgn:")? {
+            Disposition::Handled
+        } else if has("SigBlk:")? || sleeps && self.is_in_sigwait() {
+            Disposition::Blocked
+        } else {
+            Disposition::Default
+        };
+        Some((disposition, sleeps))
+    }
+
+    /// Whether it waits for a signal, which then does not show as blocked.
+    fn is_in_sigwait(&self) -> bool {
+        let call = self.read("syscall").unwrap_or_default();
+        call.split(' ').next() == Some(&*libc::SYS_rt_sigtimedwait.to_string())
+    }
+
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    fn read(&self, file: &str) -> Option<String> {
+        let file = openat(&self.0, file, OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let mut text = String::new();
+        File::from(file).read_to_string(&mut text).ok()?;
+        Some(text)
+    }
+}
+
+fn open(dir: impl AsFd, path: &str) -> Option<OwnedFd> {
+    openat(dir, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
+/// The process's number in the proc that this text is from; 0 and -1 are none.
+fn number(info: &str) -> Option<i32> {
+    info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok().filter(|&number| number > 0)
 }

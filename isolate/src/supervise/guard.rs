@@ -1,178 +1,120 @@
-//! A process beside the child, outside of its namespaces: a second hand on its life, and an ear in
-//! its process group.
+//! A process beside the child, outside of its namespaces and its process group: when isolate dies, of
+//! whatever cause, it ends the child.
 //!
-//! The kernel's parent-death signal is forgotten when a process changes its ids, which any command
-//! may do (su, a daemon that drops root); then only somebody outside can end the child of an isolate
-//! that was killed. And where the child leads a process group of its own, what the terminal sends
-//! goes there and not to isolate; the kernel keeps it from a PID 1 that leaves it at the default.
+//! The kernel's parent-death signal does the same, until the child asks it not to or changes its ids (prctl(2),
+//! PR_SET_PDEATHSIG), which any command may do (su, a daemon that drops root). Nobody inside can name the guard, signal its
+//! group or fill a pipe that it writes to.
 //!
-//! It shares our memory and our descriptors, since copies of them take longer than all that it does. So until
-//! we are dead it allocates nothing, and calls nothing that sets errno, which both of us have in one place.
-//! (Out of memory, the kernel ends all that share it: then the parent-death signal is all there is.)
+//! Its rule: it shares isolate's memory and descriptors, so while isolate lives it makes raw system calls alone and changes
+//! nothing but atomics. It blocks every signal and waits for one thing, isolate's end; then all of it is its own. (Out of memory,
+//! the kernel ends all that share it: then the parent-death signal is all there is.)
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
-use chain::patient::waitpid;
-use nix::fcntl::OFlag;
 use nix::libc;
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::{Pid, pipe2, setpgid};
+use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
-use rustix::process::{PidfdFlags, Signal as RustixSignal, pidfd_open, pidfd_send_signal, setsid};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::process::{Pid as RustixPid, PidfdFlags, Signal as RustixSignal, pidfd_open, pidfd_send_signal, setpgid};
 
 use crate::limits::cgroup::Group;
 use crate::namespaces::pasta::Pasta;
-use crate::supervise::disposition::{self, Disposition};
-use crate::supervise::process::{clone_beside, close_all_but, let_go_of};
+use crate::process::{close_all_but, ending_of, let_go_of, spawn_beside};
+use crate::signals;
+use crate::supervise::disposition::{Disposition, Proc};
+use crate::supervise::group_signals::GroupSignals;
 use crate::supervise::terminal::Terminal;
-use crate::supervise::waiting::SI_KERNEL;
 
-#[derive(Clone, Copy)]
-pub struct Guard {
-    pid: Pid,
-    pub post: &'static Post,
-}
-
-/// What isolate and its guard both know.
-pub struct Post {
-    pub us: OwnedFd,
-    /// What the child gets when isolate dies.
-    pub kill: Signal,
+/// What isolate and its helpers all know.
+pub struct Shared {
+    pub own_pidfd: OwnedFd,
+    pub child: Pid,
+    pub child_pidfd: OwnedFd,
     /// The child is PID 1 of its namespace.
-    pub first: bool,
+    pub is_pid1: bool,
+    /// What the child gets when isolate dies.
+    pub kill: i32,
     pub terminal: Terminal,
-    pub group: Option<Group>,
+    /// Where the child leads a process group of its own at a terminal.
+    pub group_signals: Option<GroupSignals>,
+    pub cgroup: Option<Group>,
     pub pasta: OnceLock<Pasta>,
-    child: OnceLock<(Pid, OwnedFd)>,
-    /// Each of the two reads its own signals from it (signalfd(2)).
-    pub signals: SignalFd,
-    /// Where the child leads a process group of its own, the signals that this hears: a byte each,
-    /// whose top bit says that the kernel sent it.
-    pub ear: Option<Ear>,
 }
 
-pub struct Ear {
-    pub heard: OwnedFd,
-    tells: OwnedFd,
-}
-
-impl Post {
-    pub fn new(
-        us: OwnedFd,
-        (kill, first): (Signal, bool),
-        (terminal, listens): (Terminal, bool),
-        group: Option<Group>,
-    ) -> Result<Post> {
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let signals = SignalFd::with_flags(&SigSet::all(), flags).context("signalfd")?;
-        let pipe = listens.then(|| pipe2(OFlag::O_CLOEXEC)).transpose().context("pipe")?;
-        let ear = pipe.map(|(heard, tells)| Ear { heard, tells });
-        Ok(Post { us, kill, first, terminal, group, pasta: OnceLock::new(), child: OnceLock::new(), signals, ear })
-    }
-
-    /// The descriptors that the two need while they wait.
+impl Shared {
+    /// The descriptors that isolate and the guard need while they wait.
     pub fn descriptors(&self) -> Vec<i32> {
-        let ear = self.ear.iter().flat_map(|ear| [ear.heard.as_raw_fd(), ear.tells.as_raw_fd()]);
-        let child = self.child.get().map(|(_, child)| child.as_raw_fd());
+        let group_signals = self.group_signals.iter().flat_map(GroupSignals::descriptors);
         let tty = self.terminal.file().map(|tty| tty.as_raw_fd());
         let pasta = self.pasta.get().map(Pasta::descriptor);
-        let own = [self.us.as_raw_fd(), self.signals.as_fd().as_raw_fd()];
-        own.into_iter().chain(ear).chain(child).chain(tty).chain(pasta).collect()
+        let own = [self.own_pidfd.as_raw_fd(), self.child_pidfd.as_raw_fd()];
+        own.into_iter().chain(group_signals).chain(tty).chain(pasta).collect()
     }
 }
+
+pub fn pidfd_of(pid: Pid) -> Result<OwnedFd> {
+    let pid = RustixPid::from_raw(pid.as_raw()).context("pid of the child")?;
+    pidfd_open(pid, PidfdFlags::empty()).context("pidfd of the child")
+}
+
+#[derive(Clone, Copy)]
+pub struct Guard(pub Pid);
 
 impl Guard {
-    /// Every signal must be blocked already.
-    pub fn start(post: Post) -> Result<Guard> {
-        let post: &Post = Box::leak(Box::new(post));
-        let pid = clone_beside(stand, std::ptr::from_ref(post).cast_mut().cast()).context("fork")?;
-        Ok(Guard { pid, post })
+    pub fn start(shared: &'static Shared) -> Result<Guard> {
+        // SAFETY: `stand` keeps to the rule, and `shared` is for good.
+        let pid = unsafe { spawn_beside(stand, std::ptr::from_ref(shared).cast_mut().cast()) };
+        Ok(Guard(pid.context("fork")?))
     }
 
-    /// To be told of the child before that is let go.
-    pub fn watch(&self, child: Pid) -> Result<()> {
-        let pid = rustix::process::Pid::from_raw(child.as_raw()).context("pid of the child")?;
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).context("pidfd of the child")?;
-        let _ = self.post.child.set((child, pidfd));
-        if self.post.ear.is_some() {
-            setpgid(child, child).context("process group")?;
-            let _ = setpgid(self.pid, child);
-        }
-        Ok(())
-    }
-
-    pub fn dismiss(&self) {
-        let _ = nix::sys::signal::kill(self.pid, Signal::SIGKILL);
-        let _ = waitpid(self.pid, None);
-    }
-
-    /// Where the child never started: what the guard would have done is done here.
-    pub fn give_up(&self) {
-        self.dismiss();
-        // A child that the limit has killed could not say why.
-        if let Some(exceeded) = self.post.group.as_ref().and_then(Group::finish) {
-            chain::warn(chain::Tool::Isolate, exceeded);
-        }
+    pub fn dismiss(self) {
+        let _ = signals::send(self.0.as_raw(), libc::SIGKILL);
+        let _ = ending_of(self.0);
     }
 }
 
-extern "C" fn stand(post: *mut libc::c_void) -> libc::c_int {
+extern "C" fn stand(shared: *mut libc::c_void) -> libc::c_int {
     // SAFETY: what Guard::start gave, for good.
-    let post: &Post = unsafe { &*post.cast() };
-    // Out of the job, so that what is sent to all of it leaves the guard alive.
-    if post.ear.is_none() {
-        let _ = setsid();
-    }
-    let watched = 1 + usize::from(post.ear.is_some());
+    let shared: &Shared = unsafe { &*shared.cast() };
+    signals::block_all();
+    // Of the session, to give the terminal back in (tcsetpgrp(3)), but of nobody's group.
+    let _ = setpgid(None, None);
+    // Not isolate's name: `pkill isolate` leaves it alive to do its part.
+    let _ = rustix::thread::set_name(c"chainroot-guard");
     loop {
-        let mut any = [post.us.as_fd(), post.signals.as_fd()].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-        match poll(&mut any[..watched], None) {
-            Err(Errno::INTR) => continue,
+        match poll(&mut [PollFd::new(&shared.own_pidfd, PollFlags::IN)], None) {
+            Err(Errno::INTR) => {}
             Err(_) => return 1,
-            Ok(_) => {}
-        }
-        let [us_dead, heard] = any.map(|fd| !fd.revents().is_empty());
-        if us_dead {
-            take_over(post);
-            return 0;
-        }
-        if let (true, Some(ear)) = (heard, &post.ear) {
-            pass_on(&post.signals, ear);
+            Ok(_) => break,
         }
     }
-}
-
-/// nix's read_signal would set errno. ssi_signo and ssi_code (signalfd(2)).
-fn pass_on(signals: &SignalFd, ear: &Ear) {
-    let mut info = [0; size_of::<libc::signalfd_siginfo>()];
-    while rustix::io::read(signals.as_fd(), &mut info) == Ok(info.len()) {
-        let [s0, s1, s2, s3, _, _, _, _, c0, c1, c2, c3, ..] = info;
-        let (signal, code) = (u32::from_ne_bytes([s0, s1, s2, s3]), i32::from_ne_bytes([c0, c1, c2, c3]));
-        let kernel = if code == SI_KERNEL { 0x80 } else { 0 };
-        let _ = rustix::io::write(&ear.tells, &[signal as u8 | kernel]);
-    }
+    take_over(shared);
+    0
 }
 
 /// Isolate is dead.
-fn take_over(post: &Post) {
-    close_all_but(&post.descriptors());
+fn take_over(shared: &Shared) {
+    close_all_but(&shared.descriptors());
     let_go_of(&[0, 1, 2]);
-    // Without a child that it was told of: one that is there finds its gate gone.
-    if let Some((child, pidfd)) = post.child.get() {
-        let _ = pidfd_send_signal(pidfd, last_signal(post, *child));
-        let _ = poll(&mut [PollFd::new(pidfd, PollFlags::IN)], None);
-        post.terminal.give_back(Some(*child));
-    }
-    post.pasta.get().inspect(|pasta| pasta.stop());
-    post.group.as_ref().inspect(|group| group.remove());
+    let _ = pidfd_send_signal(&shared.child_pidfd, last_signal(shared));
+    let _ = retry_on_intr(|| poll(&mut [PollFd::new(&shared.child_pidfd, PollFlags::IN)], None));
+    shared.terminal.give_back(Some(shared.child));
+    shared.pasta.get().inspect(|pasta| pasta.stop());
+    shared.cgroup.as_ref().inspect(|group| group.remove());
 }
 
 /// The one that was asked for; but what a PID 1 leaves at its default the kernel keeps from it.
-fn last_signal(post: &Post, child: Pid) -> RustixSignal {
-    let dropped = post.first && disposition::of(child, post.kill as i32) == Some(Disposition::Default);
-    RustixSignal::from_named_raw(post.kill as i32).filter(|_| !dropped).unwrap_or(RustixSignal::KILL)
+fn last_signal(shared: &Shared) -> RustixSignal {
+    let is_default = || {
+        let seen = Proc::of(shared.child_pidfd.as_fd()).and_then(|proc| proc.disposition(shared.kill));
+        !matches!(seen, Some(Disposition::Blocked | Disposition::Handled))
+    };
+    match shared.kill {
+        libc::SIGKILL => RustixSignal::KILL,
+        _ if shared.is_pid1 && is_default() => RustixSignal::KILL,
+        // SAFETY: pidfd_send_signal(2) takes any number.
+        kill => unsafe { RustixSignal::from_raw_unchecked(kill) },
+    }
 }

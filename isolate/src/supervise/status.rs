@@ -4,22 +4,13 @@ use std::io::{ErrorKind, Write};
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt;
 
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde_json::{Map, Value, json};
 
 use crate::limits::exceeded::Exceeded;
 use crate::namespaces::Kind;
-use crate::supervise::ending::Ending;
-
-/// The command has no part in it.
-pub fn leave(fd: Option<i32>) {
-    if let Some(fd) = fd {
-        // SAFETY: as in `write`.
-        let _ = fcntl(unsafe { BorrowedFd::borrow_raw(fd) }, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
-    }
-}
+use crate::process::Ending;
+use crate::signals;
 
 pub fn started(fd: i32, child: Pid) {
     let mut namespaces = Map::new();
@@ -34,10 +25,7 @@ pub fn started(fd: i32, child: Pid) {
 pub fn exited(fd: i32, ending: Ending, exceeded: Option<&Exceeded>) {
     let mut line = match ending {
         Ending::Exit(code) => json!({"event": "exited", "code": code}),
-        Ending::Signal(number) => {
-            let name = Signal::try_from(number).map_or_else(|_| number.to_string(), |signal| signal.to_string());
-            json!({"event": "exited", "signal": name})
-        }
+        Ending::Signal(number) => json!({"event": "exited", "signal": signals::name(number)}),
     };
     if let Some(exceeded) = exceeded {
         line["limit"] = exceeded.limit.into();
@@ -45,7 +33,7 @@ pub fn exited(fd: i32, ending: Ending, exceeded: Option<&Exceeded>) {
     write(fd, &line);
 }
 
-/// A reader that is gone does not matter: the child does. Any other loss is said.
+/// A reader that is gone does not matter, the child does; SIGPIPE must be blocked. Any other loss is said.
 fn write(fd: i32, line: &Value) {
     // SAFETY: the descriptor was checked when the options were read, and stays open.
     let status = unsafe { BorrowedFd::borrow_raw(fd) };

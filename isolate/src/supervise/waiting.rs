@@ -3,313 +3,322 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use chain::patient::{again, waitpid};
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::signal::{SigSet, Signal, killpg};
-use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::{Pid, getpgid, getpgrp, getpid};
+use nix::unistd::{Pid, getpgid, getpgrp, getpid, setpgid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::retry_on_intr;
 
-use crate::supervise::disposition::{self, Default, Disposition};
-use crate::supervise::ending::{Ending, Whom, raise_default};
-use crate::supervise::gate::Side;
-use crate::supervise::guard::Guard;
-use crate::supervise::init;
+use crate::process::{Change, Ending, has_continued, next_change};
+use crate::signals::{self, Arrivals, Target, raise_default, take};
+use crate::supervise::decision::{Action, Known, Phase, Source, decide};
+use crate::supervise::disposition::Proc;
+use crate::supervise::guard::{Guard, Shared};
+use crate::supervise::listener;
+use crate::supervise::reaper::Report;
 
-/// si_code of a signal that the kernel itself sent, the terminal's among them (sigaction(2)).
-pub const SI_KERNEL: i32 = 0x80;
-
-/// How long a child may take to come to a SIGSTOP before we stop without it.
+/// How long a child may take to come to a SIGSTOP before we stop without it: what waits in vfork(2) does not come to it.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A command that has not ended by now is one to wait for.
-const SOON: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
+const SOON: Duration = Duration::from_millis(2);
 
 pub struct Waiting {
-    pub child: Pid,
-    /// The child is PID 1 of its namespace: the kernel keeps from it what it leaves at the default.
-    pub first: bool,
+    pub shared: &'static Shared,
     /// An isolate waits for us as we do for the child: it stops us, as PID 1 cannot stop itself.
     pub nested: bool,
     /// The child leads a process group of its own.
-    pub leads: bool,
-    /// The child is a reaper of ours, and tells here what becomes of the command.
-    pub report: Option<File>,
-    /// Where the child is on our memory: what it holds until it has left that.
-    pub shares_memory: Option<Side>,
-    guard: Guard,
+    pub own_group: bool,
+    /// PID 1 is a reaper of ours, and tells here what becomes of the command.
+    pub reports: Option<File>,
+    pub arrivals: Arrivals,
+    pub guard: Guard,
+    /// The member of the child's group, where that is at a terminal.
+    pub listener: Option<Pid>,
+    /// Until the child has become COMMAND: readable once it has.
+    pub gate: Option<OwnedFd>,
+    pub now: Now,
+}
+
+/// What is known at the moment.
+#[derive(Default)]
+pub struct Now {
+    proc: Option<Proc>,
+    is_dying_of: Option<i32>,
+    is_stopped: bool,
+    /// The child was sent a SIGSTOP: once it has come to it, or the time is over, we stop of this signal.
+    stop: Option<(i32, Target, Instant)>,
     child_group: Option<Pid>,
-    /// The child was sent a SIGSTOP, which it may not have come to yet.
-    stops_soon: bool,
     /// The last signal that the terminal sent to the child's group and not to ours.
     from_terminal: i32,
-}
-
-/// Where a signal came from, and whom it has reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
-    /// Somebody sent it to this process.
-    Sender,
-    /// The terminal sent it to our group, the child included.
-    OurTerminal,
-    /// The child's own group got it, from the kernel or from one of its members.
-    TheirKernel,
-    TheirSender,
-}
-
-/// To read these alone, and not wait for them.
-fn only<const N: usize>(signals: [Signal; N]) -> Result<SignalFd, Errno> {
-    SignalFd::with_flags(&SigSet::from_iter(signals), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-}
-
-/// One of these, if it has arrived: the loop will not hear of it.
-fn take<const N: usize>(signals: [Signal; N]) -> Option<i32> {
-    let info = only(signals).and_then(|arrived| read_signal(&arrived)).ok()?;
-    info.map(|info| info.ssi_signo as i32)
-}
-
-/// The next signal that has arrived.
-pub fn read_signal(signals: &SignalFd) -> Result<Option<siginfo>, Errno> {
-    again(|| signals.read_signal())
+    /// What the reaper told of the command, before its own end.
+    reported: Option<Ending>,
+    /// Nobody stopped us when the child asked for the terminal.
+    is_orphaned: bool,
+    end: Option<Ending>,
 }
 
 impl Waiting {
-    pub fn new(child: Pid, guard: Guard) -> Waiting {
-        Waiting {
-            child,
-            first: false,
-            nested: false,
-            leads: false,
-            report: None,
-            shares_memory: None,
-            guard,
-            child_group: None,
-            stops_soon: false,
-            from_terminal: 0,
-        }
-    }
-
     /// The descriptors that it needs while it waits.
     pub fn descriptors(&self) -> Vec<i32> {
-        let report = self.report.as_ref().map(|report| report.as_raw_fd());
-        self.guard.post.descriptors().into_iter().chain(report).collect()
+        let own = [
+            Some(self.arrivals.as_fd()),
+            self.reports.as_ref().map(|reports| reports.as_fd()),
+            self.gate.as_ref().map(|gate| gate.as_fd()),
+            self.now.proc.as_ref().map(|proc| proc.as_fd()),
+        ];
+        self.shared.descriptors().into_iter().chain(own.into_iter().flatten().map(|fd| fd.as_raw_fd())).collect()
     }
 
     /// `settle` gives back what only starting needed; not for a command that ends at once.
-    pub fn until_the_end(mut self, settle: impl FnOnce()) -> Result<(Ending, Whom)> {
-        let post = self.guard.post;
+    pub fn until_the_end(mut self, settle: impl FnOnce(&Waiting)) -> Result<(Ending, Target)> {
         let mut settle = Some(settle);
+        // What has become of the child before its signals were heard.
+        self.reap()?;
         let ending = loop {
-            let ear = post.ear.as_ref().map(|ear| ear.heard.as_fd());
-            let report = self.report.as_ref().map(|report| report.as_fd());
-            let timeout = settle.is_some().then_some(&SOON);
-            let [own, theirs, told] = ready(post.signals.as_fd(), [ear, report], timeout)?;
-            if let Some(gate) = self.shares_memory.take() {
-                while gate.hear()? {}
+            if let Some(ending) = self.now.end {
+                break ending;
             }
+            let news = self.wait_for_news(settle.is_some())?;
             // What the group heard comes first: it may be what the child has died of.
-            if let Some(ending) = theirs.then(|| self.listen()).transpose()?.flatten() {
-                break ending;
+            if news.group {
+                self.hear_group()?;
             }
-            if let Some(ending) = told.then(|| self.learn()).transpose()?.flatten() {
-                break ending;
+            if news.report {
+                self.hear_reaper()?;
             }
-            if let Some(ending) = own.then(|| self.hear()).transpose()?.flatten() {
-                break ending;
+            if news.own {
+                self.hear()?;
             }
-            if let Some(settle) = settle.take() {
-                settle();
+            if news.gate {
+                self.gate = None;
+            }
+            if self.now.stop.is_some_and(|(_, _, deadline)| deadline <= Instant::now()) {
+                self.stop_now();
+            }
+            if let Some(settle) = settle.take_if(|_| !news.gate && self.now.end.is_none()) {
+                settle(&self);
             }
         };
-        post.terminal.give_back(self.child_group);
-        self.guard.dismiss();
-        let whole = ending == Ending::Signal(self.from_terminal);
-        Ok((ending, if whole { Whom::Group } else { Whom::Us }))
+        self.shared.terminal.give_back(self.now.child_group);
+        self.dismiss_helpers();
+        let whole = ending == Ending::Signal(self.now.from_terminal);
+        Ok((ending, if whole { Target::OwnGroup } else { Target::Own }))
+    }
+
+    fn wait_for_news(&self, soon: bool) -> Result<News> {
+        let stop = self.now.stop.map(|(_, _, deadline)| deadline.saturating_duration_since(Instant::now()));
+        let timeout = stop.or(soon.then_some(SOON)).and_then(|left| Timespec::try_from(left).ok());
+        let own = self.arrivals.as_fd();
+        let mut fds = [
+            Some(own),
+            self.shared.group_signals.as_ref().map(|group| group.as_fd()),
+            self.reports.as_ref().map(|reports| reports.as_fd()),
+            self.gate.as_ref().map(|gate| gate.as_fd()),
+        ]
+        .map(|fd| PollFd::from_borrowed_fd(fd.unwrap_or(own), fd.map_or(PollFlags::empty(), |_| PollFlags::IN)));
+        retry_on_intr(|| poll(&mut fds, timeout.as_ref())).context("poll")?;
+        let [own, group, report, gate] = fds.map(|fd| !fd.revents().is_empty());
+        Ok(News { own, group, report, gate })
     }
 
     /// Signals to this process.
-    fn hear(&mut self) -> Result<Option<Ending>> {
-        while let Some(info) = read_signal(&self.guard.post.signals).context("signalfd")? {
-            if let Some(ending) = self.act(info.ssi_signo as i32, self.source(&info))? {
-                return Ok(Some(ending));
+    fn hear(&mut self) -> Result<()> {
+        while let Some(arrival) = self.arrivals.next() {
+            // What the terminal sends goes to a whole group.
+            let shares_group = || getpgid(Some(self.shared.child)) == Ok(getpgrp());
+            let source = match arrival.from_kernel && shares_group() {
+                true => Source::OwnTerminal,
+                false => Source::Sender,
+            };
+            if !(arrival.from_self && arrival.signal == libc::SIGPIPE) {
+                self.act(arrival.signal, source)?;
             }
         }
-        Ok(None)
-    }
-
-    fn source(&self, info: &siginfo) -> Source {
-        // What the terminal sends goes to a whole group.
-        if info.ssi_code == SI_KERNEL && getpgid(Some(self.child)) == Ok(getpgrp()) {
-            Source::OurTerminal
-        } else {
-            Source::Sender
-        }
+        Ok(())
     }
 
     /// Signals to the child's group.
-    fn listen(&mut self) -> Result<Option<Ending>> {
-        let Some(ear) = &self.guard.post.ear else { return Ok(None) };
-        let mut bytes = [0; 64];
-        let count = match nix::unistd::read(&ear.heard, &mut bytes) {
-            Err(Errno::EINTR) => return Ok(None),
-            result => result.context("the guard")?,
-        };
-        for byte in &bytes[..count] {
-            let source = if byte & 0x80 != 0 { Source::TheirKernel } else { Source::TheirSender };
-            if let Some(ending) = self.act(i32::from(byte & 0x7f), source)? {
-                return Ok(Some(ending));
-            }
+    fn hear_group(&mut self) -> Result<()> {
+        let Some(group) = &self.shared.group_signals else { return Ok(()) };
+        let (from_kernel, from_member) = group.news();
+        for signal in from_kernel {
+            self.now.from_terminal = signal;
+            self.act(signal, Source::ChildsTerminal)?;
         }
-        Ok(None)
+        from_member.into_iter().try_for_each(|signal| self.act(signal, Source::Member))
     }
 
     /// What the reaper at PID 1 tells of the command.
-    fn learn(&mut self) -> Result<Option<Ending>> {
-        let mut record = [0; 5];
-        let Some(report) = &mut self.report else { return Ok(None) };
-        if report.read_exact(&mut record).is_err() {
+    fn hear_reaper(&mut self) -> Result<()> {
+        let mut record = [0; Report::SIZE];
+        let read = self.reports.as_mut().map(|reports| reports.read_exact(&mut record));
+        match Report::from_bytes(record) {
             // It died before the command did: what the kernel says of it is all there is.
-            self.report = None;
-            return Ok(None);
-        }
-        let number = i32::from_ne_bytes([record[1], record[2], record[3], record[4]]);
-        match record[0] {
+            _ if !matches!(read, Some(Ok(()))) => self.reports = None,
             // Both of these have been heard already, for us or in the child's group.
-            init::STOPPED if number == libc::SIGTTIN || number == libc::SIGTTOU => {}
-            init::STOPPED => self.stop(number, self.whom_for(number)),
-            init::FAILED => return Err(Errno::from_raw(number)).context("the reaper at PID 1"),
-            letter => {
-                self.child_group = getpgid(Some(self.child)).ok();
-                waitpid(self.child, None).context("wait")?;
-                let exited = letter == init::EXITED;
-                return Ok(Some(if exited { Ending::Exit(number) } else { Ending::Signal(number) }));
-            }
+            Report::Stopped(libc::SIGTTIN | libc::SIGTTOU) => {}
+            Report::Stopped(signal) => self.stop(signal, self.target_of(signal)),
+            Report::Failed(errno) => return Err(Errno::from_raw(errno)).context("the reaper at PID 1"),
+            Report::Ended(ending) => self.now.reported = Some(ending),
         }
-        Ok(None)
+        Ok(())
     }
 
     /// A stop that came from the terminal stops all of our group, as it would have done.
-    fn whom_for(&self, signal: i32) -> Whom {
-        if signal == self.from_terminal { Whom::Group } else { Whom::Us }
+    fn target_of(&self, signal: i32) -> Target {
+        if signal == self.now.from_terminal { Target::OwnGroup } else { Target::Own }
     }
 
-    fn act(&mut self, signal: i32, source: Source) -> Result<Option<Ending>> {
-        let default = disposition::default(signal);
-        match source {
-            Source::TheirKernel => self.from_terminal = signal,
-            // Only the terminal's signals are for us as well, and what a job does to stop itself.
-            Source::TheirSender if default != Default::Stops => return Ok(None),
-            _ => {}
+    fn known(&mut self, signal: i32, source: Source) -> Known {
+        let terminal = &self.shared.terminal;
+        let phase = match (&self.gate, self.now.is_dying_of) {
+            (_, Some(_)) => Phase::Dying,
+            (Some(_), None) => Phase::Starting,
+            (None, None) => Phase::Running,
+        };
+        let is_pid1 = self.shared.is_pid1;
+        let has_reaper = self.reports.is_some();
+        let asks = matches!(signal, libc::SIGTTIN | libc::SIGTTOU)
+            && matches!(source, Source::ChildsTerminal | Source::Member);
+        let is_seen = is_pid1 && signal != libc::SIGCHLD && (phase == Phase::Starting || !has_reaper);
+        if is_seen && self.now.proc.is_none() {
+            self.now.proc = Proc::of(self.shared.child_pidfd.as_fd());
         }
-        let whom = if matches!(source, Source::TheirKernel | Source::TheirSender) { Whom::Group } else { Whom::Us };
-        match signal {
-            libc::SIGCHLD => return self.reap(),
-            libc::SIGCONT => self.go_on(),
-            // Whoever sends these to the child's group wants the terminal, which may be ours to give.
-            // A reader that is PID 1 gets no further and asks many times: some of it is heard late.
-            libc::SIGTTIN | libc::SIGTTOU
-                if whom == Whom::Group
-                    && (self.guard.post.terminal.hand_over() || self.guard.post.terminal.is_theirs()) =>
-            {
-                self.send_continue()
+        let disposition = self.now.proc.as_ref().filter(|_| is_seen).and_then(|proc| proc.disposition(signal));
+        let has_terminal = asks && (terminal.hand_over() || terminal.is_childs());
+        Known { phase, is_pid1, has_reaper, disposition, has_terminal }
+    }
+
+    fn act(&mut self, signal: i32, source: Source) -> Result<()> {
+        // Once it is reaped its number may be another process's.
+        if self.now.end.is_some() {
+            return Ok(());
+        }
+        let known = self.known(signal, source);
+        let target = match source {
+            Source::ChildsTerminal | Source::Member => Target::OwnGroup,
+            Source::Sender | Source::OwnTerminal => Target::Own,
+        };
+        match decide(signal, source, &known) {
+            Action::Nothing => {}
+            Action::Reap => self.reap()?,
+            Action::GoOn => self.go_on(),
+            Action::Continue => self.send_continue(),
+            Action::Forward => self.send(signal),
+            Action::Stop => {
+                // From outside, SIGSTOP works on a PID 1 as well. Until it comes to it, the child may read what is typed to
+                // the shell that sees us stopped.
+                self.send(libc::SIGSTOP);
+                self.now.stop = Some((signal, target, Instant::now() + PATIENCE));
             }
-            _ if self.kernel_drops(signal, source) => match default {
-                Default::Nothing => {}
-                Default::Stops => self.stop_both(signal, whom),
-                Default::Ends => return self.kill(signal).map(Some),
-            },
-            _ if source == Source::Sender => self.send(signal),
-            _ => {}
-        }
-        Ok(None)
-    }
-
-    /// Whether the child, as PID 1, will never see this signal nor die of it (pid_namespaces(7)).
-    fn kernel_drops(&self, signal: i32, source: Source) -> bool {
-        let disposition = || disposition::of(self.child, signal);
-        if self.report.is_some() {
-            // The command under a reaper is no PID 1. Only what waits for its turn is stopped from here.
-            return matches!(signal, libc::SIGTTIN | libc::SIGTTOU);
-        }
-        self.first
-            && match signal {
-                // A link of ours that waits for its turn at the terminal blocks these, sends them to
-                // its group as the terminal would, and means to be stopped.
-                libc::SIGTTIN | libc::SIGTTOU => disposition() != Some(Disposition::Handled),
-                libc::SIGTSTP if source == Source::TheirSender => disposition() != Some(Disposition::Handled),
-                _ => disposition() == Some(Disposition::Default),
+            Action::Kill => {
+                self.now.child_group = getpgid(Some(self.shared.child)).ok();
+                self.send(libc::SIGKILL);
+                self.now.is_dying_of = Some(signal);
             }
+            Action::Leave => Ending::Signal(signal).exit_like(Target::Own),
+        }
+        Ok(())
     }
 
-    fn reap(&mut self) -> Result<Option<Ending>> {
-        loop {
-            self.child_group = getpgid(Some(self.child)).ok().or(self.child_group);
-            match waitpid(self.child, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)).context("wait")? {
-                WaitStatus::Stopped(_, signal) => self.stop(signal as i32, Whom::Us),
-                WaitStatus::StillAlive => return Ok(None),
-                status => match Ending::of(status) {
-                    None => {}
-                    ending => return Ok(ending),
-                },
+    fn reap(&mut self) -> Result<()> {
+        self.now.child_group = getpgid(Some(self.shared.child)).ok().or(self.now.child_group);
+        while let Some((pid, change)) = next_change()? {
+            match change {
+                _ if pid != self.shared.child => self.keep_helper(pid, change)?,
+                Change::Continued => self.now.is_stopped = false,
+                Change::Stopped(signal) => {
+                    self.now.is_stopped = true;
+                    match self.now.stop {
+                        Some(_) => self.stop_now(),
+                        None => self.stop(signal, Target::Own),
+                    }
+                }
+                Change::Ended(ending) => self.now.end = Some(self.end_as(ending)),
             }
         }
+        Ok(())
     }
 
-    fn stop_both(&mut self, signal: i32, whom: Whom) {
-        // From outside, SIGSTOP works on a PID 1 as well.
-        self.send(libc::SIGSTOP);
-        self.stops_soon = true;
-        self.until_stopped();
-        self.stop(signal, whom);
-    }
-
-    /// Until it comes to its SIGSTOP, the child may read what is typed to the shell that sees us stopped.
-    /// Not for ever: what waits in vfork(2) does not come to it.
-    fn until_stopped(&self) {
-        let Ok(changes) = only([Signal::SIGCHLD]) else { return };
-        let deadline = Instant::now() + PATIENCE;
-        let state = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
-        let mut heard = false;
-        while again(|| waitid(Id::Pid(self.child), state)) == Ok(WaitStatus::StillAlive) {
-            let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now())).ok();
-            let mut fds = [PollFd::new(&changes, PollFlags::IN)];
-            if !matches!(retry_on_intr(|| poll(&mut fds, left.as_ref())), Ok(1..)) {
-                break;
-            }
-            heard |= matches!(read_signal(&changes), Ok(Some(_)));
+    fn end_as(&mut self, ending: Ending) -> Ending {
+        // What the reaper has told may not be read yet.
+        while self.reports.is_some() && self.now.reported.is_none() && self.hear_reaper().is_ok() {}
+        match (self.now.reported, self.now.is_dying_of, ending) {
+            (Some(reported), ..) => reported,
+            // It may have heard the signal as well, and come to its own end before us.
+            (None, Some(signal), Ending::Signal(_)) => Ending::Signal(signal),
+            _ => ending,
         }
-        if heard {
-            // It is for the loop to learn what became of the child.
-            let _ = nix::sys::signal::kill(getpid(), Signal::SIGCHLD);
+    }
+
+    /// A helper of ours was ended or stopped by somebody: that is no reason for the child to lose it.
+    fn keep_helper(&mut self, pid: Pid, change: Change) -> Result<()> {
+        let is_guard = pid == self.guard.0;
+        match change {
+            _ if !is_guard && self.listener != Some(pid) => {}
+            Change::Ended(_) if is_guard => self.guard = Guard::start(self.shared)?,
+            Change::Ended(_) => self.listener = listener::start(self.shared)?,
+            Change::Stopped(_) => {
+                let _ = signals::send(pid.as_raw(), libc::SIGCONT);
+            }
+            Change::Continued => {}
+        }
+        Ok(())
+    }
+
+    fn dismiss_helpers(&self) {
+        for helper in [Some(self.guard), self.listener.map(Guard)].into_iter().flatten() {
+            helper.dismiss();
+        }
+    }
+
+    fn stop_now(&mut self) {
+        if let Some((signal, target, _)) = self.now.stop.take() {
+            self.now.is_stopped = true;
+            self.stop(signal, target);
         }
     }
 
     /// Stops ourselves, so that our caller sees it, and goes on with the child.
-    fn stop(&mut self, signal: i32, whom: Whom) {
-        raise_default(signal, whom);
+    fn stop(&mut self, signal: i32, target: Target) {
+        raise_default(signal, target);
         if !(self.nested && getpid().as_raw() == 1) {
             // What has ended the stop is dealt with here: a second time it would continue a child that has stopped again.
-            let _ = take([Signal::SIGCONT]);
+            let was_stopped = take(&[libc::SIGCONT]).is_some();
+            if !was_stopped && matches!(signal, libc::SIGTTIN | libc::SIGTTOU) {
+                self.give_up_the_terminal();
+            }
             self.go_on();
         }
     }
 
+    /// Nobody is left who could continue our group or bring it to the foreground, so that the kernel did not stop us
+    /// (setpgid(2), orphaned process groups). The child's group is none as long as isolate, its parent, is in another one: as a
+    /// member of it we let its readers have their EIO. Where that changes nothing, the terminal is gone for the child.
+    fn give_up_the_terminal(&mut self) {
+        if !std::mem::replace(&mut self.now.is_orphaned, true) {
+            let _ = setpgid(Pid::from_raw(0), self.shared.child);
+        } else if self.shared.is_pid1 {
+            self.send(libc::SIGKILL);
+            self.now.is_dying_of = Some(libc::SIGHUP);
+        }
+    }
+
     fn go_on(&mut self) {
-        self.guard.post.terminal.hand_over();
+        self.shared.terminal.hand_over();
         // A shell continues the whole group: a child that is running has had its SIGCONT.
-        if self.report.is_some() || self.stops_soon || disposition::is_stopped(self.child) != Some(false) {
+        self.now.is_stopped &= !has_continued(self.shared.child);
+        if self.reports.is_some() || self.now.stop.is_some() || self.now.is_stopped {
             // All of the job may have been stopped again already, and the child has come to it before us.
-            match take([Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU]) {
-                Some(again) => self.stop(again, Whom::Us),
+            match take(&[libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU]) {
+                Some(again) => self.stop(again, Target::Own),
                 None => {
-                    self.stops_soon = false;
+                    self.now.stop = None;
                     self.send_continue();
                 }
             }
@@ -319,35 +328,22 @@ impl Waiting {
     /// As a shell does it, to the whole of the child's group: the kernel stops those members of it
     /// that are not PID 1 by itself.
     fn send_continue(&self) {
-        if !self.leads || killpg(self.child, Signal::SIGCONT).is_err() {
+        let child = self.shared.child.as_raw();
+        if !self.own_group || signals::send(-child, libc::SIGCONT).is_err() {
             self.send(libc::SIGCONT);
         }
     }
 
-    fn kill(&mut self, signal: i32) -> Result<Ending> {
-        self.child_group = getpgid(Some(self.child)).ok();
-        self.send(libc::SIGKILL);
-        // It may have heard the signal, and come to its own end before us.
-        match Ending::of(waitpid(self.child, None).context("wait")?) {
-            Some(exit @ Ending::Exit(_)) => Ok(exit),
-            _ => Ok(Ending::Signal(signal)),
-        }
-    }
-
     fn send(&self, signal: i32) {
-        // SAFETY: kill(2) takes any number; the child is not reaped yet, so the pid is its own.
-        // nix's kill knows no real-time signals.
-        unsafe { libc::kill(self.child.as_raw(), signal) };
+        // The child is not reaped yet, so the pid is its own.
+        let _ = signals::send(self.shared.child.as_raw(), signal);
     }
 }
 
-/// Waits until one of these can be read, or not for longer. Without an allocation or errno (gate.rs).
-fn ready(own: BorrowedFd, others: [Option<BorrowedFd>; 2], timeout: Option<&Timespec>) -> Result<[bool; 3]> {
-    let [theirs, told] = others.map(|fd| match fd {
-        Some(fd) => PollFd::from_borrowed_fd(fd, PollFlags::IN),
-        None => PollFd::from_borrowed_fd(own, PollFlags::empty()),
-    });
-    let mut fds = [PollFd::from_borrowed_fd(own, PollFlags::IN), theirs, told];
-    retry_on_intr(|| poll(&mut fds, timeout)).context("poll")?;
-    Ok(fds.map(|fd| !fd.revents().is_empty()))
+/// What can be read.
+struct News {
+    own: bool,
+    group: bool,
+    report: bool,
+    gate: bool,
 }

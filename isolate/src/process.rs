@@ -1,0 +1,167 @@
+//! Processes by raw numbers: made by clone(2), learnt of by wait4(2) and waitid(2). nix knows no real-time signal (signal(7): 34 to 64),
+//! and a command may die of any.
+
+use std::os::fd::BorrowedFd;
+
+use anyhow::{Context, Result};
+use chain::patient::again;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::libc;
+use nix::sched::CloneFlags;
+use nix::unistd::Pid;
+use rustix::process::{WaitId, WaitIdOptions, WaitOptions, WaitStatus, wait, waitid, waitpid};
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Exit(i32),
+    Signal(i32),
+}
+
+/// What wait4(2) tells of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    Ended(Ending),
+    Stopped(i32),
+    Continued,
+}
+
+impl Change {
+    fn of(status: WaitStatus) -> Option<Change> {
+        let exit = status.exit_status().map(|code| Change::Ended(Ending::Exit(code)));
+        let signal = status.terminating_signal().map(|signal| Change::Ended(Ending::Signal(signal)));
+        let stop = status.stopping_signal().map(Change::Stopped);
+        exit.or(signal).or(stop).or(status.continued().then_some(Change::Continued))
+    }
+}
+
+/// The next change of any child, if there has been one.
+pub fn next_change() -> Result<Option<(Pid, Change)>> {
+    loop {
+        match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED) {
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::CHILD) => return Ok(None),
+            Err(errno) => return Err(errno).context("wait"),
+            Ok(None) => return Ok(None),
+            Ok(Some((pid, status))) => {
+                if let Some(change) = Change::of(status) {
+                    return Ok(Some((Pid::from_raw(pid.as_raw_nonzero().get()), change)));
+                }
+            }
+        }
+    }
+}
+
+/// Whether a child that had stopped has been continued: told once.
+pub fn has_continued(child: Pid) -> bool {
+    let Some(pid) = rustix::process::Pid::from_raw(child.as_raw()) else { return false };
+    let options = WaitIdOptions::CONTINUED | WaitIdOptions::NOHANG;
+    rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), options)).is_ok_and(|status| status.is_some())
+}
+
+/// Waits for the end of a child.
+pub fn ending_of(child: Pid) -> Result<Ending> {
+    let pid = rustix::process::Pid::from_raw(child.as_raw());
+    let status = rustix::io::retry_on_intr(|| waitpid(pid, WaitOptions::empty())).context("wait")?;
+    match status.and_then(|(_, status)| Change::of(status)) {
+        Some(Change::Ended(ending)) => Ok(ending),
+        _ => anyhow::bail!("wait: the child has not ended"),
+    }
+}
+
+/// fork(2) into new namespaces: None in the child. A clone and not an unshare before a fork, so
+/// that the parent stays outside: it keeps its privileges there and none of the child's mounts.
+pub fn fork_into(flags: CloneFlags) -> Result<Option<Pid>, Errno> {
+    let flags = flags.bits() as libc::c_ulong | libc::SIGCHLD as libc::c_ulong;
+    // s390 alone has the stack first; no stack of its own, no pointers: then it is fork(2).
+    #[cfg(target_arch = "s390x")]
+    let (first, second) = (0, flags);
+    #[cfg(not(target_arch = "s390x"))]
+    let (first, second) = (flags, 0);
+    // SAFETY: without CLONE_VM the child runs on its copy of this stack, and this process has one
+    // thread, so that no lock is held by a thread that the child lacks.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, first, second, 0, 0, 0) };
+    match Errno::result(pid)? {
+        0 => Ok(None),
+        pid => Ok(Some(Pid::from_raw(pid as libc::pid_t))),
+    }
+}
+
+pub fn fork() -> Result<Option<Pid>, Errno> {
+    fork_into(CloneFlags::empty())
+}
+
+/// A helper on our memory and our descriptors, copies of which take longer to make than all that it does. It runs `body`
+/// on a stack of its own and ends with it.
+///
+/// # Safety
+/// While this process lives, `body` makes nothing but raw system calls: no allocation, and no errno, of which the two
+/// have one. It changes no memory but atomics. What `with` points to is never freed.
+pub unsafe fn spawn_beside(
+    body: extern "C" fn(*mut libc::c_void) -> libc::c_int,
+    with: *mut libc::c_void,
+) -> Result<Pid, Errno> {
+    #[repr(align(16))]
+    struct Stack {
+        _bytes: [u8; 64 << 10],
+    }
+    let stack = Box::leak(Box::<Stack>::new_uninit()).as_mut_ptr();
+    let flags = libc::CLONE_VM | libc::CLONE_FILES | libc::SIGCHLD;
+    // SAFETY: the stack, which grows down from its end, is nobody else's and stays.
+    let pid = unsafe { libc::clone(body, stack.add(1).cast(), flags, with) };
+    Errno::result(pid).map(Pid::from_raw)
+}
+
+/// Closes every descriptor from 3 up but these: while it waits, a process of ours holds no end of
+/// its caller's pipes.
+pub fn close_all_but(keep: &[i32]) {
+    let mut keep: Vec<u32> = keep.iter().filter_map(|&fd| u32::try_from(fd).ok()).filter(|&fd| fd > 2).collect();
+    keep.sort_unstable();
+    let mut next = 3;
+    for last in keep.into_iter().chain([u32::MAX]) {
+        let end = if last == u32::MAX { last } else { last - 1 };
+        if next <= end {
+            // SAFETY: nothing of this process uses a descriptor outside of `keep` any more.
+            unsafe { libc::syscall(libc::SYS_close_range, next, end, 0) };
+        }
+        next = last.saturating_add(1);
+    }
+}
+
+/// A descriptor of the caller's that the command has no part in.
+pub fn close_at_exec(fd: Option<i32>) {
+    if let Some(fd) = fd {
+        // SAFETY: fcntl(2) takes any number, and this one was open when the options were read.
+        let _ = fcntl(unsafe { BorrowedFd::borrow_raw(fd) }, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
+    }
+}
+
+/// Lets go of the caller's standard streams: `yes | isolate …` must still end with SIGPIPE.
+pub fn let_go_of(streams: &[i32]) {
+    use std::os::fd::AsRawFd;
+    let null = std::fs::File::options().read(true).write(true).open("/dev/null");
+    for &stream in streams {
+        // SAFETY: dup2 and close of a standard stream that this process does not use any more.
+        unsafe {
+            match &null {
+                Ok(null) => drop(again(|| Errno::result(libc::dup2(null.as_raw_fd(), stream)))),
+                Err(_) => drop(libc::close(stream)),
+            }
+        }
+    }
+}
+
+/// Unmaps the pages of our code: what waiting needs comes back from the page cache, a tenth of what starting needed.
+pub fn let_go_of_code() {
+    unsafe extern "C" {
+        // ld(1) puts these around the program's headers and code.
+        static __executable_start: u8;
+        static etext: u8;
+    }
+    const PAGE: usize = 4096;
+    let start = (&raw const __executable_start).addr().next_multiple_of(PAGE);
+    let length = (&raw const etext).addr().saturating_sub(start) / PAGE * PAGE;
+    // SAFETY: nothing is ever written to these pages, so the file still has all of them (madvise(2), MADV_DONTNEED).
+    unsafe { libc::madvise(start as *mut libc::c_void, length, libc::MADV_DONTNEED) };
+}

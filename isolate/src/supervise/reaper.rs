@@ -1,0 +1,141 @@
+//! A small PID 1: it reaps whatever is left to it, passes signals on, and tells isolate outside what
+//! became of the command, for as PID 1 it can neither stop nor die of a signal itself.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd};
+
+use anyhow::{Context, Result};
+use chain::patient::again;
+use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
+use nix::libc;
+use nix::sys::statvfs::{FsFlags, fstatvfs};
+use nix::unistd::{Pid, chdir, getpgid, getpgrp, getpid};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::{Errno, retry_on_intr, write};
+
+use crate::process::{Change, Ending, close_all_but, fork, let_go_of, next_change};
+use crate::signals::{self, Arrivals, ChildSignal};
+
+/// What PID 1 tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    Stopped(i32),
+    Ended(Ending),
+    /// An error of its own: an errno.
+    Failed(i32),
+}
+
+impl Report {
+    /// A letter and a number.
+    pub const SIZE: usize = 5;
+
+    fn to_bytes(self) -> [u8; Report::SIZE] {
+        let (letter, number) = match self {
+            Report::Stopped(signal) => (b's', signal),
+            Report::Ended(Ending::Exit(code)) => (b'e', code),
+            Report::Ended(Ending::Signal(signal)) => (b'k', signal),
+            Report::Failed(errno) => (b'f', errno),
+        };
+        let [a, b, c, d] = number.to_ne_bytes();
+        [letter, a, b, c, d]
+    }
+
+    pub fn from_bytes([letter, a, b, c, d]: [u8; Report::SIZE]) -> Report {
+        let number = i32::from_ne_bytes([a, b, c, d]);
+        match letter {
+            b's' => Report::Stopped(number),
+            b'e' => Report::Ended(Ending::Exit(number)),
+            b'k' => Report::Ended(Ending::Signal(number)),
+            _ => Report::Failed(number),
+        }
+    }
+}
+
+/// Whether this program runs from a read-only clone or a sealed copy of itself: root in the container could
+/// otherwise change the host's file through /proc/1/exe.
+pub fn is_sealed() -> Result<bool> {
+    let exe = File::open("/proc/self/exe")?;
+    if again(|| fstatvfs(&exe))?.flags().contains(FsFlags::ST_RDONLY) {
+        return Ok(true);
+    }
+    Ok(fcntl(&exe, FcntlArg::F_GET_SEALS)
+        .is_ok_and(|seals| SealFlag::from_bits_retain(seals).contains(SealFlag::F_SEAL_WRITE)))
+}
+
+/// Returns in the command's process; PID 1 stays in here.
+pub fn start(reports: File) -> Result<()> {
+    let child_signal = ChildSignal::set_default();
+    let mask = signals::block_all();
+    match fork().context("fork")? {
+        None => {
+            mask.restore();
+            child_signal.put_back();
+            Ok(())
+        }
+        Some(command) => stay(command, reports),
+    }
+}
+
+fn stay(command: Pid, reports: File) -> Result<()> {
+    let arrivals = Arrivals::open()?;
+    close_all_but(&[arrivals.as_fd().as_raw_fd(), reports.as_raw_fd()]);
+    let_go_of(&[0, 1, 2]);
+    // A command that is stopped and continued again and again must not have this wait for isolate.
+    let _ = fcntl(&reports, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
+    // pivot_root moves the working directories that are the old root itself, and no others.
+    let _ = chdir("/");
+    loop {
+        if let Err(errno) = retry_on_intr(|| poll(&mut [PollFd::new(&arrivals, PollFlags::IN)], None)) {
+            fail(&reports, errno.raw_os_error());
+        }
+        while let Some(arrival) = arrivals.next() {
+            if arrival.signal == libc::SIGCHLD {
+                reap(command, &reports);
+                continue;
+            }
+            let shares_group = getpgid(Some(command)) == Ok(getpgrp());
+            // What the terminal sends goes to a whole group, and what continues a group of our own comes from isolate: a
+            // second SIGCONT from here might come when the command has stopped again.
+            let has_it = arrival.from_kernel || arrival.signal == libc::SIGCONT && getpgrp() == getpid();
+            if !(shares_group && has_it || arrival.from_self) {
+                // The command is not reaped yet.
+                let _ = signals::send(command.as_raw(), arrival.signal);
+            }
+        }
+    }
+}
+
+fn tell(reports: &File, report: Report) {
+    // A stop that finds the pipe full is one of thousands that nobody has read yet; an end is in our own status as well.
+    let _: Result<_, Errno> = retry_on_intr(|| write(reports, &report.to_bytes()));
+}
+
+/// A message of this process's own would go nowhere: isolate outside says it. It ends, and the
+/// command with it, rather than wait for what it cannot hear.
+fn fail(reports: &File, errno: i32) -> ! {
+    tell(reports, Report::Failed(errno));
+    chain::leave(chain::FAILED)
+}
+
+/// Reaps all that can be reaped; ends with the command.
+fn reap(command: Pid, reports: &File) {
+    loop {
+        let change = match next_change() {
+            Ok(None) => return,
+            Ok(Some((pid, change))) if pid == command => change,
+            Ok(Some(_)) => continue,
+            Err(error) => fail(reports, error.downcast_ref::<Errno>().map_or(0, |errno| errno.raw_os_error())),
+        };
+        match change {
+            Change::Continued => {}
+            Change::Stopped(signal) => tell(reports, Report::Stopped(signal)),
+            Change::Ended(ending) => {
+                tell(reports, Report::Ended(ending));
+                chain::leave(match ending {
+                    Ending::Exit(code) => code as u8,
+                    Ending::Signal(signal) => 128 + signal as u8,
+                })
+            }
+        }
+    }
+}

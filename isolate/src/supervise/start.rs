@@ -1,0 +1,248 @@
+//! The start: what only the parent can do for its child from outside of the new namespaces.
+//!
+//! The child is a plain clone. It waits at the gate until all of that is done, and until then isolate has its caller's
+//! signal mask: a signal that ends it ends the child as well, which finds the gate gone. From then on isolate blocks every
+//! signal and hears each as it comes.
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Error, Result};
+use chain::{Hint, Tool};
+use nix::fcntl::OFlag;
+use nix::libc;
+use nix::sched::unshare;
+use nix::unistd::{Pid, pipe2, setpgid};
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, pidfd_open};
+
+use crate::limits::cgroup::Group;
+use crate::limits::joined;
+use crate::namespaces::join::{self, Opened};
+use crate::namespaces::unshare::{Unshare, Wait};
+use crate::namespaces::{Kind, flags, pasta, persist, refusal};
+use crate::process::{Ending, close_all_but, close_at_exec, ending_of, fork_into, let_go_of, let_go_of_code};
+use crate::signals::{self, Arrivals, ChildSignal, Target};
+use crate::supervise::gate::{self, Gate};
+use crate::supervise::group_signals::GroupSignals;
+use crate::supervise::guard::{Guard, Shared, pidfd_of};
+use crate::supervise::terminal::Terminal;
+use crate::supervise::waiting::Waiting;
+use crate::supervise::{listener, status};
+
+/// Made by the child for itself: a cgroup namespace shows the group that its maker is in, so it has
+/// to wait until the child is in its group; clone(2) has no flag left for time.
+const LATER: [Kind; 2] = [Kind::Cgroup, Kind::Time];
+
+pub struct Start<'a> {
+    pub unshare: &'a Unshare,
+    pub wait: &'a Wait,
+    /// The namespaces that the child enters before it makes its own.
+    pub joined: Option<Opened>,
+    /// Where the child is to be limited.
+    pub cgroup: Option<Group>,
+    /// An isolate waits for this one.
+    pub nested: bool,
+}
+
+/// What the child has of its parent.
+pub struct Child<'a> {
+    unshare: &'a Unshare,
+    wait: &'a Wait,
+    gate: Gate,
+    child_signal: ChildSignal,
+    own_pidfd: OwnedFd,
+    /// Where a reaper at PID 1 tells what became of the command.
+    pub reports: Option<File>,
+}
+
+/// Returns in the child, or where something failed; this process waits for the child and ends as it does.
+pub fn start(start: Start) -> Result<Child> {
+    let own_pidfd = pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).map_err(no_pidfd)?;
+    let (gate, childs_gate) = gate::make()?;
+    let reports = start.wait.init.then(|| pipe2(OFlag::O_CLOEXEC)).transpose().context("pipe")?;
+    let (reports, childs_reports) = reports.map(|(read, write)| (File::from(read), File::from(write))).unzip();
+    let terminal = Terminal::find();
+    let child_signal = ChildSignal::set_default();
+    let at_once = flags(start.unshare.new.iter().filter(|new| !LATER.contains(&new.kind)));
+    let groups = start.joined.as_ref().map_or_else(Vec::new, |opened| opened.groups.clone());
+    let forked = match start.joined {
+        Some(opened) => join::fork_into(opened, at_once, start.wait.status)?,
+        None => fork_into(at_once),
+    };
+    let Start { unshare, wait, cgroup, nested, .. } = start;
+    match forked.map_err(|errno| refusal::explain(errno, &unshare.kinds()))? {
+        None => Ok(Child { unshare, wait, gate: childs_gate, child_signal, own_pidfd, reports: childs_reports }),
+        Some(child) => {
+            drop((childs_gate, childs_reports));
+            let begun = Begun { unshare, wait, nested, own_pidfd, reports, terminal, cgroup, groups, child };
+            match begun.supervise(gate)? {}
+        }
+    }
+}
+
+fn no_pidfd(errno: Errno) -> Error {
+    let error = Error::new(errno).context("pidfd");
+    if errno == Errno::NOSYS { error.context(Hint("this needs Linux 5.3 or newer".into())) } else { error }
+}
+
+/// Whether the parent has something to do with namespaces that the child makes for itself.
+fn waits_for_arrival(unshare: &Unshare, wait: &Wait) -> bool {
+    wait.status.is_some() || unshare.new.iter().any(|new| new.file.is_some())
+}
+
+impl Child<'_> {
+    /// The child's part. Returns the pidfd of the isolate that waits for it.
+    pub fn enter(&self) -> Result<()> {
+        self.gate.wait()?;
+        // Another one the guard sends alone: once, and after a change of ids as well.
+        if !self.is_told_by_guard() {
+            chain::die_with_parent(&self.own_pidfd, nix::sys::signal::Signal::SIGKILL)?;
+        }
+        self.child_signal.put_back();
+        close_at_exec(self.wait.status);
+        let later = flags(self.unshare.new.iter().filter(|new| LATER.contains(&new.kind)));
+        unshare(later).map_err(|errno| refusal::explain(errno, &self.unshare.kinds()))
+    }
+
+    pub fn is_told_by_guard(&self) -> bool {
+        self.wait.kill != libc::SIGKILL
+    }
+
+    /// All of the new namespaces are there.
+    pub fn has_arrived(&self) -> Result<()> {
+        if waits_for_arrival(self.unshare, self.wait) {
+            self.gate.tell()?;
+            self.gate.wait()?;
+        }
+        Ok(())
+    }
+
+    /// What is left of it once it has arrived: the pidfd of the isolate that waits, and where a reaper tells of the command. The
+    /// gate stays open until the child has become COMMAND.
+    pub fn into_parts(self) -> (OwnedFd, Option<File>) {
+        std::mem::forget(self.gate);
+        (self.own_pidfd, self.reports)
+    }
+}
+
+/// The parent's side, from the clone on.
+struct Begun<'a> {
+    unshare: &'a Unshare,
+    wait: &'a Wait,
+    nested: bool,
+    own_pidfd: OwnedFd,
+    reports: Option<File>,
+    terminal: Terminal,
+    cgroup: Option<Group>,
+    /// The cgroups of the process whose namespaces the child has joined.
+    groups: Vec<std::path::PathBuf>,
+    child: Pid,
+}
+
+impl Begun<'_> {
+    fn supervise(self, gate: Gate) -> Result<Infallible> {
+        let (child, wait) = (self.child, self.wait);
+        let mut guard = None;
+        let error = match self.release(&gate, &mut guard) {
+            Ok(waiting) => return stay(wait, Waiting { gate: Some(gate.into_end()), ..waiting }),
+            Err(error) => error,
+        };
+        // Before the gate is gone: a child that ends by itself until then has said why.
+        let _ = signals::send(child.as_raw(), libc::SIGKILL);
+        let ended = ending_of(child);
+        if let Some((guard, shared)) = guard {
+            guard.dismiss();
+            clean_up(shared);
+        }
+        match ended {
+            Ok(ending @ Ending::Exit(_)) => ending.exit_like(Target::Own),
+            _ => Err(error),
+        }
+    }
+
+    /// Everything the parent must do before the child may run.
+    fn release(self, gate: &Gate, started: &mut Option<(Guard, &'static Shared)>) -> Result<Waiting> {
+        let child = self.child;
+        let own_group = self.unshare.has(Kind::Pid) && self.terminal.wants_own_group();
+        if own_group {
+            setpgid(child, child).context("process group")?;
+        }
+        let at_terminal = own_group && self.terminal.file().is_some();
+        let shared: &'static Shared = Box::leak(Box::new(Shared {
+            own_pidfd: self.own_pidfd,
+            child,
+            child_pidfd: pidfd_of(child)?,
+            is_pid1: self.unshare.has(Kind::Pid),
+            kill: self.wait.kill,
+            terminal: self.terminal,
+            group_signals: at_terminal.then(GroupSignals::new).transpose()?,
+            cgroup: self.cgroup,
+            pasta: OnceLock::new(),
+        }));
+        // Before there is anything that would have to be removed.
+        let guard = Guard::start(shared)?;
+        *started = Some((guard, shared));
+        if let Some(group) = &shared.cgroup {
+            group.create()?;
+        }
+        self.unshare.maps.write(Some(child))?;
+        joined::join(&self.groups, child);
+        if let Some(group) = &shared.cgroup {
+            group.add(child)?;
+        }
+        if self.wait.pasta {
+            let _ = shared.pasta.set(pasta::start(child)?);
+        }
+        if waits_for_arrival(self.unshare, self.wait) {
+            // A child or a reader of status that is gone is no reason to die.
+            signals::block(libc::SIGPIPE);
+            gate.tell()?;
+            if gate.hear()? {
+                persist::keep(&self.unshare.new, child)?;
+                if let Some(fd) = self.wait.status {
+                    status::started(fd, child);
+                }
+            }
+        }
+        signals::block_all();
+        let arrivals = Arrivals::open()?;
+        let listener = if at_terminal { listener::start(shared)? } else { None };
+        if own_group {
+            shared.terminal.belongs_to(child);
+        }
+        gate.tell()?;
+        let (nested, reports, now) = (self.nested, self.reports, Default::default());
+        Ok(Waiting { shared, nested, own_group, reports, arrivals, guard, listener, gate: None, now })
+    }
+}
+
+fn clean_up(shared: &Shared) {
+    shared.pasta.get().inspect(|pasta| pasta.stop());
+    // A child that the limit has killed could not say why.
+    if let Some(exceeded) = shared.cgroup.as_ref().and_then(Group::finish) {
+        chain::warn(Tool::Isolate, exceeded);
+    }
+}
+
+/// To the end of this process. Where that is an error the guard ends the child.
+fn stay(wait: &Wait, waiting: Waiting) -> Result<Infallible> {
+    let shared = waiting.shared;
+    let (ending, target) = waiting.until_the_end(|waiting| {
+        let keep: Vec<i32> = waiting.descriptors().into_iter().chain(wait.status).collect();
+        close_all_but(&keep);
+        let_go_of(&[0, 1]);
+        let_go_of_code();
+    })?;
+    shared.pasta.get().inspect(|pasta| pasta.stop());
+    let exceeded = shared.cgroup.as_ref().and_then(|group| group.finish());
+    if let Some(fd) = wait.status {
+        status::exited(fd, ending, exceeded.as_ref());
+    }
+    if let Some(exceeded) = exceeded {
+        chain::warn(Tool::Isolate, exceeded);
+    }
+    ending.exit_like(target)
+}
