@@ -260,7 +260,7 @@ impl<R: Read> Archive<R> {
         if !carries_data && stored != 0 {
             self.strict(at, "an entry that has no content has a size")?;
         }
-        if slash && header.typeflag == b'0' {
+        if slash && matches!(header.typeflag, b'0' | b'7') {
             self.strict(at, "a file's name ends in a slash")?;
         }
         if kind == Kind::Directory && carries_data {
@@ -315,6 +315,9 @@ impl<R: Read> Archive<R> {
         if kind == Kind::File
             && let Some((size, segments)) = self.sparse_map(header, extension.sparse, at)?
         {
+            if sparse_records && header.typeflag != b'0' {
+                self.strict(at, "records of a sparse file before an entry of another type")?;
+            }
             if extension.size.is_some() {
                 self.strict(at, "a sparse file with a size of its own in its extended header")?;
             }
