@@ -282,6 +282,13 @@ fn without_process_ids(bytes: &mut [u8]) {
     }
 }
 
+/// Where a name comes twice, Python fails on what it cannot write over.
+fn names_are_all_different(lines: &[Line]) -> bool {
+    let mut names: Vec<&[u8]> = lines.iter().map(|line| &line.path[..]).collect();
+    names.sort_unstable();
+    names.windows(2).all(|pair| pair[0] != pair[1])
+}
+
 /// Python sets what a hard link's own entry says on the file that it links to, and the others do not.
 fn links_say_what_their_targets_do(lines: &[Line]) -> bool {
     let says = |line: &Line| (line.mode, line.owner, line.seconds);
@@ -376,7 +383,8 @@ fn disagreements(count: usize, seed: u64) -> (usize, Vec<String>) {
         }
         let safe =
             lines.iter().all(|line| is_safe(&line.path) && is_safe(&line.link) && !matches!(line.kind, 'c' | 'b'))
-                && links_say_what_their_targets_do(lines);
+                && names_are_all_different(lines)
+            && links_say_what_their_targets_do(lines);
         if before == wrong.len() && safe && {
             compared += 1;
             compared % TREES == 0
