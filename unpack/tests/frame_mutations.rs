@@ -384,7 +384,7 @@ fn disagreements(count: usize, seed: u64) -> (usize, Vec<String>) {
         let safe =
             lines.iter().all(|line| is_safe(&line.path) && is_safe(&line.link) && !matches!(line.kind, 'c' | 'b'))
                 && names_are_all_different(lines)
-            && links_say_what_their_targets_do(lines);
+                && links_say_what_their_targets_do(lines);
         if before == wrong.len() && safe && {
             compared += 1;
             compared % TREES == 0
