@@ -63,6 +63,7 @@ impl Tree {
         dirs::containment(root.as_fd())?;
         // Whatever the umask, a setgid directory around it and a default ACL there made of it.
         rustix::fs::fchmod(&root, Mode::RWXU)?;
+        policy.owners.look_at(root.as_fd()).context("find out whose group files get")?;
         let last = implied(&policy, epoch)?;
         let pending = Pending::new(root.as_fd(), settle)?;
         let longest_name = rustix::fs::fstatvfs(&root).context("statvfs")?.f_namemax;

@@ -146,7 +146,7 @@ impl Policy {
     /// Everything for a regular file or a directory. `made` is the mode of one that we just made; what is
     /// ours by its making is not set again.
     pub fn set_by_fd(&self, fd: BorrowedFd, last: &Final, made: Option<u32>, path: &[u8]) -> Result<()> {
-        let chown = made.is_none() || !self.owners.is_caller(last.owned);
+        let chown = made.is_none() || !self.owners.comes_with(last.owned);
         if chown {
             let (uid, gid) = (Uid::from_raw(last.owned.uid), Gid::from_raw(last.owned.gid));
             self.chowned(rustix::fs::fchown(fd, Some(uid), Some(gid)), path)?;
@@ -174,7 +174,7 @@ impl Policy {
 
     /// Everything for what has no descriptor to write through: a link, device or fifo just made.
     pub fn set_by_name(&self, dir: BorrowedFd, name: &[u8], last: &Final, symlink: bool, path: &[u8]) -> Result<()> {
-        let caller = self.owners.is_caller(last.owned);
+        let caller = self.owners.comes_with(last.owned);
         if !caller {
             let (uid, gid) = (Uid::from_raw(last.owned.uid), Gid::from_raw(last.owned.gid));
             self.chowned(rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW), path)?;

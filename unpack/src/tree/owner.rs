@@ -1,7 +1,11 @@
 //! Whose the files become.
 
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use anyhow::{Context, Result, bail};
 use chain::WithHint;
+use rustix::fs::{AtFlags, Gid, Mode};
 use rustix::thread::CapabilitySet;
 
 use crate::args::Owner;
@@ -14,6 +18,8 @@ pub struct Owners {
     pub gid: u32,
     uids: Vec<(u32, u32)>,
     gids: Vec<(u32, u32)>,
+    /// What is made gets its directory's group and not the caller's: a filesystem mounted `grpid` (mount(8)).
+    groups_of_directories: AtomicBool,
 }
 
 /// An owner as the kernel can be given it.
@@ -35,7 +41,36 @@ impl Owners {
             gid: rustix::process::getegid().as_raw(),
             uids: ranges("/proc/self/uid_map")?,
             gids: ranges("/proc/self/gid_map")?,
+            groups_of_directories: AtomicBool::new(false),
         })
+    }
+
+    /// Finds out whose group a file gets on the filesystem of `root`.
+    pub fn look_at(&self, root: BorrowedFd) -> Result<()> {
+        let probe = "group";
+        rustix::fs::mkdirat(root, probe, Mode::RWXU)?;
+        let group = |path: &str| rustix::fs::statat(root, path, AtFlags::SYMLINK_NOFOLLOW).map(|stat| stat.st_gid);
+        // A directory of another group tells; where there is none to give it, it is enough that its own is the caller's.
+        let other = self
+            .gids
+            .iter()
+            .find_map(|&(first, count)| (first..first.saturating_add(count.min(2))).find(|&gid| gid != self.gid));
+        let given = other.filter(|&gid| {
+            rustix::fs::chownat(root, probe, None, Some(Gid::from_raw(gid)), AtFlags::SYMLINK_NOFOLLOW).is_ok()
+        });
+        let of_directory = match given {
+            Some(gid) => {
+                let inner = "group/group";
+                rustix::fs::mkdirat(root, inner, Mode::RWXU)?;
+                let found = group(inner)? == gid;
+                rustix::fs::unlinkat(root, inner, AtFlags::REMOVEDIR)?;
+                found
+            }
+            None => group(probe)? != self.gid,
+        };
+        rustix::fs::unlinkat(root, probe, AtFlags::REMOVEDIR)?;
+        self.groups_of_directories.store(of_directory, Ordering::Relaxed);
+        Ok(())
     }
 
     pub fn of(&self, uid: u64, gid: u64, path: &[u8], ledger: &Ledger) -> Result<Owned> {
@@ -61,8 +96,9 @@ impl Owners {
         Ok(owned)
     }
 
-    pub fn is_caller(&self, owned: Owned) -> bool {
-        (owned.uid, owned.gid) == (self.uid, self.gid)
+    /// Whether what the caller makes has this owner from the start.
+    pub fn comes_with(&self, owned: Owned) -> bool {
+        (owned.uid, owned.gid) == (self.uid, self.gid) && !self.groups_of_directories.load(Ordering::Relaxed)
     }
 }
 
@@ -101,7 +137,14 @@ mod tests {
     use super::*;
 
     fn owners(how: Owner) -> Owners {
-        Owners { how, uid: 7, gid: 8, uids: vec![(0, 10), (100, 5)], gids: vec![(0, u32::MAX)] }
+        Owners {
+            how,
+            uid: 7,
+            gid: 8,
+            uids: vec![(0, 10), (100, 5)],
+            gids: vec![(0, u32::MAX)],
+            groups_of_directories: AtomicBool::new(false),
+        }
     }
 
     #[test]

@@ -49,28 +49,38 @@ pub fn empty_but(dir: BorrowedFd, kept: &[u8]) -> Result<()> {
 
 fn empty(dir: BorrowedFd, top: BorrowedFd, depth: u32, moved: &mut u64, kept: &[u8]) -> Result<()> {
     loop {
-        let mut found = false;
+        // Removing may have hidden names from a listing under way. A pass that removes nothing is the last one: what is
+        // still there, rmdir(2) reports.
+        let mut removed = false;
         for entry in rustix::io::retry_on_intr(|| rustix::fs::Dir::read_from(dir))? {
             let entry = entry?;
             let name = entry.file_name();
             if name.to_bytes() == b"." || name.to_bytes() == b".." || (depth == 0 && name.to_bytes() == kept) {
                 continue;
             }
-            found = true;
             match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => continue,
+                Ok(()) => {
+                    removed = true;
+                    continue;
+                }
+                Err(Errno::NOENT) => continue,
                 Err(Errno::ISDIR | Errno::PERM | Errno::ACCESS) => {}
                 Err(error) => return Err(error),
             }
-            if depth < DEPTH {
-                let below = directory(dir, name.to_bytes())?;
-                empty(below.as_fd(), top, depth + 1, moved, kept)?;
-                rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?;
-            } else {
-                lift(dir, name.to_bytes(), top, moved)?;
+            let emptied = match depth < DEPTH {
+                true => {
+                    directory(dir, name.to_bytes()).and_then(|below| empty(below.as_fd(), top, depth + 1, moved, kept))
+                }
+                false => Err(Errno::MFILE),
+            };
+            match emptied {
+                Ok(()) => rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?,
+                Err(Errno::MFILE | Errno::NFILE) if depth > 0 => lift(dir, name.to_bytes(), top, moved)?,
+                Err(error) => return Err(error),
             }
+            removed = true;
         }
-        if !found {
+        if !removed {
             return Ok(());
         }
     }
