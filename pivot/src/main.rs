@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use chain::Tool;
 
 #[global_allocator]
-static ARENA: chain::Arena = chain::Arena;
+static ARENA: chain::Arena = chain::Arena::new();
 
 chain::start!(main_of_words);
 
