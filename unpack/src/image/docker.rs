@@ -1,6 +1,7 @@
 //! What docker save writes: manifest.json names a config and layers by their paths in the archive.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use chain::WithHint;
 use serde_json::Value;
 
 use super::choice::{Candidate, Leaf};
@@ -14,8 +15,13 @@ pub(super) fn images(members: &Members) -> Result<Option<Vec<Listed>>> {
     let Some(bytes) = document::read(members, "manifest.json")? else {
         return Ok(None);
     };
-    let Value::Array(images) = document::parse("manifest.json", &bytes)? else {
-        bail!("manifest.json: is no list of images");
+    let images = match document::parse("manifest.json", &bytes)? {
+        Value::Array(images) => images,
+        Value::Object(manifest) if manifest.contains_key("schemaVersion") => {
+            return Err(anyhow!("manifest.json: is one image's own, as skopeo's dir: has it, and no list of images"))
+                .hint("skopeo copy --quiet dir:DIR docker-archive:/dev/stdout | unpack -");
+        }
+        _ => bail!("manifest.json: is no list of images"),
     };
     if images.is_empty() {
         bail!("manifest.json: lists no image");

@@ -144,8 +144,10 @@ fn stem(name: &[u8]) -> &[u8] {
 }
 
 fn is_called_like_a_part(name: &[u8]) -> bool {
+    // In skopeo's dir: beside the blobs.
+    let skopeo = name == b"version" || name.starts_with(b"signature-");
     let ends = [".json", ".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.zst", ".tar.bz2"];
-    ends.iter().any(|end| name.len() > end.len() && name.ends_with(end.as_bytes()))
+    skopeo || ends.iter().any(|end| name.len() > end.len() && name.ends_with(end.as_bytes()))
 }
 
 /// Whether the beginning of a stream may be a layered image's: by a name, or because it begins with files that are

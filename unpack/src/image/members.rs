@@ -18,6 +18,7 @@ use crate::digest::Digest;
 use crate::frame::{Archive, Kind, Segment};
 use crate::patient;
 use crate::source::{Region, Source, unnamed};
+use crate::tree::shown;
 
 /// Layered images have one file for each layer and a few more.
 pub(super) const MOST: usize = 100_000;
@@ -109,10 +110,12 @@ impl Members {
     pub fn get(&self, name: &str) -> Result<Option<Region>> {
         match &self.place {
             Place::Archive(members) => {
-                let mut name = normal(name.as_bytes());
+                let first = normal(name.as_bytes());
+                let mut name = first.clone();
                 for _ in 0..MOST_LINKS {
                     match members.get(&name) {
-                        None => return Ok(None),
+                        None if name == first => return Ok(None),
+                        None => bail!("is a link to {}, which is not in the archive", shown(&name)),
                         Some(Member::Data(region)) => return Ok(Some(region.clone())),
                         Some(Member::Link(target)) => name.clone_from(target),
                         Some(Member::Sparse(stored, segments, size)) => {
