@@ -16,21 +16,24 @@ needs() {
     done
 }
 
-# programs DIR: this repository's files, tools and test programs below DIR under the same names as here,
+# programs DIR [CARGO-OPTION]...: this repository's files, tools and test programs below DIR under the same names as here,
 # since that is what the tests have compiled in; DIR/tests lists them, a line PACKAGE/NAME PROGRAM each.
 programs() {
-    mkdir -p "$1$repo"
-    git ls-files -z | tar --null --ignore-failed-read -T - -cf - 2>/dev/null | tar -C "$1$repo" -xf -
-    cargo test --quiet --workspace --no-run --message-format=json >"$work/messages"
+    disk=$1
+    shift
+    [ $# -gt 0 ] || set -- --workspace
+    mkdir -p "$disk$repo"
+    git ls-files -z | tar --null --ignore-failed-read -T - -cf - 2>/dev/null | tar -C "$disk$repo" -xf -
+    cargo test --quiet "$@" --no-run --message-format=json >"$work/messages"
     cargo build --quiet --workspace --bins --message-format=json >>"$work/messages"
     sed -n 's|.*"package_id":"path+file://'"$repo"'/\([^"#]*\)#.*"target":{[^}]*"name":"\([^"]*\)".*"executable":"\([^"]*\)".*|\1/\2 \3|p' \
         "$work/messages" | sort -u >"$work/programs"
     while read -r name program; do
-        mkdir -p "$1${program%/*}"
-        cp "$program" "$1$program"
+        mkdir -p "$disk${program%/*}"
+        cp "$program" "$disk$program"
         case $program in
         */deps/*) echo "$name $program" ;;
         esac
-    done <"$work/programs" >"$1/tests"
-    strip "$1$repo"/target/*/debug/* "$1$repo"/target/*/debug/deps/* 2>/dev/null || true
+    done <"$work/programs" >"$disk/tests"
+    strip "$disk$repo"/target/*/debug/* "$disk$repo"/target/*/debug/deps/* 2>/dev/null || true
 }

@@ -228,7 +228,7 @@ fn a_limit_of_ones_own_in_a_chain_that_is_joined_is_inside_its_limits() {
         for limit in '--pids-max 1000' '--memory 1G' '--pids-max 1000 --memory 1G'; do
             $ISOLATE --join $pid $limit -- sh -c \"$bomb\" 2>/dev/null
             $ISOLATE --join $pid $limit -- sleep 1000 & inner=$!
-            until find /sys/fs/cgroup -path \"*/isolate-*-$inner/*\" -name cgroup.procs -exec grep -q . {} \\; -print 2>/dev/null | grep -q .; do :; done
+            until ! kill -0 $inner || find /sys/fs/cgroup -path \"*/isolate-*-$inner/*\" -name cgroup.procs -exec grep -q . {} \\; -print 2>/dev/null | grep -q .; do :; done
             find /sys/fs/cgroup -path '*/isolate-*-'$inner | grep -q \"isolate-.*-$pid/isolate-.*-$inner\\|/memory/.*-$inner\" && echo inside
             kill $inner; wait $inner
         done 2>/dev/null",

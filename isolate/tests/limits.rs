@@ -81,7 +81,7 @@ fn a_limit_inside_a_limit_is_inside() {
 
 /// The own group's directory, in the hierarchy that has its quota.
 const CPU_GROUP: &str = "dir=/sys/fs/cgroup/cpu$(sed -n 's/^[0-9]*:[^:]*\\bcpu\\b[^:]*://p' /proc/self/cgroup)
-    [ -e $dir/cpu.stat ] || dir=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)";
+    [ -e $dir/cpu.stat ] || dir=/sys/fs/cgroup$(sed -n 's|^0::\\(.*\\)/command|\\1|p' /proc/self/cgroup)";
 
 #[test]
 fn half_a_processor_does_half_the_work_in_the_same_time() {

@@ -27,7 +27,9 @@ fn unit(properties: &[&str], script: &str) -> Outcome {
     command.args(["-E", if is_root() { "U=" } else { "U=--map-root" }]);
     command.args(["-E", if is_root() { "SYSTEMCTL=systemctl" } else { "SYSTEMCTL=systemctl --user" }]);
     command.args(properties.iter().map(|property| format!("--property={property}")));
-    Outcome::of(command.args(["--", "timeout", "-v", "60", "sh", "-c", script]).output().expect("systemd-run starts"))
+    // It reads a unit's command line, where a dollar is a variable (systemd.service(5)).
+    let script = script.replace('$', "$$");
+    Outcome::of(command.args(["--", "timeout", "-v", "60", "sh", "-c", &script]).output().expect("systemd-run starts"))
 }
 
 /// As the tests are run: in a group that is delegated.
@@ -38,8 +40,8 @@ fn here(script: &str) -> Outcome {
     Outcome::of(command.output().expect("sh starts"))
 }
 
-/// Allocates until it is stopped.
-const HOG: &str = "busybox tail /dev/zero";
+/// Uses 200 MB.
+const HOG: &str = "busybox dd if=/dev/zero of=/dev/null bs=200M count=1";
 
 #[test]
 fn in_a_unit_without_delegation_a_limit_is_refused_and_the_way_is_named() {
@@ -146,11 +148,11 @@ fn a_limit_ends_a_process_as_systemd_and_the_runtimes_end_it() {
         }
         let outcome = here(&format!(
             "set -e; dir=$(mktemp -d); cd $dir; mkdir -p rootfs/bin rootfs/dev; cp $(command -v busybox) rootfs/bin/
-            ln -s busybox rootfs/bin/tail; {runtime} spec
+            ln -s busybox rootfs/bin/dd; {runtime} spec
             python3 - <<'END'
 import json
 spec = json.load(open('config.json'))
-spec['process'].update(terminal=False, args=['tail', '/dev/zero'])
+spec['process'].update(terminal=False, args='dd if=/dev/zero of=/dev/null bs=200M count=1'.split())
 spec['linux']['resources']['memory'] = {{'limit': 64 << 20, 'swap': 64 << 20}}
 spec['linux']['cgroupsPath'] = 'system.slice:isolate:test-{runtime}'
 json.dump(spec, open('config.json', 'w'))

@@ -55,9 +55,47 @@ fn its_command_line_runs_the_chain() {
 fn names_and_commands_that_a_unit_cannot_hold_are_refused() {
     let work = Work::new();
     let image = busybox_image();
-    for (name, command) in [("a/b", "true"), ("", "true"), ("web", "'a\nb'")] {
+    // systemd would take `..` for the directory above /var/lib, and give COMMAND all of the host's /var.
+    for (name, command) in
+        [("a/b", "true"), ("", "true"), ("..", "true"), (".", "true"), (".web", "true"), ("web", "'a\nb'")]
+    {
         let outcome = work.sh(&format!("{} '{name}' '{}' {command}", script("service"), image.display()));
         outcome.expect(125, "");
     }
     work.sh(&format!("{} web no-such.tar true", script("service"))).expect(125, "");
+}
+
+#[test]
+fn networks_and_capabilities_are_those_of_container() {
+    let work = Work::new();
+    let image = busybox_image();
+    let service = script("service");
+    let of = |options: &str| work.sh(&format!("{service} {options} web '{}' true", image.display()));
+    let unit = of("-n /run/netns/web -k NET_BIND_SERVICE,CHOWN").stdout;
+    assert!(unit.contains("\"--join=net=/run/netns/web\" --hostname web"), "{unit}");
+    assert!(unit.contains("--cap-drop ALL --cap-add=NET_BIND_SERVICE,CHOWN --no-new-privs"), "{unit}");
+    assert!(of("").stdout.contains("\"--net\" ") && of("-n pasta").stdout.contains("\"--net=pasta\" "));
+    for wrong in ["-n web", "-k", "-k 'A B'", "-Z"] {
+        of(wrong).expect(125, "");
+    }
+}
+
+/// The unit's own line before its command: the image that is there counts, and a root of it is taken as it is.
+#[test]
+fn another_image_in_its_place_runs_from_the_next_start_on() {
+    let work = Work::new();
+    let prepared = work.sh(&format!(
+        "cp '{}' image.tar && {} web image.tar true >web.service && mkdir cache",
+        busybox_image().display(),
+        script("service")
+    ));
+    assert_eq!(prepared.status, 0, "{}", prepared.stderr);
+    let unit = std::fs::read_to_string(work.join("web.service")).expect("the unit");
+    let start = unit.find("ExecStartPre=").expect("ExecStartPre") + "ExecStartPre=".len();
+    let line = unit[start..unit.find("ExecStart=").expect("ExecStart")].replace("%C/web", "cache").replace("$$", "$");
+    std::fs::write(work.join("pre"), line).expect("write");
+    let outcome = work
+        .sh("sh pre && stat -c %i cache/root >one && sh pre && stat -c %i cache/root | cmp - one && echo the same
+        mkdir new && echo new >new/file && tar -C new -cf image.tar . && sh pre && ls cache/root");
+    outcome.expect(0, "the same\nfile\n");
 }

@@ -72,6 +72,10 @@ fn create_at(place: &Place, dir: &Path) -> Result<()> {
         true => vacate(place)?,
         false => enable(&place.parent, &place.enable)?,
     }
+    if place.version == Version::Two {
+        // For a limit of another kind inside this one, which could not have them from further up.
+        enable_others(&place.parent);
+    }
     create_dir(dir)
         .with_context(|| dir.display().to_string())
         .hint("limits need root, or a cgroup that is delegated to the own user")?;
@@ -82,8 +86,8 @@ fn create_at(place: &Place, dir: &Path) -> Result<()> {
         }
     }
     if place.version == Version::Two {
-        // So that COMMAND can divide what it sees of them in a cgroup namespace.
         enable(dir, &place.controllers)?;
+        enable_others(dir);
         let leaf = dir.join(LEAF);
         create_dir(&leaf).with_context(|| leaf.display().to_string())?;
     }
@@ -93,6 +97,12 @@ fn create_at(place: &Place, dir: &Path) -> Result<()> {
 fn enable(dir: &Path, controllers: &[&str]) -> Result<()> {
     let file = dir.join("cgroup.subtree_control");
     controllers.iter().try_for_each(|controller| put(&file, &format!("+{controller}")))
+}
+
+fn enable_others(dir: &Path) {
+    for controller in ["memory", "cpu", "pids"] {
+        let _ = enable(dir, &[controller]);
+    }
 }
 
 /// Moves every process of the group into a leaf, ourselves included. One that is forked meanwhile is

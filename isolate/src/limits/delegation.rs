@@ -2,8 +2,10 @@
 //! a unit's would take a command out of that unit, and one below a unit that was not delegated loses
 //! its controllers at the next `systemctl daemon-reload` (systemd's CGROUP_DELEGATION.md).
 
+use std::ffi::OsStr;
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Result, anyhow};
 use chain::WithHint;
@@ -21,41 +23,53 @@ pub struct Territory {
 
 pub fn territory(own: &Path, mount_point: &Path) -> Result<Territory> {
     let mut dirs = Vec::new();
+    // Above a group with limits what holds for us would not hold.
+    let mut limited = false;
     for dir in own.ancestors() {
-        dirs.push(dir.to_owned());
-        // Above it what holds for us would not hold.
+        if !limited {
+            dirs.push(dir.to_owned());
+        }
         if dir.file_name().is_some_and(is_ours) {
             return Ok(Territory { dirs, delegated: None });
         }
         if has_manager(dir) {
-            return within_a_unit(own, dir);
+            return within_a_unit(own, dir, mount_point);
         }
         if is_delegated(dir) || dir == mount_point && is_namespace_root(dir) {
-            let delegated = Some(dir.to_owned());
+            let delegated = Some(dir.to_owned()).filter(|_| !limited);
             return Ok(Territory { dirs, delegated });
-        }
-        if is_limited(dir) {
-            return Ok(Territory { dirs, delegated: None });
         }
         if dir == mount_point {
             break;
         }
+        limited |= is_limited(dir);
     }
     // Nobody's system: no manager minds.
     Ok(Territory { dirs, delegated: None })
 }
 
-/// The own group is that of a unit, or below one, that `manager`'s systemd has made and not delegated.
-fn within_a_unit(own: &Path, manager: &Path) -> Result<Territory> {
-    // Before systemd 251 an ordinary user could not see what is delegated, not even to the user's own
-    // manager. The unit itself is then the one place that is not outside the unit.
-    let cannot_tell = manager.join("cgroup.type").exists() && !is_delegated(manager) && !is_namespace_root(manager);
-    if cannot_tell && !geteuid().is_root() {
-        return Ok(Territory { dirs: vec![own.to_owned()], delegated: Some(own.to_owned()) });
+/// The own group is that of a unit of `manager`'s systemd, or below one, and not marked as delegated. A
+/// user's manager never marks any, and before systemd 251 an ordinary user could not see the mark: there
+/// the manager itself has to be asked.
+fn within_a_unit(own: &Path, manager: &Path, mount_point: &Path) -> Result<Territory> {
+    let below: Vec<&Path> = own.ancestors().take_while(|dir| *dir != manager).collect();
+    let is_unit = |dir: &&&Path| dir.extension().is_some_and(|kind| kind == "service" || kind == "scope");
+    let unit = below.iter().rev().find(is_unit);
+    let of_user = (manager != mount_point).then_some("--user");
+    if let Some(unit) = unit.filter(|unit| says_delegated(unit.file_name().unwrap_or_default(), of_user)) {
+        let dirs = below.iter().take_while(|dir| *dir != unit).chain([unit]).map(|dir| dir.to_path_buf()).collect();
+        return Ok(Territory { dirs, delegated: Some(unit.to_path_buf()) });
     }
     let run = if geteuid().is_root() { "systemd-run --scope" } else { "systemd-run --user --scope" };
     Err(anyhow!("{}: systemd has not delegated this cgroup, so a limit would not last", own.display()))
         .hint(format!("Delegate=yes in the unit; or {run} -p Delegate=yes -- isolate …"))
+}
+
+fn says_delegated(unit: &OsStr, of_user: Option<&str>) -> bool {
+    let mut systemctl = Command::new("systemctl");
+    systemctl.args(of_user).args(["show", "--property=Delegate", "--value", "--"]).arg(unit);
+    let said = systemctl.stdin(Stdio::null()).stderr(Stdio::null()).output();
+    said.is_ok_and(|said| said.stdout.trim_ascii() == b"yes")
 }
 
 /// A systemd keeps itself in this group of the tree that it manages.
