@@ -63,6 +63,22 @@ fn it_holds_the_tools_and_the_image_and_is_made_all_or_nothing() {
         0,
         ".\nbin\nbin/busybox\nbin/isolate\nbin/mountclean\nbin/pivot\nbin/unpack\ndev\nimage\ninit\nproc\nsys\n",
     );
+    // A busybox that needs a libc, a cpio that fails, and what is no image.
+    let wrong = work.sh(&format!(
+        r#"mkdir dynamic failing; cp "$(command -v env)" dynamic/busybox; echo text >text
+        printf '#!/bin/sh
+echo no space >&2; exit 1
+' >failing/busybox; chmod +x failing/busybox
+        for line in "dynamic '{0}'" "failing '{0}'" ". text"; do
+            eval "PATH=$PWD/${{line%% *}}:$PATH {1} ${{line#* }} wrong.img"; echo $?
+        done; ls wrong*"#,
+        image.display(),
+        script("initramfs"),
+    ));
+    assert_eq!(wrong.stdout, "125\n125\n125\n", "{wrong:?}");
+    for part in ["busybox: is not static", "initramfs: cpio: no space", "text: not an image that unpack reads"] {
+        assert!(wrong.stderr.contains(part), "no {part:?} in {}", wrong.stderr);
+    }
     let missing = work.sh(&format!("{} no-such.tar other.img; echo $?; ls other* 2>/dev/null", script("initramfs")));
     assert_eq!(missing.stdout, "125\n");
 }
