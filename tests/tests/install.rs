@@ -61,7 +61,7 @@ fn every_script_says_what_it_is_for_and_does_nothing_else() {
 fn install_refuses_a_prefix_that_would_depend_on_where_it_is_run() {
     let work = Work::new();
     let outcome = work.sh(&format!("{BIN}; '{SCRIPTS}/install' usr"));
-    assert_eq!(outcome.status, 1);
+    assert_eq!(outcome.status, 125);
     assert!(outcome.stderr.contains("usr: PREFIX is an absolute path"), "{}", outcome.stderr);
     work.sh("ls -A").expect(0, "bin\n");
 }
@@ -141,4 +141,16 @@ fn cargo_install_works_for_each_tool() {
     }
     let line = format!("cargo/bin/isolate {} --uts -- isolate -- isolate --hostname inside -- hostname", work.user());
     work.sh(&line).expect(0, "inside\n");
+}
+
+#[test]
+fn roots_umask_does_not_count_and_uninstall_leaves_nothing() {
+    let work = Work::new();
+    let outcome = work.sh(&format!(
+        "{BIN}; umask 077; DESTDIR=below/here '{SCRIPTS}/install' /usr
+        find below/here/usr -type d ! -perm 755 -o -type f ! -perm -444 | head -n 3
+        below/here/usr/bin/isolate --version >/dev/null && echo runs
+        DESTDIR=below/here '{SCRIPTS}/install' --uninstall /usr; find below/here ! -type d"
+    ));
+    outcome.expect(0, "runs\n");
 }

@@ -39,7 +39,7 @@ fn docker_image_that_cannot_be_copied_starts_nothing_and_leaves_nothing() {
     let work = Work::new();
     let outcome = work.sh(&format!("{} oci:no-such:tag echo started", script("docker-image")));
     outcome.expect(125, "");
-    assert!(outcome.stderr.contains("pivot: unpack did not finish"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("no-such"), "{}", outcome.stderr);
     assert_eq!(work.sh("ls -A").stdout, "");
 }
 
@@ -85,4 +85,26 @@ fn a_suite_that_does_not_exist_starts_nothing_and_leaves_nothing() {
     outcome.expect(125, "");
     assert!(outcome.stderr.contains("pivot: unpack did not finish"), "{}", outcome.stderr);
     assert_eq!(work.sh("ls -A").stdout, "", "root: {}", is_root());
+}
+
+#[test]
+fn a_source_that_skopeo_refuses_is_answered_by_skopeo_alone() {
+    if !have("skopeo") || !have("umoci") {
+        skip!("no skopeo or no umoci");
+    }
+    let work = Work::new();
+    let outcome = work.sh(&format!("{} -a none.json oci:no-such:tag true", script("docker-image")));
+    outcome.expect(125, "");
+    assert!(!outcome.stderr.contains("unpack") && !outcome.stderr.contains("pivot"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("no-such"), "{}", outcome.stderr);
+    work.sh("ls -A").expect(0, "");
+    // What it is asked for, by a skopeo that only says so.
+    let asked = work.sh(&format!(
+        "mkdir bin; printf '#!/bin/sh\necho \"$@\" >&2; exit 1\n' >bin/skopeo; chmod +x bin/skopeo; PATH=$PWD/bin:$PATH
+        {} -a auth.json -t certs -p docker://registry:5000/name:tag@sha256:0123 true; rm -r bin",
+        script("docker-image")
+    ));
+    let line = "copy --quiet --authfile auth.json --src-cert-dir certs --src-tls-verify=false \
+        docker://registry:5000/name@sha256:0123 docker-archive:/dev/stdout\n";
+    assert_eq!(asked.stderr, line);
 }
