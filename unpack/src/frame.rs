@@ -311,6 +311,9 @@ impl<R: Read> Archive<R> {
         {
             disagreement(at, "an ACL that does not go with the mode")?;
         }
+        if entry.acl_default.is_some() && kind != Kind::Directory {
+            self.strict(at, "a default ACL of what is no directory")?;
+        }
         let sparse_records = extension.sparse.any();
         if kind == Kind::File
             && let Some((size, segments)) = self.sparse_map(header, extension.sparse, at)?

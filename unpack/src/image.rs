@@ -87,10 +87,10 @@ pub struct Image {
     /// Of an OCI image's manifest.
     pub manifest_digest: Option<Digest>,
     pub config_digest: Option<Digest>,
-    /// The config byte for byte as stored, and parsed. A root file system has none.
+    /// The config byte for byte as stored, and parsed. A root filesystem has none.
     pub config_bytes: Vec<u8>,
     pub config: Option<Value>,
-    /// Of a stream that was read to its end to find the image in it. A root file system that streams through has it
+    /// Of a stream that was read to its end to find the image in it. A root filesystem that streams through has it
     /// in `Verified::source` later.
     pub source_digest: Option<Digest>,
     /// Base first.

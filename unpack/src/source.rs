@@ -123,7 +123,7 @@ pub(crate) fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result
     Ok(filled)
 }
 
-/// A file system, told from others.
+/// A filesystem, told from others.
 #[derive(Clone, Copy, Debug)]
 pub struct FileSystem {
     device: u64,
@@ -140,7 +140,7 @@ impl FileSystem {
         Ok(FileSystem { device, btrfs: kind as u32 == BTRFS })
     }
 
-    /// Whether copy_file_range(2) may copy from this file to one of ours: not between file systems.
+    /// Whether copy_file_range(2) may copy from this file to one of ours: not between filesystems.
     pub fn has(&self, file: impl AsFd) -> bool {
         FileSystem::of(file).is_ok_and(|other| other.device == self.device || (other.btrfs && self.btrfs))
     }
@@ -227,7 +227,7 @@ pub(crate) fn unnamed(directory: &Path) -> Result<File> {
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
     match crate::patient::open(directory, flags, Mode::RUSR | Mode::WUSR) {
         Ok(file) => return Ok(file.into()),
-        // open(2): a file system, or a kernel, without O_TMPFILE.
+        // open(2): a filesystem, or a kernel, without O_TMPFILE.
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL) => {}
         Err(error) => return Err(Errno::from_raw(error.raw_os_error()).into()),
     }

@@ -22,7 +22,7 @@ pub(super) type Input = Hashing<Box<dyn Read + Send>>;
 
 #[derive(Debug)]
 pub struct Layer {
-    /// For messages: which layer of how many, and its digest or path. Empty for a root file system.
+    /// For messages: which layer of how many, and its digest or path. Empty for a root filesystem.
     pub name: String,
     /// Of the stored bytes.
     pub digest: Option<Digest>,
@@ -59,7 +59,7 @@ pub(super) struct Passing {
 pub struct Verified {
     pub digest: Option<Digest>,
     pub diff_id: Option<Digest>,
-    /// Of the file that a plain root file system is, and of everything that came through a stream for one that did.
+    /// Of the file that a plain root filesystem is, and of everything that came through a stream for one that did.
     pub source: Option<Digest>,
 }
 
@@ -100,7 +100,7 @@ impl Layer {
         }
     }
 
-    /// Begins to read it: its bytes are decompressed and digested ahead of whoever takes them. `near` is the file system
+    /// Begins to read it: its bytes are decompressed and digested ahead of whoever takes them. `near` is the filesystem
     /// whose files can be copied from the layer's file by the kernel.
     pub fn open(&mut self, limits: &Limits, near: Option<&FileSystem>) -> Result<LayerStream> {
         let stream = match self.data.take().context("this stream was read already")? {
@@ -118,7 +118,7 @@ impl Layer {
         let algorithm = |digest: &Option<Digest>| digest.as_ref().map(Digest::algorithm);
         let (mut stored, mut plain) = (algorithm(&self.digest), algorithm(&self.diff_id));
         if self.compression == Compression::Plain {
-            // A root file system's bytes are nobody's word: they are digested to be known again.
+            // A root filesystem's bytes are nobody's word: they are digested to be known again.
             let source = self.name.is_empty();
             let own = self.pin.as_ref().map_or(Algorithm::OWN, Digest::algorithm);
             if near.is_some_and(|near| near.has(region.file())) {
