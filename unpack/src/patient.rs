@@ -15,11 +15,16 @@ pub fn openat<P: Arg + Copy>(dir: impl AsFd, path: P, flags: OFlags, mode: Mode)
     retry_on_intr(|| rustix::fs::openat(&dir, path, flags, mode))
 }
 
+/// How often openat2 may be unsure in a row.
+const UNSURE: u32 = 10_000;
+
 /// Any rename or mount on the machine meanwhile can make the kernel unsure as well: openat2(2).
 pub fn openat2<P: Arg + Copy>(dir: impl AsFd, path: P, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd> {
+    let mut unsure = 0;
     loop {
         match rustix::fs::openat2(&dir, path, flags, Mode::empty(), resolve) {
-            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if unsure < UNSURE => unsure += 1,
             result => return result,
         }
     }
