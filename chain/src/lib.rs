@@ -24,6 +24,7 @@ mod plan;
 pub mod receipt;
 mod report;
 pub mod shell;
+mod small_file;
 mod start;
 pub mod sys;
 mod umask;
@@ -43,6 +44,7 @@ pub use namespace::{at_root_of_mount_namespace, in_own_mount_namespace, mount_na
 pub use parent::{die_with_parent, leave};
 pub use plan::{HasCarry, Link, Rest, Step, named};
 pub use report::{Hint, WithHint, fail, message, one_line, print, warn};
+pub use small_file::read_small;
 pub use start::started;
 pub use umask::Umask;
 pub use usual::Usual;

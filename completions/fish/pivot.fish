@@ -1,6 +1,7 @@
 complete -c pivot -l overlay -d 'Let changes go to this directory and be there the next time; ROOT itself is never changed' -r -F
 complete -c pivot -l bind -d 'Mount a file or directory of the host\'s at DST (SRC where it is left out); OPTIONS are ro, rw, nosuid, nodev, noexec, comma-separated (can be given again)' -r
 complete -c pivot -l tmpfs -d 'Mount an empty filesystem in memory at DST; OPTIONS are size=BYTES (k, m, g, %), mode=OCTAL, nr_inodes=N, comma-separated (can be given again)' -r
+complete -c pivot -l env -d 'Set a variable for COMMAND, over what the image says (can be given again)' -r
 complete -c pivot -l chdir -d 'Start COMMAND in this directory of the root instead of /' -r -F
 complete -c pivot -l put-old -d 'Keep the host\'s tree, under this directory of the root' -r -F
 complete -c pivot -l keep-fd -d 'Pass an inherited descriptor on to COMMAND (can be given again); others from 3 up are closed' -r

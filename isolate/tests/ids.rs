@@ -89,3 +89,29 @@ fn setgroups_follows_the_kernels_rule() {
     assert_eq!(isolate(words).good(), "deny");
     isolate(["--map-root", "--setgroups", "allow", "true"]).refused("--map-groups");
 }
+
+/// Behind a pivot it is the image's, and may be a link to what never ends, as it was for podman's library:
+/// https://github.com/advisories/GHSA-wq2p-5pc6-wpgf
+#[test]
+fn a_passwd_that_is_no_file_is_refused_at_once() {
+    let with = |make: &str, who: &str| {
+        sh(&format!(
+            "d=$(mktemp -d); cd $d; {make}; timeout 20 $ISOLATE $U --mount -- sh -c 'mount --bind passwd /etc/passwd &&
+                exec $ISOLATE {who} true'; s=$?; rm -rf $d; exit $s"
+        ))
+    };
+    with("mkfifo passwd", "--setuid daemon").refused("/etc/passwd: not a regular file");
+    with("truncate -s 65M passwd", "--setuid daemon").refused("larger than 64 MiB");
+    with("echo daemon:x:4294967295:1::/:/bin/sh >passwd", "--setuid daemon").refused("no such user");
+    with("printf 'other:\\377\\ndaemon:x:0:0::/:/bin/sh\\n' >passwd", "--setuid daemon").good();
+}
+
+#[test]
+fn the_last_number_is_no_id() {
+    for option in ["--setuid", "--setgid", "--map-user", "--map-group"] {
+        isolate([option, "4294967295", "true"]).refused("out of range");
+    }
+    for range in ["0:4294967295:1", "4294967295:0:1", "0:0:4294967296", "4294967290:0:6", "0,4294967295,1"] {
+        isolate(["--map-users", range, "true"]).refused("--map-users");
+    }
+}

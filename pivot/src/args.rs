@@ -97,6 +97,10 @@ pub struct Args {
     #[arg(long)]
     pub as_image: bool,
 
+    /// Set a variable for COMMAND, over what the image says (can be given again)
+    #[arg(long, value_name = "NAME=VALUE", value_parser = OsStringValueParser::new().try_map(variable))]
+    pub env: Vec<(OsString, OsString)>,
+
     /// Start COMMAND in this directory of the root instead of /
     #[arg(long, value_name = "DIR")]
     pub chdir: Option<PathBuf>,
@@ -189,6 +193,18 @@ impl clap::Args for Volumes {
     fn augment_args_for_update(command: Command) -> Command {
         VolumeOptions::augment_args_for_update(command)
     }
+}
+
+fn variable(text: OsString) -> Result<(OsString, OsString), String> {
+    let mut parts = text.as_bytes().splitn(2, |&b| b == b'=');
+    match (parts.next(), parts.next()) {
+        (Some(name), Some(value)) if !name.is_empty() => Ok((os(name), os(value))),
+        _ => Err("not NAME=VALUE".into()),
+    }
+}
+
+fn os(bytes: &[u8]) -> OsString {
+    OsString::from_vec(bytes.to_vec())
 }
 
 fn bind(text: OsString) -> Result<Volume, String> {

@@ -1,22 +1,17 @@
 //! What the image says is to be run, from the receipt that unpack left beside the root.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use chain::handoff::absolute;
 use chain::receipt::{self, Doubt};
-use chain::{Image, User, WithHint, open_inside};
-use rustix::fs::OFlags;
+use chain::{Image, User, WithHint, open_inside, read_small};
+use rustix::fs::{FileType, OFlags, fstat};
 use serde_json::Value;
 
 use crate::root;
-
-/// Larger is no passwd and no group file.
-const LARGEST: u64 = 64 << 20;
 
 pub struct Config {
     /// Which tree says so.
@@ -138,18 +133,17 @@ fn group(name: &str, root: &OwnedFd) -> Result<u32> {
     number.ok_or_else(|| anyhow!("the image's group {name} is not in its /etc/group"))
 }
 
-/// A file of the root's, which may be hostile: found inside it, and a file or nothing.
+/// A file of the root's, which may be hostile: found inside it, or nothing.
 fn table(root: &OwnedFd, path: &str) -> Result<String> {
     let Ok(file) = open_inside(root, Path::new(path), OFlags::RDONLY | OFlags::NONBLOCK) else {
         return Ok(String::new());
     };
-    let file = File::from(file);
-    if !file.metadata()?.is_file() {
+    // As if it were not there: who is numbered needs none.
+    if FileType::from_raw_mode(fstat(&file)?.st_mode) != FileType::RegularFile {
         return Ok(String::new());
     }
-    let mut text = Vec::new();
-    file.take(LARGEST).read_to_end(&mut text).with_context(|| format!("/{path} in the root"))?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    let content = read_small(file).with_context(|| format!("/{path} in the root"))?;
+    Ok(String::from_utf8_lossy(&content).into_owned())
 }
 
 #[cfg(test)]

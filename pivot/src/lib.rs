@@ -33,11 +33,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut command = Command::new(std::mem::take(&mut args.command), || "/bin/sh".into());
     let image = args.as_image.then(|| as_image(&mut args, &mut link, &mut command)).transpose()?;
     let (env, tree) = image.unzip();
-    let env = env.unwrap_or_default();
+    let mut env: Env = env.unwrap_or_default();
+    for (name, value) in std::mem::take(&mut args.env) {
+        command.env.set(&name, &value)?;
+        env.push((name, value));
+    }
     let host = host_tree(&args, &command);
     let files = copied(&args);
     let mut steps = plan(&args, &files, tree, &link, &command, host);
-    if args.as_image {
+    if !env.is_empty() {
         steps.push(Step::Environment { env: &env });
     }
     if link.explains() {

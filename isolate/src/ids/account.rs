@@ -2,10 +2,12 @@
 //! static program has no name service switch, and the image may not have the host's.
 
 use std::ffi::OsStr;
-use std::fs::read_to_string;
 
 use anyhow::{Context, Result, anyhow};
-use chain::WithHint;
+use chain::patient::open;
+use chain::{WithHint, read_small};
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sort {
@@ -39,21 +41,31 @@ impl Sort {
 /// A number, or a name in /etc/passwd or /etc/group.
 pub fn id(sort: Sort, text: &OsStr) -> Result<u32> {
     let name = text.to_str().with_context(|| format!("{}: not a {}", text.display(), sort.noun()))?;
-    if let Ok(id) = name.parse::<u32>() {
-        // The kernel keeps the last one for "no change" (setresuid(2)).
-        return (id != u32::MAX).then_some(id).with_context(|| format!("{id}: out of range"));
+    if let Ok(number) = name.parse::<u32>() {
+        return valid(number).with_context(|| format!("{number}: out of range"));
     }
     let file = sort.file();
-    let table = read_to_string(file).context(file)?;
-    id_of(&table, name)
+    id_of(&table(file)?, name)
         .ok_or_else(|| anyhow!("{name}: no such {} in {file}", sort.noun()))
         .hint(format!("names are looked up in {file} alone; give the number: id {name}"))
+}
+
+/// The kernel keeps the last number for "no change" (setresuid(2)).
+fn valid(id: u32) -> Option<u32> {
+    (id != u32::MAX).then_some(id)
+}
+
+/// Behind a pivot these files are the image's, and may be anything.
+fn table(file: &str) -> Result<String> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let content = open(file, flags, Mode::empty()).map_err(Into::into).and_then(read_small);
+    Ok(String::from_utf8_lossy(&content.context(file.to_owned())?).into_owned())
 }
 
 pub fn id_of(table: &str, name: &str) -> Option<u32> {
     table.lines().find_map(|line| {
         let mut fields = line.split(':');
-        (fields.next()? == name).then(|| fields.nth(1)?.parse().ok()).flatten()
+        (fields.next()? == name).then(|| valid(fields.nth(1)?.parse().ok()?)).flatten()
     })
 }
 
@@ -70,8 +82,8 @@ pub fn name_of(table: &str, user: u32) -> Option<String> {
 /// of groups belong to users as well.
 pub fn subordinate(sort: Sort, user: u32) -> Result<Vec<(u32, u32)>> {
     let file = sort.sub_file();
-    let name = read_to_string(Sort::User.file()).ok().and_then(|table| name_of(&table, user));
-    let table = read_to_string(file).context(file).hint(missing(file, name.as_deref(), user))?;
+    let name = table(Sort::User.file()).ok().and_then(|table| name_of(&table, user));
+    let table = table(file).hint(missing(file, name.as_deref(), user))?;
     let ranges = ranges(&table, name.as_deref(), user);
     if ranges.is_empty() {
         return Err(anyhow!("{file}: no range for {}", name.as_deref().unwrap_or(&user.to_string()))).hint(missing(
