@@ -61,14 +61,15 @@ fn a_wrong_line_is_answered_with_the_usage() {
 /// A PATH with what every system has, and with these.
 fn with_only(work: &Work, programs: &str) -> String {
     let basic =
-        "sh basename cat cksum cut dirname env grep id mkdir mktemp printf pwd readlink realpath rm sed stat true";
+        "sh basename cat chmod cksum cut dirname env grep id mkdir mktemp printf pwd readlink realpath rm sed stat true";
     let link = "for name in {}; do ln -s $(command -v $name) bin/ || true; done";
     assert_eq!(
         work.sh(&format!("mkdir bin scripts && {}", link.replace("{}", &format!("{basic} {programs}")))).status,
         0
     );
     // Where this copy is there is no build beside it.
-    let copy = SCRIPTS.map(|name| format!("cp {} scripts/", script(name))).join(" && ");
+    let copy = SCRIPTS.iter().chain(&["sandbox.sh"]).map(|name| format!("cp {} scripts/", script(name)));
+    let copy = copy.collect::<Vec<_>>().join(" && ");
     assert_eq!(work.sh(&copy).status, 0);
     "PATH=$PWD/bin; unset CHAINROOT_BIN".to_owned()
 }

@@ -11,6 +11,15 @@ use chain::WithHint;
 use nix::unistd::{Pid, geteuid};
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+/// By itself it forwards what the host listens on, in both directions, and makes the gateway's address the host's loopback:
+/// what is inside would reach every service that trusts those who are on the machine. Names are resolved by way of the
+/// host's own resolver, wherever that listens.
+const CLOSED: [&str; 11] =
+    ["--no-map-gw", "-t", "none", "-u", "none", "-T", "none", "-U", "none", "--dns-forward", RESOLVER];
+
+/// Where pasta answers for the host's resolver: link-local, so that it is nobody else's.
+const RESOLVER: &str = "169.254.1.1";
+
 /// For root, with the network namespace as its stdin.
 const ROOTS_OPTIONS: [&str; 6] = ["--netns-only", "--runas", "0", "--no-netns-quit", "--netns", "/proc/self/fd/0"];
 
@@ -32,7 +41,7 @@ impl Pasta {
 pub fn start(child: Pid) -> Result<Pasta> {
     let pid_file = PidFile::create()?;
     let mut pasta = Command::new("pasta");
-    pasta.args(["--config-net", "--quiet", "--pid"]).arg(&pid_file.0).stdin(Stdio::null()).stdout(Stdio::null());
+    pasta.args(["--config-net", "--quiet", "--pid"]).arg(&pid_file.0).args(CLOSED).stdin(Stdio::null()).stdout(Stdio::null());
     if geteuid().is_root() {
         // By itself it would become nobody, who may enter nothing of root's; and before it looks at a
         // process it drops what it takes to look at root's (proc(5), ptrace(2)). Its own input is its own.

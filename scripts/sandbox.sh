@@ -1,0 +1,148 @@
+# What container, ci-sandbox and enter have in common: each reads this file, and its functions.
+# shellcheck shell=sh
+# shellcheck disable=SC2034 # what the one does not need, another does
+
+script=${0##*/}
+clean_path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+usage() { sed -n '2,/^set -e/{/^set -e/d;s/^# \{0,1\}//;p;}' "$0"; }
+wrong() { usage >&2; exit 125; }
+die() { echo "$script: $*" >&2; exit 125; }
+
+# A word that eval reads back as it is, whatever is in it.
+quote() { printf "'"; printf %s "$1" | sed "s/'/'\\\\''/g"; printf "' "; }
+
+# -e NAME=VALUE, or -e NAME for the caller's: quoted, and nothing where the caller has none.
+variable() {
+    case $1 in
+    [!A-Za-z_]* | '') die "-e $1: not a variable" ;;
+    *=*) quote "$1" ;;
+    *) ! value=$(printenv -- "$1" && echo .) || quote "$1=${value%??}" ;;
+    esac
+}
+
+find_tools() {
+    PATH=${CHAINROOT_BIN:+$CHAINROOT_BIN:}$PATH:$(cd "$(dirname "$0")/.." && pwd)/target/chainroot
+    isolate=$(command -v isolate) || die 'isolate: not found (scripts/build makes it)'
+}
+
+# The options of container and ci-sandbox, as lists of quoted words. Sets $operands to how many words they were.
+read_options() {
+    binds='' variables='' chdir='' memory='' pids='' cpus='' net=--net resolv='' keep='' ids='' read_only='' hostname=$script
+    as_image=--as-image
+    case ${1-} in
+    --help) usage; exit ;;
+    --prune) [ $# = 1 ] || wrong; find_tools; find_cache; prune "$cache"/*.image.json; exit ;;
+    esac
+    while getopts hv:e:w:m:p:c:n:k:u:rH:x option; do
+        case $option in
+        v) binds="$binds--bind=$(quote "$OPTARG")" ;;
+        e)
+            # In a list of its own: what fails in a substitution within words is not heard.
+            assignment=$(variable "$OPTARG") || exit
+            variables="$variables${assignment:+--env=$assignment}"
+            ;;
+        w) chdir=--chdir=$(quote "$OPTARG") ;;
+        m) memory=--memory=$(quote "$OPTARG") ;;
+        p) pids=--pids-max=$(quote "$OPTARG") ;;
+        c) cpus=--cpus=$(quote "$OPTARG") ;;
+        n)
+            case $OPTARG in
+            */*) net=--join=$(quote "net=$OPTARG") ;;
+            pasta) net=--net=pasta resolv=yes ;;
+            *) die "-n $OPTARG: pasta, or the FILE of a network namespace" ;;
+            esac
+            ;;
+        k) keep=$OPTARG ;;
+        u) ids="--setuid=$(quote "${OPTARG%%:*}")--setgid=$(quote "${OPTARG#*:}")" ;;
+        r) read_only='--read-only --tmpfs=/tmp ' ;;
+        H) hostname=$OPTARG ;;
+        x) as_image='' ;;
+        h) usage; exit ;;
+        *) wrong ;;
+        esac
+    done
+    operands=$((OPTIND - 1))
+}
+
+# As root the image's users are those of the host; an ordinary user is root inside, and has the image's other users where
+# he was granted ids for them.
+find_user() {
+    user=''
+    [ "$(id -u)" != 0 ] || return 0
+    user=--map-root
+    ! isolate --map-auto -- true 2>/dev/null || user=--map-auto
+}
+
+# A root that others could have written is not one to run.
+find_cache() {
+    cache=${XDG_CACHE_HOME:-$HOME/.cache}/chainroot
+    (umask 077 && mkdir -p "$cache")
+    [ -n "$(find "$cache" -maxdepth 0 -user "$(id -u)" ! -perm /022)" ] ||
+        die "$cache: must be yours, and nobody else may write there"
+}
+
+# A container holds a lock on its root's receipt as long as it runs (proc_locks(5)).
+runs() { grep -q ":$(stat -c %i "$1") " /proc/locks; }
+
+# Removes roots by their receipts, but for those that a container runs on. A container that is just starting looks for the
+# root's name again once it has its lock, so what is locked under another name never started.
+prune() {
+    find_user
+    for receipt in "$@"; do
+        old=${receipt%.image.json}
+        if [ ! -d "$old" ] || [ "$old" = "${root-}" ] || runs "$receipt"; then continue; fi
+        mv "$receipt" "$receipt.gone"
+        if runs "$receipt.gone"; then
+            mv "$receipt.gone" "$receipt"
+            continue
+        fi
+        mv "$old" "$old.gone"
+        # shellcheck disable=SC2086 # an option or none
+        isolate $user -- rm -rf --one-file-system "$old.gone" "$receipt.gone"
+    done
+}
+
+# Unpacks $image once. Another image at the same place gets another root, and the older one goes when nothing runs on it.
+find_root() {
+    find_cache
+    # shellcheck disable=SC2154 # whose file this is sets it
+    index=$image
+    [ ! -d "$image" ] || index=$image/index.json
+    sum() { cksum | cut -d ' ' -f 1; }
+    place=$cache/$(basename "$image").$(printf %s "$image$user" | sum)
+    root=$place.$(stat -c '%d %i %s %y %z' "$index" | sum)
+    # shellcheck disable=SC2086 # an option or none
+    isolate $user -- unpack --quiet "$image" "$root" >/dev/null
+    prune "$place".*.image.json
+    # What the image says of variables, directory, user and command counts, where it says anything.
+    grep -q '"config": *{' "$root.image.json" || as_image=''
+}
+
+# What was asked for is had or is an error; what is the default is had or its lack is said.
+find_limits() {
+    asked=$memory$pids$cpus
+    limits="${memory:---memory=512M }${pids:---pids-max=512 }$cpus"
+    why=$(eval "isolate $user $limits -- true" 2>&1) && return
+    if [ -n "$asked" ]; then
+        limits=$asked
+        eval "isolate $user $limits -- true" 2>/dev/null || { own_words "$why" >&2; exit 125; }
+    else
+        limits=''
+    fi
+    echo "$script: running WITHOUT the usual limits (memory 512M, 512 processes):" >&2
+    own_words "$why" >&2
+}
+
+own_words() { printf '%s\n' "$1" | sed "s/^isolate:/$script:/"; }
+
+# pasta answers here for the resolver that the host asks, be it one on the host's loopback.
+find_resolver() {
+    [ -n "$resolv" ] || return 0
+    if grep -q '^nameserver [0-9.]*$' /etc/resolv.conf; then
+        { echo 'nameserver 169.254.1.1' && sed /^nameserver/d /etc/resolv.conf; } >"$cache/resolv.conf.$$"
+        mv "$cache/resolv.conf.$$" "$cache/resolv.conf"
+        resolv=--bind=$(quote "$cache/resolv.conf:/etc/resolv.conf:ro")
+    else
+        resolv='--resolv '
+    fi
+}
