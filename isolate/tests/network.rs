@@ -38,7 +38,11 @@ END
         skip!("no tun device to be had");
     }
     let nobody = "10.99.0.2:8000 nobody\n10.99.0.1:8000 nobody\n127.0.0.1:8000 nobody\n169.254.1.1:8000 nobody\n.\n";
-    assert_eq!(outcome.stdout, format!("by name: neighbour\n10.99.0.2:80 neighbour\n{nobody}"), "{options}: {outcome:?}");
+    assert_eq!(
+        outcome.stdout,
+        format!("by name: neighbour\n10.99.0.2:80 neighbour\n{nobody}"),
+        "{options}: {outcome:?}"
+    );
 }
 
 /// By itself pasta makes the gateway the host's loopback, and forwards the ports that are open there.

@@ -29,8 +29,10 @@ fn install_puts_tools_manuals_completions_and_examples_below_the_prefix() {
             assert!(work.join("usr").join(&file).is_file(), "{file}");
         }
     }
-    work.sh("ls usr/share/doc/chainroot/examples | tr '\\n' ' '")
-        .expect(0, "bridge-net by-hand ci-sandbox container debian docker-image enter initramfs on-slurm sandbox.sh service ");
+    work.sh("ls usr/share/doc/chainroot/examples | tr '\\n' ' '").expect(
+        0,
+        "bridge-net by-hand ci-sandbox container debian docker-image enter initramfs on-slurm sandbox.sh service ",
+    );
     // Pages find each other where they are installed.
     let links = "grep -oh '](docs/[^)]*)' README.md | tr -d ']()'";
     work.sh(&format!("cd usr/share/doc/chainroot && ls $({links}) >/dev/null && {links} | grep -c .svg"))

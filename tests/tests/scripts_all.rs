@@ -60,8 +60,7 @@ fn a_wrong_line_is_answered_with_the_usage() {
 
 /// A PATH with what every system has, and with these.
 fn with_only(work: &Work, programs: &str) -> String {
-    let basic =
-        "sh basename cat chmod cksum cut dirname env grep id mkdir mktemp printf pwd readlink realpath rm sed stat true";
+    let basic = "sh basename cat chmod cksum cut dirname env grep id mkdir mktemp printf pwd readlink realpath rm sed stat true";
     let link = "for name in {}; do ln -s $(command -v $name) bin/ || true; done";
     assert_eq!(
         work.sh(&format!("mkdir bin scripts && {}", link.replace("{}", &format!("{basic} {programs}")))).status,

@@ -61,12 +61,16 @@ fn what_was_asked_for_and_cannot_be_had_is_an_error() {
     }
     // An ordinary user without a delegated cgroup: the default is missed with a word, what was asked for is an error.
     if is_root() {
-        let user = format!("setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=$PWD/home {}", script("container"));
+        let user =
+            format!("setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=$PWD/home {}", script("container"));
         let image = "cp '{}' image.tar && mkdir home && chown 65534 home && chmod 755 . && ";
         let make = image.replace("{}", &busybox_image().display().to_string());
         let outcome = work.sh(&format!("{make} {user} -x image.tar echo ran"));
         outcome.expect(0, "ran\n");
-        assert!(outcome.stderr.contains("WITHOUT the usual limits") && outcome.stderr.contains("hint: "), "{outcome:?}");
+        assert!(
+            outcome.stderr.contains("WITHOUT the usual limits") && outcome.stderr.contains("hint: "),
+            "{outcome:?}"
+        );
         let outcome = work.sh(&format!("{user} -p 10 -x image.tar echo ran"));
         outcome.expect(125, "");
         assert!(outcome.stderr.starts_with("container: "), "{outcome:?}");
@@ -87,8 +91,11 @@ fn a_variable_of_the_callers_passes_by_its_name() {
 #[test]
 fn a_caller_that_holds_a_pipe_on_the_input_is_not_waited_for() {
     let work = Work::new();
-    work.sh(&format!("mkfifo open; {} <open & exec 4>open; wait $!", line("", &format!("'{}' echo ran", busybox_image().display()))))
-        .expect(0, "ran\n");
+    work.sh(&format!(
+        "mkfifo open; {} <open & exec 4>open; wait $!",
+        line("", &format!("'{}' echo ran", busybox_image().display()))
+    ))
+    .expect(0, "ran\n");
 }
 
 #[test]
@@ -96,7 +103,8 @@ fn the_callers_other_groups_stay_outside() {
     needs_root!();
     let work = Work::new();
     let run = line("", &format!("'{}' grep Groups /proc/self/status", busybox_image().display()));
-    work.sh(&format!("cd . && setpriv --groups 4,27,999 sh -c \"{}\"", run.replace('$', "\\$"))).expect(0, "Groups:\t \n");
+    work.sh(&format!("cd . && setpriv --groups 4,27,999 sh -c \"{}\"", run.replace('$', "\\$")))
+        .expect(0, "Groups:\t \n");
 }
 
 #[test]

@@ -41,7 +41,12 @@ impl Pasta {
 pub fn start(child: Pid) -> Result<Pasta> {
     let pid_file = PidFile::create()?;
     let mut pasta = Command::new("pasta");
-    pasta.args(["--config-net", "--quiet", "--pid"]).arg(&pid_file.0).args(CLOSED).stdin(Stdio::null()).stdout(Stdio::null());
+    pasta
+        .args(["--config-net", "--quiet", "--pid"])
+        .arg(&pid_file.0)
+        .args(CLOSED)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
     if geteuid().is_root() {
         // By itself it would become nobody, who may enter nothing of root's; and before it looks at a
         // process it drops what it takes to look at root's (proc(5), ptrace(2)). Its own input is its own.
