@@ -27,6 +27,20 @@ pub use nix::libc::{
     MOUNT_ATTR_NODEV as NODEV, MOUNT_ATTR_NOEXEC as NOEXEC, MOUNT_ATTR_NOSUID as NOSUID, MOUNT_ATTR_RDONLY as READ_ONLY,
 };
 
+/// How the mount that a descriptor is on keeps times of access, as attributes. In a user namespace a new proc or
+/// sysfs must keep them as the one that is there (MNT_LOCK_ATIME in Linux's mnt_already_visible).
+pub fn atime_of(there: Option<&OwnedFd>) -> u64 {
+    let Some(there) = there.and_then(|there| fstatvfs(there).ok()) else { return libc::MOUNT_ATTR_RELATIME };
+    let flags = there.flags();
+    let directories = if flags.contains(FsFlags::ST_NODIRATIME) { libc::MOUNT_ATTR_NODIRATIME } else { 0 };
+    directories
+        | match (flags.contains(FsFlags::ST_NOATIME), flags.contains(FsFlags::ST_RELATIME)) {
+            (true, _) => libc::MOUNT_ATTR_NOATIME,
+            (_, true) => libc::MOUNT_ATTR_RELATIME,
+            _ => libc::MOUNT_ATTR_STRICTATIME,
+        }
+}
+
 /// A place to mount on: a path as a process with this root would resolve it.
 #[derive(Clone, Copy)]
 pub struct Place<'a> {
@@ -180,6 +194,9 @@ fn old_flags(attributes: u64) -> MsFlags {
         (NOSUID, MsFlags::MS_NOSUID),
         (NODEV, MsFlags::MS_NODEV),
         (NOEXEC, MsFlags::MS_NOEXEC),
+        (libc::MOUNT_ATTR_NOATIME, MsFlags::MS_NOATIME),
+        (libc::MOUNT_ATTR_STRICTATIME, MsFlags::MS_STRICTATIME),
+        (libc::MOUNT_ATTR_NODIRATIME, MsFlags::MS_NODIRATIME),
     ];
     pairs.into_iter().filter(|(bit, _)| attributes & bit != 0).map(|(_, flag)| flag).collect()
 }

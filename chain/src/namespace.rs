@@ -10,12 +10,13 @@ use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::{Mode, fstat};
-use nix::unistd::{chroot, fchdir};
+use nix::sys::wait::WaitStatus;
+use nix::unistd::{ForkResult, chroot, fchdir, fork};
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use crate::mounts::{self, STATX_MNT_ID_UNIQUE};
-use crate::patient::open;
-use crate::{Carry, WithHint};
+use crate::patient::{open, waitpid};
+use crate::{Carry, WithHint, leave};
 
 /// Tells mount namespaces apart without a /proc: the id of the mount of `/`, for every namespace has
 /// its own copies of all mounts. (A chroot into another mount counts as another; that is no harm.)
@@ -59,8 +60,32 @@ pub fn own_mount_namespace(carry: &mut Carry) -> Result<()> {
 
 /// Whether `/` is the root of this mount namespace, and nothing is stacked on it. In a chroot it is
 /// not, and no mount table tells: they all end at the process's root. Entering the namespace that
-/// one is in already puts a process at the root of it (setns(2)), and that is compared.
+/// one is in already puts a process at the root of it (setns(2)), and that is compared. That takes
+/// CAP_SYS_CHROOT, which podman and buildah leave out: without it, a child tries what no chroot may.
 pub fn at_root_of_mount_namespace() -> Result<bool> {
+    match by_entering_it_again() {
+        Err(error) if error.downcast_ref() == Some(&Errno::EPERM) => by_a_user_namespace()
+            .context("find out whether this is a chroot")
+            .hint("this takes CAP_SYS_CHROOT, or a kernel that allows user namespaces"),
+        result => result,
+    }
+}
+
+/// A user namespace is refused in a chroot, with EPERM and after every limit was looked at (`current_chrooted` in
+/// Linux's create_user_ns). What else may refuse it leaves the question open.
+fn by_a_user_namespace() -> Result<bool> {
+    // SAFETY: the child makes one system call and exits, and this process has one thread.
+    match unsafe { fork() }? {
+        ForkResult::Child => leave(unshare(CloneFlags::CLONE_NEWUSER).map_or_else(|errno| errno as i32 as u8, |()| 0)),
+        ForkResult::Parent { child } => match waitpid(child, None)? {
+            WaitStatus::Exited(_, 0) => Ok(true),
+            WaitStatus::Exited(_, errno) => Err(Errno::from_raw(errno).into()),
+            _ => Err(Errno::ECHILD.into()),
+        },
+    }
+}
+
+fn by_entering_it_again() -> Result<bool> {
     let directory = |path: &str| open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
     let root = directory("/").context("/")?;
     let cwd = directory(".").context("the working directory")?;

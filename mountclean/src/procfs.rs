@@ -5,17 +5,19 @@ use std::path::Path;
 
 use anyhow::{Context, Error, Result, anyhow};
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place};
-use chain::patient::open;
+use chain::patient::{fstatfs, open};
 use chain::{Hint, WithHint, mounts};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
+use nix::sys::statfs::FsType;
 use nix::unistd::mkdir;
 
 use crate::owner;
 use crate::step::{Fresh, State};
 
 pub const PLACE: &str = "/proc";
+const PROC_SUPER_MAGIC: FsType = FsType(0x9fa0);
 
 pub fn mount_fresh(options: &[String], state: &mut State) -> Result<()> {
     check_place(PLACE)?;
@@ -25,12 +27,22 @@ pub fn mount_fresh(options: &[String], state: &mut State) -> Result<()> {
         .map(|option| option.split_once('=').map_or((option.as_str(), None), |(key, value)| (key, Some(value))))
         .collect();
     // As every distribution mounts it (proc(5)).
-    let attributes = NOSUID | NODEV | NOEXEC;
+    let attributes =
+        NOSUID | NODEV | NOEXEC | attach::atime_of(there_before(["/../proc", PLACE], PROC_SUPER_MAGIC).as_ref());
     let place = Place { root: root.as_fd(), path: Path::new(PLACE) };
     let proc = attach::filesystem("proc", &pairs, attributes, place).map_err(|error| refused(error, options))?;
     state.own.push(mounts::id_of(&proc)?);
     state.fresh.push(Fresh { mount: proc, point: PLACE });
     Ok(())
+}
+
+/// What was mounted before: above a stacked pivot, or at its usual place.
+pub fn there_before(places: [&str; 2], kind: FsType) -> Option<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    places.into_iter().find_map(|path| {
+        let there = open(path, flags, Mode::empty()).ok()?;
+        (fstatfs(&there).ok()?.filesystem_type() == kind).then_some(there)
+    })
 }
 
 pub fn root() -> Result<OwnedFd> {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, anyhow};
 use chain::mounts::{self, Mount};
 use chain::{Door, Tool, WithHint, at_root_of_mount_namespace, door, open_inside, passed_on, warn};
+use nix::sys::stat::stat;
 use nix::unistd::getppid;
 use rustix::fs::{CWD, Dir, OFlags};
 
@@ -41,8 +42,7 @@ pub fn prove(keep: &[PathBuf], keep_fd: &[i32], state: &State) -> Result<()> {
             .hint("cd / before the pivot, or pivot --chdir DIR");
     }
     descriptors(keep_fd, state, inside)?;
-    warn_of_processes(inside);
-    Ok(())
+    processes(inside)
 }
 
 /// Every descriptor that COMMAND gets; what closes at exec is none of them.
@@ -68,16 +68,42 @@ fn descriptors(keep: &[i32], state: &State, inside: impl Fn(u64) -> bool) -> Res
 
 /// Not a reference that COMMAND holds, but a way: /proc/PID/root of a process outside. Whether any of
 /// the two that every process knows can be looked at depends on privilege and security modules.
-fn warn_of_processes(inside: impl Fn(u64) -> bool) {
+/// PID 1 of a pid namespace that somebody made must be inside: it lives as long as COMMAND does.
+fn processes(inside: impl Fn(u64) -> bool) -> Result<()> {
     for pid in [1, getppid().as_raw()] {
-        if pid > 0 && mounts::id_at(CWD, &format!("/proc/{pid}/root")).is_ok_and(|id| !inside(id)) {
-            return warn(
-                Tool::Mountclean,
-                format_args!(
-                    "/proc/{pid}/root leads to the host's tree, for that process is in this pid namespace and not in \
-                     the root; isolate --pid gives COMMAND one of its own"
-                ),
+        let root = format!("/proc/{pid}/root/");
+        if pid <= 0 || !mounts::id_at(CWD, &root).is_ok_and(|id| !inside(id)) || is_root(&root) {
+            continue;
+        }
+        if pid == 1 && !is_first_pid_namespace() {
+            return Err(anyhow!(
+                "PID 1 of this pid namespace is outside the root: /proc/1/root leads to the host's tree"
+            ))
+            .hint(
+                "name the next link by its bare name, isolate --init -- pivot ROOT -- mountclean -- …, or make a pid \
+                     namespace for the chain: isolate --pid -- pivot ROOT -- mountclean -- …",
             );
         }
+        warn(
+            Tool::Mountclean,
+            format_args!(
+                "/proc/{pid}/root leads to the host's tree, for that process is in this pid namespace and not in \
+                 the root; isolate --pid gives COMMAND one of its own"
+            ),
+        );
+        break;
     }
+    Ok(())
+}
+
+/// Whether a path leads to the same directory as `/`: an isolate that waits behind a pivot has it in another mount
+/// namespace.
+fn is_root(path: &str) -> bool {
+    let directory = |path: &str| stat(path).map(|stat| (stat.st_dev, stat.st_ino));
+    matches!((directory(path), directory("/")), (Ok(one), Ok(other)) if one == other)
+}
+
+/// The first pid namespace has this inode on every machine (PROC_PID_INIT_INO).
+fn is_first_pid_namespace() -> bool {
+    stat("/proc/self/ns/pid").is_ok_and(|namespace| namespace.st_ino == 0xEFFF_FFFC)
 }

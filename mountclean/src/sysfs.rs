@@ -5,11 +5,9 @@ use std::path::Path;
 
 use anyhow::{Error, Result, anyhow};
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place, READ_ONLY};
-use chain::patient::{fstatfs, open};
 use chain::{Hint, mounts};
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::fstat;
 use nix::sys::statfs::FsType;
 
 use crate::args::Sys;
@@ -18,14 +16,13 @@ use crate::step::{Fresh, State};
 
 pub const PLACE: &str = "/sys";
 const SYSFS_MAGIC: FsType = FsType(0x6265_6572);
-const PATH: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
 pub fn mount_fresh(how: Sys, state: &mut State) -> Result<()> {
     procfs::check_place(PLACE)?;
-    let hosts = hosts();
+    let hosts = procfs::there_before(["/../sys", PLACE], SYSFS_MAGIC);
     let root = procfs::root()?;
     let place = Place { root: root.as_fd(), path: Path::new(PLACE) };
-    let plain = NOSUID | NODEV | NOEXEC;
+    let plain = NOSUID | NODEV | NOEXEC | attach::atime_of(hosts.as_ref());
     let attributes = if how == Sys::Ro { plain | READ_ONLY } else { plain };
     let made = match (attach::filesystem("sysfs", &[], attributes, place), &hosts) {
         // A user namespace that does not own the net namespace may look at what is mounted already.
@@ -43,14 +40,6 @@ pub fn mount_fresh(how: Sys, state: &mut State) -> Result<()> {
     state.own.extend(mounts::ids_below(&made)?);
     state.fresh.push(Fresh { mount: made, point: PLACE });
     Ok(())
-}
-
-/// The sysfs that was there before: above a stacked pivot, or at its usual place.
-fn hosts() -> Option<OwnedFd> {
-    ["/../sys", PLACE].into_iter().find_map(|path| {
-        let sys = open(path, PATH, Mode::empty()).ok()?;
-        (fstatfs(&sys).ok()?.filesystem_type() == SYSFS_MAGIC).then_some(sys)
-    })
 }
 
 /// Each net namespace has a sysfs of its own, and with it a device number. Where the host's cannot be

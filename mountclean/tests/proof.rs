@@ -292,3 +292,30 @@ fn it_can_be_started_from_the_tree_that_it_takes_off() {
         .expect(0, "2\nbusybox\n");
     }
 }
+
+#[test]
+fn a_reaper_that_keeps_the_hosts_root_is_refused_and_the_spelling_that_works_is_named() {
+    let work = scene();
+    for way in ways() {
+        let init = way.replace("--pid", "--pid --init");
+        for pivot in [
+            "sh -c \"exec pivot root -- mountclean -- echo started\"",
+            "$(command -v pivot) root -- mountclean -- echo started",
+        ] {
+            work.sh(&format!("{init} {pivot}"))
+                .expect_refusal(&["PID 1 of this pid namespace", "isolate --init -- pivot ROOT -- mountclean"]);
+        }
+        work.sh(&format!("{init} pivot root -- mountclean -- echo started")).expect(0, "started\n");
+    }
+}
+
+/// podman and buildah leave CAP_SYS_CHROOT out, without which setns(2) enters no mount namespace.
+/// https://github.com/containers/common/pull/1373
+#[test]
+fn without_cap_sys_chroot_the_proof_holds() {
+    needs_root!();
+    let work = scene();
+    let without = "isolate --cap-drop SYS_CHROOT -- isolate --pid --";
+    work.sh(&format!("{without} pivot root -- mountclean -- echo started")).expect(0, "started\n");
+    work.sh(&format!("{without} pivot root -- echo started")).expect(0, "started\n");
+}

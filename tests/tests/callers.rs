@@ -39,7 +39,7 @@ fn says_hi(mut child: Child) {
 
 #[test]
 fn a_program_that_holds_a_pipe_does_not_delay_the_chain() {
-    // https://github.com/containers/podman/issues/8360, https://github.com/moby/moby/issues/8755
+    // https://github.com/moby/moby/issues/11957, https://github.com/moby/moby/issues/12546
     let work = with_root();
     let line = chain(&work);
     for shell in SHELLS.into_iter().filter(|shell| have(shell.split(' ').next().expect("a word"))) {
@@ -95,7 +95,6 @@ fn nor_does_another_child_of_the_same_caller() {
 
 #[test]
 fn nor_do_sockets_of_a_caller() {
-    // https://github.com/systemd/systemd/issues/10332 (Accept=yes hands a service a connected socket as stdin)
     let work = with_root();
     let line = format!("{}; true", chain(&work));
     let (held, given) = UnixStream::pair().expect("a pair");
