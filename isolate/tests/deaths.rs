@@ -141,3 +141,50 @@ fn roots_setuid_program_for_an_ordinary_user_ends_unless_it_becomes_root_altoget
     ));
     assert_eq!(outcome.stdout, "heard\nalive\n", "{outcome:?}");
 }
+
+/// As `timeout -k` does it. A second prctl(2) takes the parent-death signal back:
+/// https://github.com/containers/bubblewrap/issues/700
+#[test]
+fn a_pid_1_that_blocks_everything_and_floods_its_group_does_not_outlive_isolate() {
+    if !have("python3") {
+        skip!("needs python3");
+    }
+    let hostile = "import ctypes, os, signal, sys\n\
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())\n\
+        ctypes.CDLL(None).prctl(1, 0, 0, 0, 0)\n\
+        held = os.open(sys.argv[1] + \"/held\", os.O_RDWR)\n\
+        os.close(os.open(sys.argv[1] + \"/up\", os.O_RDONLY))\n\
+        while True:\n    for number in (1, 2, 10, 15, 20, 21): os.kill(0, number)";
+    for option in ["--pid", "--init", "--pid --net"] {
+        dies_with_isolate(&format!("$ISOLATE $U {option} -- python3 -c '{hostile}' $dir"));
+        if bench::is_root() {
+            dies_with_isolate(&format!("$ISOLATE {option} --setuid {NOBODY} -- python3 -c '{hostile}' $dir"));
+        }
+    }
+}
+
+#[test]
+fn a_guard_that_somebody_kills_is_replaced() {
+    let guard = "for pid in $(cat /proc/$pid/task/$pid/children); do
+        [ \"$(cat /proc/$pid/comm)\" != chainroot-guard ] || echo $pid; done";
+    let outcome = sh(&format!(
+        "dir=$(mktemp -d); mkfifo $dir/up
+        $ISOLATE $U --pid -- sh -c \"echo >$dir/up; exec sleep 1000\" & isolate=$!
+        read x <$dir/up
+        guard() {{ pid=$isolate; {guard}; }}
+        first=$(guard); kill -9 $first; second=$first
+        while [ -z \"$second\" ] || [ \"$second\" = \"$first\" ]; do second=$(guard 2>/dev/null); done
+        kill -TERM $isolate; wait $isolate; echo $?; rm -r $dir"
+    ));
+    assert_eq!(outcome.stdout, "143\n", "{outcome:?}");
+}
+
+/// The parent-death signal is the first child's alone: https://github.com/multikernel/sandlock/issues/238
+#[test]
+fn what_the_command_has_started_does_not_outlive_isolate_in_a_pid_namespace() {
+    for option in ["--pid", "--init"] {
+        dies_with_isolate(&format!(
+            "$ISOLATE $U {option} -- sh -c \"exec 7<>$dir/held; cat $dir/up | cat | cat & wait\""
+        ));
+    }
+}

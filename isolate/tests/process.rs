@@ -181,3 +181,71 @@ fn a_signal_to_the_own_group_stays_inside() {
     let outcome = sh("$ISOLATE $U --pid -- sh -c 'kill -TERM 0; kill -KILL 0; exit 6'; echo $?");
     assert_eq!(outcome.stdout, "6\n", "{outcome:?}");
 }
+
+#[test]
+fn a_real_time_signal_is_a_signal_like_any_other() {
+    for number in [34, 35, 50, 64] {
+        for options in ["--fork", "--init"] {
+            let outcome = sh(&format!("$ISOLATE $U {options} -- sh -c 'kill -{number} $$'; echo $?"));
+            assert_eq!(outcome.stdout, format!("{}\n", 128 + number), "{options}: {outcome:?}");
+        }
+        for options in ["--fork", "--pid", "--init"] {
+            let outcome = sh(&format!(
+                "dir=$(mktemp -d); mkfifo $dir/up
+                $ISOLATE $U {options} -- sh -c \"echo >$dir/up; exec sleep 1000\" & read x <$dir/up
+                kill -{number} $!; wait $!; echo $?; rm -r $dir"
+            ));
+            assert_eq!(outcome.stdout, format!("{}\n", 128 + number), "{options}: {outcome:?}");
+        }
+    }
+    // An orphan's end is nothing to its reaper.
+    let outcome = sh("$ISOLATE $U --init -- sh -c '(sh -c \"kill -34 \\$\\$\" &); sleep 0.2; echo alive'");
+    assert_eq!(outcome.good(), "alive");
+    assert_eq!(sh("$ISOLATE $U --pid --kill-child=RTMIN+1 -- true").good(), "");
+}
+
+/// What is mounted on /proc there is the outer namespace's.
+#[test]
+fn a_signal_reaches_a_command_in_nested_pid_namespaces() {
+    for signal in ["TERM", "INT", "HUP", "USR1", "QUIT"] {
+        let outcome = sh(&format!(
+            "dir=$(mktemp -d); mkfifo $dir/up
+            env --default-signal=INT,QUIT $ISOLATE $U --pid -- $ISOLATE --pid -- sh -c \"echo >$dir/up; exec sleep 1000\" &
+            read x <$dir/up; kill -{signal} $!; wait $!; echo $(kill -l $?); rm -r $dir"
+        ));
+        assert_eq!(outcome.stdout, format!("{signal}\n"), "{outcome:?}");
+    }
+}
+
+#[test]
+fn many_options_and_a_small_stack_are_enough() {
+    let many = "--rlimit nofile=1000 ".repeat(400);
+    assert_eq!(sh(&format!("$ISOLATE $U --pid {many} -- true")).good(), "");
+    assert_eq!(sh("ulimit -s 64; $ISOLATE $U --pid -- true").good(), "");
+}
+
+/// The reader is gone before isolate writes to it: that is no signal for the command.
+#[test]
+fn a_reader_of_the_status_that_is_gone_is_no_harm() {
+    for options in ["--fork", "--pid", "--init"] {
+        let outcome = sh(&format!(
+            "{{ $ISOLATE $U {options} --status-fd 3 -- sh -c 'sleep 0.05; exit 6' 3>&1 >/dev/null; echo $? >&2; }} | true"
+        ));
+        assert_eq!(outcome.stderr, "6\n", "{options}: {outcome:?}");
+    }
+}
+
+/// Reports that a reaper passes some signals on and not others, or ends of one that the command handles:
+/// https://github.com/krallin/tini/issues/104, https://github.com/docker/cli/issues/3909
+#[test]
+fn init_passes_every_signal_on_to_a_command_that_handles_it() {
+    let script = r#"dir=$(mktemp -d); mkfifo $dir/up $dir/told; exec 5<>$dir/told
+        env --default-signal=INT,QUIT $ISOLATE $U --init -- bash -c "
+            for n in 1 2 3 6 10 12 15 28 34 40 64; do trap \"echo \$n >&5\" \$n; done
+            echo >$dir/up; while :; do sleep 0.01; done" & pid=$!
+        read x <$dir/up
+        for n in 1 2 3 6 10 12 15 28 34 40 64; do kill -$n $pid; read said <&5; [ $said = $n ] || echo $n: $said; done
+        kill -9 $pid; echo done; rm -r $dir"#;
+    let outcome = sh(script);
+    assert_eq!(outcome.stdout, "done\n", "{outcome:?}");
+}
