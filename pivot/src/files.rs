@@ -8,12 +8,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use chain::WithHint;
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place, READ_ONLY};
 use chain::patient::openat;
+use chain::{Tool, WithHint, warn};
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, umount2};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{fchdir, gethostname};
 use rustix::fs::CWD;
 
@@ -108,5 +108,17 @@ fn one(file: Copied, memory: &OwnedFd, tree: &OwnedFd) -> Result<()> {
     let path = Path::new(file.path());
     place::ensure(tree, path, Kind::File)?;
     let place = Place { root: tree.as_fd(), path };
+    // An image may have a link there, to /dev/null for one: what is no file is not replaced.
+    if SFlag::from_bits_truncate(fstat(place.open()?)?.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+        warn(
+            Tool::Pivot,
+            format_args!(
+                "{} in the root is not a regular file: left as it is, --{} not done",
+                file.path(),
+                file.option()
+            ),
+        );
+        return Ok(());
+    }
     attach::bind(&copy, place, READ_ONLY | NOSUID | NODEV | NOEXEC).map(drop)
 }

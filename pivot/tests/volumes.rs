@@ -1,5 +1,6 @@
 //! Mounts inside the root.
 
+use chainroot_tests::needs_root;
 use chainroot_tests::scene::{scene, ways, ways_for};
 
 #[test]
@@ -247,4 +248,14 @@ fn the_callers_umask_is_the_commands_and_no_others() {
         let null = if outcome.stdout.contains(" 666 ") { "666" } else { "?" };
         outcome.expect(0, &format!("755 755 755 {null} 1777 644 555\n0077\n"));
     }
+}
+
+#[test]
+fn a_link_to_a_device_is_left_alone_and_that_is_said() {
+    needs_root!();
+    let work = scene();
+    work.sh("mkdir -p root/etc; ln -sf /dev/null root/etc/resolv.conf");
+    let outcome = work.sh("isolate --pid -- pivot --dev --resolv root -- stat -c %F /dev/null");
+    outcome.expect(0, "character special file\n");
+    assert!(outcome.stderr.contains("/etc/resolv.conf in the root is not a regular file"), "{}", outcome.stderr);
 }
