@@ -1,18 +1,17 @@
 #![no_main]
 
+mod heap;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use chain::Tool;
 use chain::handoff::{Promise, absolute};
 use clap::CommandFactory;
-use dlmalloc::GlobalDlmalloc;
 use unpack::args::Args;
 
-// musl's malloc gives pages back and takes them again with each directory's worth of names; in a process of several
-// threads either interrupts all processors.
 #[global_allocator]
-static HEAP: GlobalDlmalloc = GlobalDlmalloc;
+static HEAP: heap::Heap = heap::Heap;
 
 chain::start!(main_of_words);
 
