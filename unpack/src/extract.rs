@@ -14,7 +14,7 @@ use crate::args::Args;
 use crate::budget::Limits;
 use crate::confine::Confinement;
 use crate::fill::Filling;
-use crate::image::{Image, Kind, Request, passed_for_root_fs};
+use crate::image::{Image, Request, passed_for_root_fs};
 use crate::interrupt::Interrupts;
 use crate::ledger::Ledger;
 use crate::notice::{self, Timer, tell};
@@ -95,23 +95,9 @@ fn make(
 ) -> Result<(Published, Known)> {
     let args = wanted.args;
     let named = || args.image.display().to_string();
-    let again = match &source {
-        Source::File(region) => Some(Source::File(region.clone())),
-        Source::Directory(_) | Source::Stream(_) => None,
-    };
     let mut timer = Timer::new(args.common.verbose);
     let mut image = Image::open(source, request).with_context(named)?;
     timer.told(format_args!("found the image in {}: {}, layers: {}", named(), image.kind, image.layers.len()));
-    // A layered image is known by its configuration's digest; a file of any other kind by its own. Where that is not the
-    // digest of what is extracted, it is worked out beside.
-    let digest = match again {
-        Some(file) if image.kind == Kind::RootFs && !image.is_plain() => {
-            let algorithm = request.source_algorithm();
-            let thread = std::thread::Builder::new().name("digest".into()).spawn(move || file.digest(algorithm));
-            Some(thread.context("start a thread")?)
-        }
-        _ => None,
-    };
     let root = stage.open_tree()?;
     let bytes = Arc::new(AtomicU64::new(0));
     let progress = Progress::is_wanted(args.quiet).then(|| Progress::show(bytes.clone(), progress::total(&image)));
@@ -134,8 +120,8 @@ fn make(
     }
     drop(progress);
     timer.told(format_args!("extracted it into {}", stage.path().display()));
-    let digest = digest.map(|thread| thread.join().unwrap_or_else(|_| Err(anyhow!("the digesting thread died"))));
-    let known = Known::of(&image, &verified, digest.transpose().with_context(named)?);
+    // A layered image is known by its configuration's digest, a root file system by that of the bytes that were written.
+    let known = Known::of(&image, &verified, None);
     let receipt = json!({
         "version": 1,
         "root": chain::receipt::identity(stage.find_tree()?)?,

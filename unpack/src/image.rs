@@ -108,9 +108,10 @@ impl Image {
                 let head = region.head(foreign::HEAD)?;
                 match Compression::of(&head) {
                     Compression::Plain => from_region(region, &head, request),
+                    // Digested as it is read: in a second reading others could have changed it.
                     compression => {
-                        let algorithm = request.pin().map(|pin| pin.algorithm());
-                        from_stream(Hashing::new(Box::new(region), algorithm), compression, request)
+                        let algorithm = request.source_algorithm();
+                        from_stream(Hashing::new(Box::new(region), Some(algorithm)), compression, request)
                     }
                 }
             }

@@ -28,6 +28,7 @@ mod stage;
 pub mod stream;
 pub mod tree;
 mod tree_digest;
+mod unshared;
 mod wanted;
 pub mod writers;
 

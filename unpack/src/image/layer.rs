@@ -13,6 +13,7 @@ use crate::digest::{Algorithm, Digest, Hasher, Hashing};
 use crate::frame::Archive;
 use crate::source::{FileSystem, Region, read_some};
 use crate::stream::{Ahead, Bytes, Compression, Decoder, buffer, run_ahead};
+use crate::unshared::is_unshared;
 
 /// As much of a file is read at a time as is likely to be wanted before the next skip.
 const READ: usize = 128 << 10;
@@ -121,7 +122,7 @@ impl Layer {
             // A root filesystem's bytes are nobody's word: they are digested to be known again.
             let source = self.name.is_empty();
             let own = self.pin.as_ref().map_or(Algorithm::OWN, Digest::algorithm);
-            if near.is_some_and(|near| near.has(region.file())) {
+            if near.is_some_and(|near| near.has(region.file())) && is_unshared(region.file()) {
                 // It is digested beside its reading, not by it: so a reader need not see the bytes that it can copy
                 // from file to file.
                 let mut algorithms: Vec<_> = [plain, stored, source.then_some(own)].into_iter().flatten().collect();
