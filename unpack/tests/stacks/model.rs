@@ -289,7 +289,10 @@ impl Model {
     /// Takes what lower layers made at a path and below it; whether anything is left.
     fn hide(&mut self, path: &str) -> bool {
         let Some(&Name { layer, .. }) = self.names.get(path) else { return false };
-        let left = self.hide_children(path);
+        let below = format!("{path}/");
+        // A link that waits for its target is there, too.
+        let waits = self.waiting.iter().any(|(name, _)| name.starts_with(&below));
+        let left = self.hide_children(path) || waits;
         if layer == self.layer {
             return true;
         }
