@@ -43,7 +43,7 @@ pub use inside::open_inside;
 pub use namespace::{at_root_of_mount_namespace, in_own_mount_namespace, mount_namespace_id, own_mount_namespace};
 pub use parent::{die_with_parent, leave};
 pub use plan::{HasCarry, Link, Rest, Step, named};
-pub use report::{Hint, WithHint, fail, message, one_line, print, warn};
+pub use report::{Hint, WithHint, drives_terminal, fail, message, one_line, print, warn};
 pub use small_file::read_small;
 pub use start::started;
 pub use umask::Umask;

@@ -101,15 +101,19 @@ fn describe(cause: &(dyn std::error::Error + 'static)) -> String {
     }
 }
 
+/// C0, DEL and C1, and what turns the direction of text (Unicode's annex 9) or ends its line.
+pub fn drives_terminal(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Names in messages may come from a hostile image: control characters are escaped, so that a
 /// message stays on its line and cannot drive the terminal.
 pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            c if c.is_control()
-                || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
-            {
+            c if drives_terminal(c) => {
                 let _ = write!(line, "{}", c.escape_default());
             }
             c => line.push(c),

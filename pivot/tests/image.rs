@@ -101,6 +101,20 @@ fn the_user_is_looked_up_in_the_roots_own_passwd() {
     }
 }
 
+/// -1 is "leave it as it is" to setresuid(2): the command would stay root.
+#[test]
+fn an_images_user_that_is_no_id_is_refused() {
+    for way in ways() {
+        let work = scene();
+        work.sh("echo odd:x:4294967295:0::/:/bin/sh >>root/etc/passwd");
+        for user in ["4294967295", "4294967296", "0:4294967295", "18446744073709551616", "odd"] {
+            receipt(&work, &format!(r#"{{"config": {{"User": "{user}", "Entrypoint": ["id"]}}}}"#));
+            work.sh(&format!("{way} pivot --as-image root"))
+                .expect_refusal(&["not an id that a user or group can have (0 to 4294967294)"]);
+        }
+    }
+}
+
 #[test]
 fn a_passwd_that_leads_out_of_the_root_or_has_no_end_is_not_read() {
     for way in ways() {

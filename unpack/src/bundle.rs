@@ -1,11 +1,12 @@
-//! An OCI runtime bundle around a root: config.json, as the image specification's conversion has it.
+//! An OCI runtime bundle around a root: config.json, as the image specification's conversion has it, but for what
+//! would let the image tell the runtime what to do.
 
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use chain::WithHint;
+use chain::{Tool, User, WithHint, warn};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use serde_json::{Map, Value, json};
 
@@ -29,7 +30,9 @@ pub fn write(bundle: &Path, root: &Path) -> Result<()> {
     if written.is_err() {
         let _ = std::fs::remove_file(&part);
     }
-    written.with_context(|| path.display().to_string())
+    written.with_context(|| path.display().to_string())?;
+    tell(&receipt["config"]["config"], &path);
+    Ok(())
 }
 
 fn runtime_config(image: &Value, root: &Path) -> Result<Value> {
@@ -150,10 +153,60 @@ fn mounts(config: &Value, rootless: bool) -> Value {
         true => mount("/sys", "none", "/sys", &["rbind", "nosuid", "noexec", "nodev", "ro"]),
         false => mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
     });
-    for volume in config["Volumes"].as_object().into_iter().flat_map(Map::keys) {
+    for volume in keys(&config["Volumes"]).filter(|volume| is_volume(volume)) {
         mounts.push(mount(volume, "tmpfs", "none", &["nosuid", "nodev", "noexec", "relatime"]));
     }
     mounts.into()
+}
+
+/// Annotations by which runc, crun, gVisor, Kata and the hooks of podman take orders: properties of the systemd unit,
+/// programs and files of the host's, another runtime (runtime-spec, potentiallyUnsafeConfigAnnotations).
+const ORDERS: [&str; 13] = [
+    "run.oci.",
+    "io.crun.",
+    "org.systemd.property.",
+    "org.criu.",
+    "org.opencontainers.runc.",
+    "module.wasm.",
+    "dev.gvisor.",
+    "io.katacontainers.",
+    "com.github.containers.",
+    "io.kubernetes.",
+    "io.podman.",
+    "io.containers.",
+    "cdi.k8s.io/",
+];
+
+fn commands_runtime(label: &str) -> bool {
+    ORDERS.iter().any(|prefix| label.starts_with(prefix)) || label.contains("hook")
+}
+
+/// A directory of the image's own. A tmpfs at / would hide the image, and one at /proc or /dev what the runtime guards there.
+fn is_volume(path: &str) -> bool {
+    let mut names = path.split('/').filter(|name| !name.is_empty());
+    let top = names.clone().next();
+    path.starts_with('/')
+        && !names.any(|name| name == "." || name == "..")
+        && top.is_some_and(|top| !["proc", "sys", "dev"].contains(&top))
+}
+
+fn keys(object: &Value) -> impl Iterator<Item = &String> {
+    object.as_object().into_iter().flat_map(Map::keys)
+}
+
+/// What the image asked for and did not get.
+fn tell(config: &Value, path: &Path) {
+    let without = |what: &str, names: Vec<&String>| {
+        if let Some(first) = names.first() {
+            let more = if names.len() > 1 { ", …" } else { "" };
+            warn(Tool::Unpack, format_args!("{}: without {} {what}: {first}{more}", path.display(), names.len()));
+        }
+    };
+    without("labels that a runtime acts on", keys(&config["Labels"]).filter(|key| commands_runtime(key)).collect());
+    without(
+        "volumes that are no directory of the image's own",
+        keys(&config["Volumes"]).filter(|path| !is_volume(path)).collect(),
+    );
 }
 
 /// The annotations that the image specification's conversion.md asks for.
@@ -173,7 +226,7 @@ fn annotations(image: &Value) -> Value {
     }
     // An explicit label has the last word.
     for (key, value) in image["config"]["Labels"].as_object().into_iter().flatten() {
-        if let Some(value) = value.as_str() {
+        if let Some(value) = value.as_str().filter(|_| !commands_runtime(key)) {
             annotations.insert(key.clone(), value.into());
         }
     }
@@ -196,25 +249,32 @@ fn user(text: &str, root: &Path) -> Result<Value> {
     };
     let user = if user.is_empty() { "0" } else { user };
     let line = named(&passwd, user);
-    let number = |text: &str| text.parse::<u32>().ok();
+    let number = User::number;
+    let field_number = |line: &String, n| number(&field(line, n));
     let unknown = |what: &str, name: &str| -> Result<u32> {
         Err(anyhow!("the image's configuration names the {what} {name}, which its files do not"))
             .hint("unpack without --bundle and write the configuration by hand")
     };
-    let uid = number(user).or_else(|| number(&field(line.as_ref()?, 2)));
-    let uid = uid.map_or_else(|| unknown("user", user), Ok)?;
+    let uid = match (number(user)?, &line) {
+        (Some(uid), _) => uid,
+        (None, Some(line)) => field_number(line, 2)?.map_or_else(|| unknown("user", user), Ok)?,
+        (None, None) => unknown("user", user)?,
+    };
     let group = group.filter(|group| !group.is_empty());
-    let gid = match group {
-        Some(group) => {
-            let found = number(group).or_else(|| number(&field(&named(&groups, group)?, 2)));
-            found.map_or_else(|| unknown("group", group), Ok)?
-        }
-        None => line.as_ref().and_then(|line| number(&field(line, 3))).unwrap_or(0),
+    let gid = match (group, &line) {
+        (Some(group), _) => match (number(group)?, named(&groups, group)) {
+            (Some(gid), _) => gid,
+            (None, Some(line)) => field_number(&line, 2)?.map_or_else(|| unknown("group", group), Ok)?,
+            (None, None) => unknown("group", group)?,
+        },
+        (None, Some(line)) => field_number(line, 3)?.unwrap_or(0),
+        (None, None) => 0,
     };
     let name = line.map(|line| field(&line, 0)).unwrap_or_default();
     let member =
         |line: &&str| group.is_none() && !name.is_empty() && field(line, 3).split(',').any(|member| member == name);
-    let more: Vec<_> = groups.lines().filter(member).filter_map(|line| number(&field(line, 2))).collect();
+    let more = groups.lines().filter(member).filter_map(|line| number(&field(line, 2)).transpose());
+    let more = more.collect::<Result<Vec<_>>>()?;
     Ok(json!({ "uid": uid, "gid": gid, "additionalGids": more }))
 }
 

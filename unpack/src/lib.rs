@@ -32,6 +32,8 @@ mod unshared;
 mod wanted;
 pub mod writers;
 
+use std::io::IsTerminal;
+
 use anyhow::{Context, Result};
 use args::Args;
 use chain::WithHint;
@@ -92,5 +94,23 @@ fn inspect(args: &Args) -> Result<()> {
     let image = Image::open(Source::open(&args.image)?, &request).with_context(named).map_err(hinted)?;
     let mut text = Vec::new();
     print_config(&image, &mut text).with_context(named)?;
+    if std::io::stdout().is_terminal() {
+        text = for_terminal(&String::from_utf8_lossy(&text)).into();
+    }
     chain::print(text).context("standard output")
+}
+
+/// The same JSON without what drives a terminal: outside of strings it has no such character but space.
+fn for_terminal(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\n' | '\t' => shown.push(c),
+            '\r' => shown.push(' '),
+            // All of them have four digits.
+            c if chain::drives_terminal(c) => shown.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => shown.push(c),
+        }
+    }
+    shown
 }

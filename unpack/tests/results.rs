@@ -202,7 +202,7 @@ fn a_receipt_holds_the_configuration_and_what_vouches_for_it() {
     if tar.is_ok_and(|status| status.success()) {
         let output = scene.unpack(&["oci.tar", "root"]);
         ok(&output);
-        assert!(text(&output.stderr).contains("is there already"));
+        assert!(text(&output.stderr).contains("reusing the existing root"));
     }
 }
 
