@@ -3,7 +3,7 @@
 
 use chainroot_tests::older::{without, without_flag};
 use chainroot_tests::{Work, busybox_image, is_root, kernel_at_least, needs_root};
-use nix::libc::{CLONE_NEWTIME, SYS_openat2, SYS_pidfd_open, SYS_setns, SYS_unshare, c_long};
+use nix::libc::{CLONE_NEWTIME, SYS_flock, SYS_openat2, SYS_pidfd_open, SYS_setns, SYS_unshare, c_long};
 
 /// The same numbers on every architecture; the older of the two libcs knows them not.
 const LANDLOCK: [c_long; 3] = [444, 445, 446];
@@ -40,6 +40,16 @@ fn without_landlock_unpack_is_contained_all_the_same_and_says_nothing() {
     assert_eq!(outcome.status, 0, "{outcome:?}");
     let (path, rest) = outcome.stdout.split_once('\n').unwrap_or_default();
     assert!(path.ends_with("/hostile") && !rest.contains("file") && !rest.contains("andlock"), "{outcome:?}");
+}
+
+#[test]
+fn without_locks_unpack_says_so_once_and_leaves_nothing_beside_root() {
+    let work = Work::new();
+    let line = format!("unpack '{}' root", busybox_image().display());
+    let outcome = without(&work, &[SYS_flock], &line);
+    assert_eq!(outcome.status, 0, "{outcome:?}");
+    assert_eq!(outcome.stderr.matches("no locks here").count(), 1, "{outcome:?}");
+    work.sh("ls -A").expect(0, "root\nroot.image.json\n");
 }
 
 #[test]

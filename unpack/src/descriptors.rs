@@ -1,11 +1,18 @@
 //! How the descriptors that this process may have (RLIMIT_NOFILE in getrlimit(2)) are shared out:
 //! open directories and files on their way to a writer are as many as there is room for.
 
+use std::os::fd::OwnedFd;
+
+use anyhow::{Context, Result};
+use chain::WithHint;
 use nix::sys::resource::{Resource, getrlimit};
 
 /// The standard streams, the image, the staging directory, the receipt, pipes and ruleset of the
 /// threads, and what a call opens for its own time.
 const OTHERS: u64 = 24;
+
+/// As many are open at once in the smallest of runs.
+const LEAST: u32 = 16;
 
 /// All that are ever open at once.
 const MOST: usize = 1024;
@@ -29,17 +36,23 @@ pub fn files(most: usize, batches: usize) -> usize {
 /// Makes the table of descriptors as large as it is going to be. While a process has one thread that costs nothing;
 /// later each doubling waits until all processors have passed through the scheduler (`expand_fdtable` in the kernel's
 /// fs/file.c), which may be 10 ms.
-pub fn reserve() {
+///
+/// Where fewer than `LEAST` are left, nothing is begun: a run that ends for want of descriptors cannot remove what it made.
+pub fn reserve() -> Result<()> {
+    let another = |_| rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 3);
+    let least: rustix::io::Result<Vec<OwnedFd>> = (0..LEAST).map(another).collect();
+    least.context("open files").hint(format!("unpack needs {LEAST} at once, large images more: ulimit -n 256"))?;
     let last = spare().saturating_add(OTHERS as usize).min(MOST) - 1;
     // Where this fails the table grows later.
     drop(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), i32::try_from(last).unwrap_or(i32::MAX)));
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
     fn what_is_reserved_is_there() {
-        super::reserve();
+        super::reserve().unwrap();
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let size = status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap();
         assert!(size.trim().parse::<usize>().unwrap() >= super::MOST.min(super::spare()), "{size}");

@@ -29,7 +29,7 @@ use crate::wanted::{Known, Wanted};
 
 /// Sees to it that `root` is the image, completely.
 pub fn ensure(args: &Args, root: &Path) -> Result<()> {
-    crate::descriptors::reserve();
+    crate::descriptors::reserve()?;
     let interrupts = Interrupts::watch()?;
     let owners = Owners::new(args.owner)?;
     let epoch = epoch()?;
@@ -62,7 +62,10 @@ pub fn ensure(args: &Args, root: &Path) -> Result<()> {
         setuid: 0.into(),
     });
     let stage = Stage::new(root)?;
-    interrupts.half_done(Some(stage.remover()?));
+    let remover = stage.remover().inspect_err(|_| {
+        let _ = stage.remove();
+    })?;
+    interrupts.half_done(Some(remover));
     let made = make(&wanted, source, &request, &stage, &policy, epoch, &interrupts);
     let _inside = interrupts.gate.pass();
     interrupts.half_done(None);

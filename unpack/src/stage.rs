@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use chain::WithHint;
+use chain::{Tool, WithHint};
 use chain::receipt::lock::{self, Lock};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -48,6 +48,7 @@ impl Stage {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         let parent = crate::patient::open(parent_path, flags, Mode::empty())
             .with_context(|| parent_path.display().to_string())?;
+        crate::tree::containment(parent.as_fd())?;
         sweep(parent.as_fd(), name);
         let (dir, staged) = make(parent.as_fd(), name)
             .with_context(|| format!("{}: make a staging directory", parent_path.display()))?;
@@ -115,23 +116,41 @@ fn make(parent: BorrowedFd, name: &OsStr) -> Result<(OwnedFd, OsString)> {
             }
             result => result?,
         }
-        // Between these two calls another run may have taken it for a dead one's and removed it.
-        let Ok(dir) = crate::patient::openat(parent, &staged, DIRECTORY, Mode::empty()) else { continue };
-        if crate::patient::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_err()
-            || !still(parent, &staged, &dir)
-        {
-            continue;
+        match claim(parent, &staged) {
+            Ok(Some(dir)) => return Ok((dir, staged)),
+            Ok(None) => continue,
+            Err(error) => {
+                let _ = rustix::fs::unlinkat(parent, &staged, AtFlags::REMOVEDIR);
+                return Err(error);
+            }
         }
-        inherit_nothing(&dir)?;
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-        let mark = crate::patient::openat(&dir, MARK, flags, Mode::RUSR);
-        if let Err(error) = mark {
-            let _ = rustix::fs::unlinkat(parent, &staged, AtFlags::REMOVEDIR);
-            return Err(error.into());
-        }
-        return Ok((dir, staged));
     }
     anyhow::bail!("somebody moves away what is made here")
+}
+
+/// Locks and marks a directory that was just made. None where another run has taken it for a dead one's meanwhile, and
+/// removed it; any other failure would be the same under every name.
+fn claim(parent: BorrowedFd, staged: &OsStr) -> Result<Option<OwnedFd>> {
+    let dir = match crate::patient::openat(parent, staged, DIRECTORY, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(None),
+        opened => opened?,
+    };
+    match crate::patient::flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => return Ok(None),
+        // No other run can lock it either, and none removes what it cannot lock.
+        Err(errno @ (Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP)) => chain::warn(
+            Tool::Unpack,
+            format_args!("{}: no locks here ({errno}): what a killed run leaves is not removed later", staged.display()),
+        ),
+        locked => locked.context("flock")?,
+    }
+    if !still(parent, staged, &dir) {
+        return Ok(None);
+    }
+    inherit_nothing(&dir)?;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    crate::patient::openat(&dir, MARK, flags, Mode::RUSR)?;
+    Ok(Some(dir))
 }
 
 /// A parent with setgid or a default ACL would pass them on to everything made below.

@@ -28,6 +28,7 @@ use rustix::io::Errno;
 use crate::ledger::Change;
 use dir::Dir;
 use dirs::Dirs;
+pub use dirs::containment;
 use link::Waiting;
 use made::Made;
 use meta::Final;
@@ -60,7 +61,6 @@ pub enum Special<'a> {
 impl Tree {
     /// `root` is empty. `settle` waits until every planned file was made.
     pub fn new(root: OwnedFd, policy: Arc<Policy>, epoch: i64, settle: Box<dyn FnMut() -> Result<()>>) -> Result<Tree> {
-        dirs::containment(root.as_fd())?;
         // Whatever the umask, a setgid directory around it and a default ACL there made of it.
         rustix::fs::fchmod(&root, Mode::RWXU)?;
         policy.owners.look_at(root.as_fd()).context("find out whose group files get")?;

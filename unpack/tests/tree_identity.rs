@@ -63,7 +63,7 @@ fn a_path_through_what_it_replaces_is_the_same_at_every_limit_of_descriptors() {
             should.clear();
         }
         layout(&scene, &stack.iter().map(|layer| stacks::packed(layer)).collect::<Vec<_>>());
-        for limit in [9, 12, 16, 24, 32, 40, 256] {
+        for limit in [4, 5, 6, 7, 8, 9, 12, 16, 24, 32, 40, 256] {
             let _ = std::fs::remove_dir_all(scene.path("root"));
             let _ = std::fs::remove_file(scene.path("root.image.json"));
             let script = format!("ulimit -n {limit}; exec {UNPACK} -q oci root");

@@ -68,7 +68,10 @@ fn lock(parent: BorrowedFd, name: &OsStr) -> Result<Option<OwnedFd>> {
         }
         match crate::patient::flock(&file, FlockOperation::LockExclusive) {
             // A filesystem without locks.
-            Err(Errno::NOLCK | Errno::OPNOTSUPP) => return Ok(None),
+            Err(Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS) => {
+                let _ = rustix::fs::unlinkat(parent, name, AtFlags::empty());
+                return Ok(None);
+            }
             locked => locked?,
         }
         if still(parent, name, &file) {
