@@ -29,6 +29,13 @@ CONFIG
 
 /// What would come from a registry is made here: an image of two architectures less one.
 const FROM_A_REGISTRY: (&str, &str) = ("docker://debian", "oci:layout:debian");
+/// A digest that an example leaves open: the image's own, or the archive's.
+const PINNED: [(&str, &str); 4] = [
+    ("docker://debian@sha256:...", "oci:layout:debian"),
+    ("--ref sha256:... ./debian", r#"--ref "$(grep -o 'sha256:[0-9a-f]*' layout/index.json)" ./debian"#),
+    ("curl -fL https://.../root.tar.xz", "tar -cf root.tar -C root etc && cat root.tar"),
+    ("--ref sha256:... -", r#"--ref "sha256:$(sha256sum <root.tar | cut -d ' ' -f 1)" -"#),
+];
 const REGISTRY: &str = "umoci init --layout layout && umoci new --image layout:debian &&
     umoci config --image layout:debian --architecture arm64 && mkdir one && touch one/file &&
     umoci insert --image layout:debian one /one && rm -r one";
@@ -57,7 +64,11 @@ fn run(page: &str, example: &str, shell: &str) -> Option<Outcome> {
         let registry = prepare(REGISTRY);
         assert_eq!(registry.status, 0, "{}", registry.stderr);
     }
-    Some(prepare(&example.replace(FROM_A_REGISTRY.0, FROM_A_REGISTRY.1)))
+    let example = PINNED
+        .iter()
+        .chain([&FROM_A_REGISTRY])
+        .fold(example.to_owned(), |example, (shown, here)| example.replace(shown, here));
+    Some(prepare(&example))
 }
 
 /// As root every example does what it says.

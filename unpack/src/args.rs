@@ -18,9 +18,9 @@ EXAMPLES
   Straight from a registry:
     skopeo copy --quiet docker://debian docker-archive:/dev/stdout | unpack - ./debian
   A pin: this image or none, by the digest of its manifest, its index or its configuration:
-    skopeo copy --quiet docker://debian@sha256:… oci:debian && unpack --ref sha256:… ./debian
+    skopeo copy --quiet docker://debian@sha256:… oci:debian && unpack --ref sha256:… ./debian debian-root
   The same for a plain archive, by what sha256sum prints of the file:
-    curl -fL https://…/root.tar.xz | unpack --ref sha256:… -
+    curl -fL https://…/root.tar.xz | unpack --ref sha256:… - debian-root
   One image of several, another architecture:
     skopeo copy --all docker://debian oci:debian && unpack --platform linux/arm64 ./debian ./arm
   A fresh copy in place of what is there:
