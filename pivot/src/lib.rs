@@ -86,7 +86,8 @@ fn plan<'a>(
     let overlaid = args.ephemeral || args.overlay.is_some();
     let mut steps = vec![Step::CheckDescriptors { keep: &args.keep_fd }];
     if !args.no_handoff || root.as_os_str() == "-" {
-        let finds = if link.explains() { step::what_it_awaits(root) } else { String::new() };
+        let shown = link.explains() || args.common.verbose;
+        let finds = if shown { step::what_it_awaits(root) } else { String::new() };
         steps.push(Step::AwaitRoot { root, finds });
     }
     if !chain::in_own_mount_namespace(&link.carry) {
