@@ -30,7 +30,8 @@ pub fn argv(data: &[u8]) {
 pub fn subids(data: &[u8]) {
     let mut parts = data.splitn(2, |&byte| byte == 0).map(|part| std::str::from_utf8(part).unwrap_or_default());
     let (table, passwd) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    for user in [0, 1000, u32::MAX] {
+    // 2^32-1 is no id: chown(2) takes it for "no change".
+    for user in [0, 1000, u32::MAX - 1] {
         let name = name_of(passwd, user);
         if let Some(name) = &name {
             id_of(passwd, name).expect("who has a name has an id");

@@ -319,7 +319,7 @@ fn tasks_that_share_one_new_root_say_nothing_of_it_and_a_later_run_says_one_line
     let work = Work::new();
     let image = busybox_image().display().to_string();
     // Each has looked for ROOT before its image ends, and that is once all of them have begun.
-    let script = "for n in $(seq 20); do mkfifo p$n; unpack - root <p$n >/dev/null 2>>log & done; \
+    let script = "for n in $(seq 20); do mkfifo p$n; unpack --quiet - root <p$n >/dev/null 2>>log & done; \
                   for n in $(seq 20); do eval \"exec $((n + 100))>p$n\"; head -c 1000 IMAGE >&$((n + 100)); done; \
                   until [ $(ls -d .root.unpack-* | wc -l) = 20 ]; do sleep 0.01; done; \
                   for n in $(seq 20); do tail -c +1001 IMAGE >&$((n + 100)); eval \"exec $((n + 100))>&-\"; done; wait; cat log";

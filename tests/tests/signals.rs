@@ -126,7 +126,16 @@ fn ended(child: &mut Child, within: Duration) -> Option<ExitStatus> {
 fn run(work: &Work, line: &str, round: &Round) -> Result<(), String> {
     let mut command = work.command("sh");
     command.args(["-c", &format!("exec {line}")]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = command.process_group(0).spawn().expect("spawn");
+    // A shell without job control starts what it runs in the background with these two ignored.
+    let default = || {
+        for signal in [libc::SIGINT, libc::SIGQUIT] {
+            // SAFETY: signal(2) is async-signal-safe, and no handler is installed.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // SAFETY: the closure only makes system calls.
+    let mut child = unsafe { command.process_group(0).pre_exec(default) }.spawn().expect("spawn");
     let pid = child.id() as i32;
     std::thread::sleep(round.delay);
     match round.at {

@@ -322,8 +322,11 @@ fn files(root: &Path) -> Files {
     found
 }
 
-const EXTRACT: &str =
-    "import sys, tarfile\nwith tarfile.open(sys.argv[1]) as t: t.extractall(sys.argv[2], filter='fully_trusted')";
+/// As an attribute, since Python before 3.11.4 knows no filter as an argument.
+const EXTRACT: &str = "import sys, tarfile
+with tarfile.open(sys.argv[1]) as t:
+    t.extraction_filter = lambda member, path: member
+    t.extractall(sys.argv[2])";
 
 /// What each makes of an archive; an error counts as another reading.
 fn trees(path: &Path, directory: &Path) -> Vec<(&'static str, Option<Files>)> {

@@ -206,6 +206,10 @@ fn what_skopeo_makes_of_a_layout_is_read_like_the_layout() {
     if !scene::has("skopeo") {
         return scene::skip("no skopeo here");
     }
+    // It gives the directories that it extracts an archive into to the archive's owner.
+    if !rustix::process::geteuid().is_root() {
+        return scene::skip("skopeo needs root to read an archive of root's");
+    }
     let scene = Scene::new();
     let layout = oci(&layer("f", "x"), |plain| zstd::encode_all(plain, 1).unwrap());
     scene.write("oci.tar", &layout.tar());
