@@ -8,8 +8,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use chain::{Tool, WithHint};
 use chain::receipt::lock::{self, Lock};
+use chain::{Tool, WithHint};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
@@ -140,7 +140,10 @@ fn claim(parent: BorrowedFd, staged: &OsStr) -> Result<Option<OwnedFd>> {
         // No other run can lock it either, and none removes what it cannot lock.
         Err(errno @ (Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP)) => chain::warn(
             Tool::Unpack,
-            format_args!("{}: no locks here ({errno}): what a killed run leaves is not removed later", staged.display()),
+            format_args!(
+                "{}: no locks here ({errno}): what a killed run leaves is not removed later",
+                staged.display()
+            ),
         ),
         locked => locked.context("flock")?,
     }
