@@ -102,3 +102,35 @@ fn links_that_wait_for_each_other_cost_as_much_as_there_are_of_them() {
     };
     is_linear("hard links in a chain", stack, 500);
 }
+
+#[test]
+fn one_name_again_and_again_costs_as_much_as_there_are_of_it() {
+    is_linear("one name", |number| vec![(0..number).map(|_| file("same", "x")).collect()], 500);
+    let in_turn = |number: usize| vec![(0..number).flat_map(|_| [dir("d"), file("d/e", ""), file("d", "")]).collect()];
+    is_linear("a directory and a file in turn", in_turn, 300);
+}
+
+#[test]
+fn deep_directories_cost_as_much_as_there_are_of_them() {
+    // As deep as a header's name of 100 bytes goes.
+    let deep = ["d"; 40].join("/");
+    let stack = |number: usize| vec![(0..number).map(|number| file(&format!("{deep}/{number}/f"), "")).collect()];
+    is_linear("deep directories", stack, 300);
+}
+
+#[test]
+fn files_through_links_and_hard_links_to_one_file_cost_as_much_as_there_are_of_them() {
+    let through = |number: usize| {
+        let mut layer: Vec<_> =
+            (0..39).map(|number| symlink(&format!("l{number}"), &format!("l{}", number + 1))).collect();
+        layer.push(dir("l39"));
+        layer.extend((0..number).map(|number| file(&format!("l0/{number}"), "")));
+        vec![layer]
+    };
+    is_linear("files through 39 links", through, 500);
+    let links = |number: usize| {
+        let hard = |number| entries::hard_link(&format!("h{number}"), "f");
+        vec![std::iter::once(file("f", "x")).chain((0..number).map(hard)).collect()]
+    };
+    is_linear("hard links to one file", links, 500);
+}
