@@ -22,7 +22,7 @@ fn cost(scene: &Scene, layers: &[Vec<Block>]) -> (u64, u64) {
         assert!(output.status.success(), "{}", text(&output.stderr));
         text(&output.stderr)
     };
-    run("strace -f -c -o calls");
+    run("strace -f -c -e trace='!futex,sched_yield' -o calls");
     let calls = std::fs::read_to_string(scene.path("calls")).unwrap();
     let total = calls.lines().rfind(|line| line.ends_with("total")).unwrap().split_whitespace().nth(3).unwrap();
     let time = run("TIMEFORMAT='%U %S'; time");
