@@ -75,7 +75,11 @@ find_user() {
 
 # A root that others could have written is not one to run.
 find_cache() {
-    cache=${XDG_CACHE_HOME:-$HOME/.cache}/chainroot
+    # A system service has neither variable (systemd.exec(5)).
+    cache=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}
+    [ -n "$cache" ] || [ "$(id -u)" != 0 ] || cache=/var/cache
+    [ -n "$cache" ] || die 'neither XDG_CACHE_HOME nor HOME is set: where to keep roots is not known'
+    cache=$cache/chainroot
     (umask 077 && mkdir -p "$cache")
     [ -n "$(find "$cache" -maxdepth 0 -user "$(id -u)" ! -perm /022)" ] ||
         die "$cache: must be yours, and nobody else may write there"

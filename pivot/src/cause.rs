@@ -20,13 +20,24 @@ pub fn of_pivot_root(errno: Errno, tree: &OwnedFd) -> Error {
         Errno::EINVAL => invalid(tree),
         Errno::EBUSY => busy(tree),
         Errno::ENOENT if !is_mounted(tree) => GONE,
-        Errno::EPERM => (
-            "no CAP_SYS_ADMIN over the mount namespace",
-            "this needs root, or a user namespace: isolate --user --map-root -- …",
-        ),
+        Errno::EPERM => NO_ADMIN,
         _ => return Error::new(errno).context("pivot_root"),
     };
     anyhow!("pivot_root: {}: {what}", errno.desc()).context(Hint(hint.into()))
+}
+
+const NO_ADMIN: (&str, &str) = (
+    "no CAP_SYS_ADMIN over the mount namespace",
+    "this needs root, or a user namespace: isolate --user --map-root -- …",
+);
+
+/// open_tree(2) with OPEN_TREE_CLONE and mount(2) have one cause each for EPERM on a directory that is open.
+pub fn of_bind(errno: Errno) -> Error {
+    let error = Error::new(errno);
+    match errno {
+        Errno::EPERM => error.context(NO_ADMIN.0).context(Hint(NO_ADMIN.1.into())),
+        _ => error,
+    }
 }
 
 const GONE: (&str, &str) =

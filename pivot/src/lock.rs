@@ -18,6 +18,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FlockArg, OFlag, fcntl};
 use nix::sys::stat::{Mode, fstat};
 
+use crate::cause;
 use crate::root::{self, identity};
 
 /// High enough that no script's own redirections meet it.
@@ -115,12 +116,7 @@ pub fn alone(dir: &OwnedFd) -> Result<Option<OwnedFd>> {
 fn read_only(of: &OwnedFd) -> Result<Option<OwnedFd>> {
     let copy = match attach::copy(of) {
         Err(Errno::ENOSYS) => return Ok(None),
-        Err(Errno::EPERM) => {
-            return Err(Errno::EPERM)
-                .context("no CAP_SYS_ADMIN over the mount namespace")
-                .hint("this needs root, or a user namespace: isolate --user --map-root -- …");
-        }
-        copy => copy.context("copy the mount for the lock")?,
+        copy => copy.map_err(cause::of_bind).context("copy the mount for the lock")?,
     };
     let set = attach::set_unattached(&copy, READ_ONLY).context("make the copy for the lock read-only")?;
     Ok(set.then_some(copy))

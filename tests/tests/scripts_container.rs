@@ -108,6 +108,18 @@ fn the_callers_other_groups_stay_outside() {
 }
 
 #[test]
+fn without_home_root_keeps_roots_in_var_cache_and_a_user_is_told() {
+    let work = Work::new();
+    let run = format!("env -u HOME -u XDG_CACHE_HOME {} '{}' echo hi", script("container"), busybox_image().display());
+    if is_root() {
+        let script = format!("mount -t tmpfs none /var/cache && {run} && ls /var/cache");
+        work.sh(&format!("unshare --mount sh -c \"{script}\"")).expect(0, "hi\nchainroot\n");
+    } else {
+        work.sh(&run).expect_refusal(&["neither XDG_CACHE_HOME nor HOME is set"]);
+    }
+}
+
+#[test]
 fn exit_statuses_and_input_pass() {
     let work = Work::new();
     container(&work, "", "sh -c 'exit 7'").expect(7, "");
