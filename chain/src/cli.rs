@@ -6,10 +6,11 @@ use anyhow::anyhow;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, CommandFactory, Parser};
+use nix::sys::resource::{Resource, getrlimit};
 
 use crate::report::{Hint, fail, print};
 use crate::usual::Usual;
-use crate::{FAILED, Tool};
+use crate::{FAILED, Tool, WithHint};
 
 /// Options that every link has.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -26,9 +27,21 @@ pub struct Common {
 /// The whole of a link's `main`: parse, run, report. `body` returns only where there is no COMMAND to become, or where
 /// it failed.
 pub fn main<A: Usual>(tool: Tool, words: Vec<OsString>, body: impl FnOnce(A) -> anyhow::Result<()>) -> u8 {
+    if let Err(error) = enough_stack(64) {
+        return fail(tool, &error);
+    }
     match A::read(words) {
         Ok(args) => run(tool, body, args),
-        Err(words) => main_or(tool, words, body, || {}),
+        Err(words) => by_clap(tool, words, body, || {}),
+    }
+}
+
+/// The kernel ends a program that needs more stack than it may have by SIGSEGV, which says nothing (getrlimit(2)).
+fn enough_stack(kib: u64) -> anyhow::Result<()> {
+    match getrlimit(Resource::RLIMIT_STACK) {
+        Ok((current, _)) if current >> 10 < kib => Err(anyhow::anyhow!("the stack may have {} KiB", current >> 10))
+            .hint(format!("RLIMIT_STACK is too low: ulimit -s {kib} or more")),
+        _ => Ok(()),
     }
 }
 
@@ -38,6 +51,18 @@ fn run<A>(tool: Tool, body: impl FnOnce(A) -> anyhow::Result<()>, args: A) -> u8
 
 /// The same where clap reads every command line, with what has to be done where the arguments are wrong.
 pub fn main_or<A: Parser>(
+    tool: Tool,
+    words: Vec<OsString>,
+    body: impl FnOnce(A) -> anyhow::Result<()>,
+    wrong_usage: impl FnOnce(),
+) -> u8 {
+    if let Err(error) = enough_stack(256) {
+        return fail(tool, &error);
+    }
+    by_clap(tool, words, body, wrong_usage)
+}
+
+fn by_clap<A: Parser>(
     tool: Tool,
     words: Vec<OsString>,
     body: impl FnOnce(A) -> anyhow::Result<()>,

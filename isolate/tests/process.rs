@@ -222,6 +222,9 @@ fn many_options_and_a_small_stack_are_enough() {
     let many = "--rlimit nofile=1000 ".repeat(400);
     assert_eq!(sh(&format!("$ISOLATE $U --pid {many} -- true")).good(), "");
     assert_eq!(sh("ulimit -s 64; $ISOLATE $U --pid -- true").good(), "");
+    let outcome = sh("ulimit -s 32; $ISOLATE $U --pid -- true");
+    assert_eq!(outcome.status, 125, "{outcome:?}");
+    assert!(outcome.stderr.starts_with("isolate: the stack may have 32 KiB\n"), "{outcome:?}");
 }
 
 /// The reader is gone before isolate writes to it: that is no signal for the command.
