@@ -149,7 +149,8 @@ fn run(work: &Work, line: &str, round: &Round) -> Result<(), String> {
     // What is to end of the signal is to end of it before it gets another one.
     let patience = if round.is_harmless() || round.at == At::Child { 30 } else { 10_000 };
     if ended(&mut child, Duration::from_millis(patience)).is_none() {
-        send(pid, libc::SIGCONT);
+        // What was stopped as a group is continued as one, as a shell's fg does it.
+        send(if round.at == At::Group { -pid } else { pid }, libc::SIGCONT);
         send(pid, libc::SIGTERM);
     }
     match ended(&mut child, Duration::from_secs(20)) {
