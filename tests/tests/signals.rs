@@ -84,7 +84,9 @@ impl Round {
         let is_harmless = self.is_harmless();
         let by_signal = status.signal() == Some(self.signal) && !is_harmless;
         let by_term = status.signal() == Some(libc::SIGTERM) && (is_harmless || self.at == At::Child);
-        by_itself || by_signal || by_term || by_number && !is_harmless
+        // A child that is killed before its ids are mapped never was COMMAND: isolate has failed.
+        let before_command = self.at == At::Child && status.code() == Some(125);
+        before_command || by_itself || by_signal || by_term || by_number && !is_harmless
     }
 
     /// Nothing ends of it.
