@@ -10,6 +10,7 @@ mod receive;
 mod terminal;
 mod writer;
 
+use std::ffi::CStr;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -24,6 +25,9 @@ pub use first_line::Expect;
 pub use receive::{described, may_come, note_writer, receive};
 pub use terminal::stdin_from_terminal;
 pub use writer::Writer;
+
+/// The name of isolate's guard (PR_SET_NAME), a process of ours that never writes to the pipe.
+pub const GUARD: &CStr = c"chainroot-guard";
 
 /// The path by which both ends of a handoff name a root: its parent as the kernel resolves it, and
 /// its own name. The root itself need not be there yet.

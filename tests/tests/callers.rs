@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use chainroot_tests::{Work, busybox_image, have, is_root, needs_root, skip};
 
@@ -27,14 +28,24 @@ fn spawn(work: &Work, words: &[&str], stdin: impl Into<Stdio>) -> Child {
     command.spawn().expect("spawn")
 }
 
-/// Everything that the chain prints, while the other end of its standard input stays open. A chain that
-/// waits for it hangs here.
+/// Everything that the chain prints, while the other end of its standard input stays open: a chain that
+/// waits for it is killed after a minute.
 #[track_caller]
 fn says_hi(mut child: Child) {
-    let mut said = String::new();
-    child.stdout.take().expect("stdout").read_to_string(&mut said).expect("read");
-    assert_eq!(said, "hi\n");
+    let mut stdout = child.stdout.take().expect("stdout");
+    let (said, saying) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        stdout.read_to_string(&mut text).expect("read");
+        let _ = said.send(text);
+    });
+    let said = saying.recv_timeout(Duration::from_secs(60));
+    if said.is_err() {
+        let _ = child.kill();
+    }
+    assert_eq!(said.as_deref(), Ok("hi\n"), "the chain waits for its caller");
     assert!(child.wait().expect("wait").success());
+    reader.join().expect("reader");
 }
 
 #[test]
@@ -90,6 +101,26 @@ fn nor_does_another_child_of_the_same_caller() {
         assert!(child.wait().expect("wait").success());
         work.sh("rm end").expect(0, "");
         drop(held);
+    }
+}
+
+/// A fork that has not exec'd yet has a copy of each of its parent's descriptors.
+#[test]
+fn nor_does_a_fork_of_the_caller_that_has_not_execd() {
+    if !have("python3") {
+        skip!("no python3");
+    }
+    let work = with_root();
+    std::fs::write(
+        work.join("caller.py"),
+        "import os, signal, subprocess, sys\nr, w = os.pipe()\nchild = os.fork()\nif child == 0:\n    signal.pause()\n\
+         subprocess.run(sys.argv[1:], stdin=r, check=True)\nos.kill(child, 9)\n",
+    )
+    .expect("write");
+    for options in ["--pid", "--pid --mount-proc", "--pid --net --mount-proc"] {
+        let line = format!("isolate {} {options} -- pivot ./root -- echo hi", work.user());
+        let words: Vec<&str> = ["python3", "caller.py"].into_iter().chain(line.split_whitespace()).collect();
+        says_hi(spawn(&work, &words, Stdio::null()));
     }
 }
 

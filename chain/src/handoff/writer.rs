@@ -62,23 +62,28 @@ fn look() -> Option<Writer> {
         None => return Some(Writer::Caller),
     };
     let line = ancestry()?;
-    let mut hidden = None;
-    let mut stage: Option<Process> = None;
+    let (mut hidden, mut copy, mut stage): (_, _, Option<Process>) = (None, None, None);
     for process in relatives(&line)? {
         match end.held_by(process.pid) {
             // Unpack itself where it is one of several, as below a subshell.
-            Holds::Yes if stage.as_ref().is_none_or(|_| process.name == "unpack") => stage = Some(process),
+            Holds::AsStdout if stage.as_ref().is_none_or(|_| process.name == "unpack") => stage = Some(process),
+            Holds::Elsewhere => copy = Some(process),
             // As sudo; what a daemon runs besides us has a session of its own.
-            Holds::Hidden if process.session == line[0].session => hidden = hidden.or(Some(process)),
+            Holds::Hidden if process.session == line[0].session => hidden = Some(process),
             _ => {}
         }
     }
     if let Some(process) = stage {
         return Some(process.holds());
     }
-    // A shell closes the writing end before it makes the next stage; a program that talks to us keeps it.
-    if line.iter().any(|process| end.held_by(process.pid) == Holds::Yes) {
+    // A shell closes the writing end before it makes the next stage; a program that talks to us keeps it, and each of
+    // its forks has a copy until it execs.
+    if line.iter().any(|process| end.held_by(process.pid).is_held()) {
         return Some(Writer::Caller);
+    }
+    // A stage that its shell has forked, and that has not moved the pipe to its standard output yet.
+    if let Some(process) = copy {
+        return Some(process.holds());
     }
     // One whose parent has gone, or that another shell started (a named pipe): a stage writes to its standard output.
     let others = numbers("/proc").into_iter().filter(|pid| line.iter().all(|process| process.pid != *pid));
@@ -99,9 +104,16 @@ struct End {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Holds {
-    Yes,
+    AsStdout,
+    Elsewhere,
     No,
     Hidden,
+}
+
+impl Holds {
+    fn is_held(self) -> bool {
+        matches!(self, Holds::AsStdout | Holds::Elsewhere)
+    }
 }
 
 impl End {
@@ -121,17 +133,24 @@ impl End {
     }
 
     fn held_by(&self, pid: i32) -> Holds {
-        let Ok(names) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Holds::Hidden };
-        let mut hidden = false;
+        let is_hidden = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+        let names = match fs::read_dir(format!("/proc/{pid}/fd")) {
+            Ok(names) => names,
+            Err(error) if is_hidden(&error) => return Holds::Hidden,
+            // It has ended.
+            Err(_) => return Holds::No,
+        };
+        let mut holds = Holds::No;
         for name in names.flatten().map(|entry| entry.file_name()) {
-            let path = Path::new("/proc").join(pid.to_string()).join("fd").join(name);
+            let path = Path::new("/proc").join(pid.to_string()).join("fd").join(&name);
             match fs::read_link(&path) {
-                Ok(link) if self.is(&link, &path) => return Holds::Yes,
-                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => hidden = true,
+                Ok(link) if self.is(&link, &path) && name == "1" => return Holds::AsStdout,
+                Ok(link) if self.is(&link, &path) => holds = Holds::Elsewhere,
+                Err(error) if is_hidden(&error) && holds == Holds::No => holds = Holds::Hidden,
                 _ => {}
             }
         }
-        if hidden { Holds::Hidden } else { Holds::No }
+        holds
     }
 
     fn is_at(&self, pid: i32, fd: &str) -> bool {
@@ -213,7 +232,8 @@ fn relatives(line: &[Process]) -> Option<Vec<Process>> {
             }
         };
         // An isolate's other child is its guard, and holds nothing.
-        let is_guard = |process: &Process| ancestor.name == "isolate" && process.name == "isolate";
+        let is_guard =
+            |process: &Process| ancestor.name == "isolate" && process.name.as_bytes() == super::GUARD.to_bytes();
         let is_ancestor = |process: &Process| line.iter().any(|other| other.pid == process.pid);
         found.extend(children.into_iter().filter(|child| !(child.dead || is_ancestor(child) || is_guard(child))));
     }

@@ -82,7 +82,7 @@ extern "C" fn stand(shared: *mut libc::c_void) -> libc::c_int {
     // Of the session, to give the terminal back in (tcsetpgrp(3)), but of nobody's group.
     let _ = setpgid(None, None);
     // Not isolate's name: `pkill isolate` leaves it alive to do its part.
-    let _ = rustix::thread::set_name(c"chainroot-guard");
+    let _ = rustix::thread::set_name(chain::handoff::GUARD);
     loop {
         match poll(&mut [PollFd::new(&shared.own_pidfd, PollFlags::IN)], None) {
             Err(Errno::INTR) => {}
