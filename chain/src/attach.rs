@@ -19,7 +19,7 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
-use crate::patient::{open, openat};
+use crate::retry_eintr::{open, openat};
 use crate::{WithHint, mounts, open_inside, sys};
 
 /// Attributes of a mount, as MOUNT_ATTR_* in mount_setattr(2).

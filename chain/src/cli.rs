@@ -8,8 +8,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, CommandFactory, Parser};
 use nix::sys::resource::{Resource, getrlimit};
 
+use crate::plain_line::PlainLine;
 use crate::report::{Hint, fail, print};
-use crate::usual::Usual;
 use crate::{FAILED, Tool, WithHint};
 
 /// Options that every link has.
@@ -26,7 +26,7 @@ pub struct Common {
 
 /// The whole of a link's `main`: parse, run, report. `body` returns only where there is no COMMAND to become, or where
 /// it failed.
-pub fn main<A: Usual>(tool: Tool, words: Vec<OsString>, body: impl FnOnce(A) -> anyhow::Result<()>) -> u8 {
+pub fn main<A: PlainLine>(tool: Tool, words: Vec<OsString>, body: impl FnOnce(A) -> anyhow::Result<()>) -> u8 {
     if let Err(error) = enough_stack(64) {
         return fail(tool, &error);
     }

@@ -16,8 +16,8 @@ use nix::unistd::{execve, execveat};
 
 use crate::carry::{self, Carry};
 use crate::environment::Environment;
-use crate::patient::statfs;
 use crate::report::{Hint, WithStatus};
+use crate::retry_eintr::statfs;
 use crate::{NOT_EXECUTABLE, NOT_FOUND, Tool, shell};
 
 /// Where a command is looked for when PATH has it nowhere: a host's PATH need not fit the image.

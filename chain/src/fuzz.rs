@@ -11,7 +11,7 @@ use clap::Parser;
 use crate::cli::Refused;
 use crate::handoff::Expect;
 use crate::handoff::first_line::{Verdict, verdict};
-use crate::{Carry, Command, Common, Link, Step, Tool, Usual, cli, layout, report};
+use crate::{Carry, Command, Common, Link, PlainLine, Step, Tool, cli, layout, report};
 
 pub type Target = fn(&[u8]);
 
@@ -65,27 +65,27 @@ pub fn carry(data: &[u8]) {
 }
 
 /// The arguments of a link; what is read without clap is what clap reads.
-pub fn usual_arguments<A: Usual + std::fmt::Debug>(tool: Tool, data: &[u8]) -> Option<A> {
+pub fn plain_line_arguments<A: PlainLine + std::fmt::Debug>(tool: Tool, data: &[u8]) -> Option<A> {
     let args = arguments(tool, data);
-    if let Ok(usual) = A::read(words(data).collect()) {
+    if let Ok(plain) = A::read(words(data).collect()) {
         let clap = args.as_ref().map(|args| format!("{args:?}"));
-        assert_eq!(Some(format!("{usual:?}")), clap, "not what clap reads");
+        assert_eq!(Some(format!("{plain:?}")), clap, "not what clap reads");
     }
     args
 }
 
 /// Every line of up to four of these words, as the arguments of a link.
-pub fn every_line<A: Usual + std::fmt::Debug>(tool: Tool, words: &[&str]) {
+pub fn every_line<A: PlainLine + std::fmt::Debug>(tool: Tool, words: &[&str]) {
     let mut lines = vec![Vec::new()];
-    let mut usual = 0;
+    let mut plain = 0;
     for _ in 0..4 {
         lines = lines.iter().flat_map(|line| words.iter().map(move |&word| [line, &[word][..]].concat())).collect();
         for line in &lines {
-            usual += usize::from(A::read(line.iter().map(OsString::from).collect()).is_ok());
-            usual_arguments::<A>(tool, line.join("\0").as_bytes());
+            plain += usize::from(A::read(line.iter().map(OsString::from).collect()).is_ok());
+            plain_line_arguments::<A>(tool, line.join("\0").as_bytes());
         }
     }
-    assert!(usual > words.len(), "hardly a line is usual");
+    assert!(plain > words.len(), "hardly a line is plain");
 }
 
 /// A NUL ends each.

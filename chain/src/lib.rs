@@ -7,47 +7,47 @@ pub mod attach;
 mod carry;
 mod cli;
 mod command;
-mod copied;
-mod door;
 mod environment;
+mod escape_fd;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 pub mod handoff;
 mod image;
 mod inside;
 mod layout;
+mod mount_remap;
 pub mod mounts;
 mod namespace;
 mod parent;
-pub mod patient;
+#[doc(hidden)]
+pub mod plain_line;
 mod plan;
 pub mod receipt;
 mod report;
+pub mod retry_eintr;
 pub mod shell;
 mod small_file;
 mod start;
 pub mod sys;
 mod umask;
-#[doc(hidden)]
-pub mod usual;
 
 pub use arena::Arena;
 pub use carry::{Carry, HostTree};
 pub use cli::{Common, main, main_or};
 pub use command::Command;
-pub use copied::Marked;
-pub use door::{Door, door, door_on_streams, inherited, passed_on};
 pub use environment::Environment;
+pub use escape_fd::{EscapeFd, escape_fd, escape_fd_on_streams, inherited, passed_on};
 pub use image::{Image, User};
 pub use inside::open_inside;
+pub use mount_remap::MountRemap;
 pub use namespace::{at_root_of_mount_namespace, in_own_mount_namespace, mount_namespace_id, own_mount_namespace};
 pub use parent::{die_with_parent, leave};
+pub use plain_line::PlainLine;
 pub use plan::{HasCarry, Link, Rest, Step, named};
 pub use report::{Hint, WithHint, drives_terminal, fail, message, one_line, print, warn};
 pub use small_file::read_small;
 pub use start::started;
 pub use umask::Umask;
-pub use usual::Usual;
 
 use std::ffi::OsStr;
 

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::sys::statfs::FsType;
 use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
 
-use crate::patient::statfs;
+use crate::retry_eintr::statfs;
 use crate::{WithHint, sys};
 
 const PROC_SUPER_MAGIC: FsType = FsType(0x9fa0);

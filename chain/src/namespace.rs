@@ -15,7 +15,7 @@ use nix::unistd::{ForkResult, chroot, fchdir, fork};
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use crate::mounts::{self, STATX_MNT_ID_UNIQUE};
-use crate::patient::{open, waitpid};
+use crate::retry_eintr::{open, waitpid};
 use crate::{Carry, WithHint, leave};
 
 /// Tells mount namespaces apart without a /proc: the id of the mount of `/`, for every namespace has

@@ -7,7 +7,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 
-use crate::patient::poll;
+use crate::retry_eintr::poll;
 
 /// Has the kernel send `signal` to this process once its parent, whose pidfd `parent` is, is dead.
 ///

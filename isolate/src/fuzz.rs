@@ -16,7 +16,7 @@ use crate::privileges::seccomp::Seccomp;
 pub const TARGETS: [(&str, Target); 3] = [("argv-isolate", argv), ("subids", subids), ("seccomp", seccomp)];
 
 pub fn argv(data: &[u8]) {
-    let Some(args) = chain::fuzz::usual_arguments::<crate::args::Args>(Tool::Isolate, data) else { return };
+    let Some(args) = chain::fuzz::plain_line_arguments::<crate::args::Args>(Tool::Isolate, data) else { return };
     for user in [None, Some(chain::User { uid: 7, gid: u32::MAX, groups: vec![4, 8] })] {
         let mut command = chain::Command::new(args.command.clone(), crate::plan::shell);
         match crate::plan::of(&args, user, &mut command) {

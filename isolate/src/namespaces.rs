@@ -4,8 +4,8 @@ pub mod join;
 pub mod loopback;
 pub mod pasta;
 pub mod persist;
-pub mod refusal;
 pub mod unshare;
+pub mod why_failed;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@
 use std::os::fd::BorrowedFd;
 
 use anyhow::{Context, Result};
-use chain::patient::again;
+use chain::retry_eintr::retry;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
@@ -145,7 +145,7 @@ pub fn let_go_of(streams: &[i32]) {
         // SAFETY: dup2 and close of a standard stream that this process does not use any more.
         unsafe {
             match &null {
-                Ok(null) => drop(again(|| Errno::result(libc::dup2(null.as_raw_fd(), stream)))),
+                Ok(null) => drop(retry(|| Errno::result(libc::dup2(null.as_raw_fd(), stream)))),
                 Err(_) => drop(libc::close(stream)),
             }
         }

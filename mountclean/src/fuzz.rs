@@ -7,7 +7,7 @@ use chain::fuzz::Target;
 pub const TARGETS: [(&str, Target); 1] = [("argv-mountclean", argv)];
 
 pub fn argv(data: &[u8]) {
-    let Some(args) = chain::fuzz::usual_arguments::<crate::args::Args>(Tool::Mountclean, data) else { return };
+    let Some(args) = chain::fuzz::plain_line_arguments::<crate::args::Args>(Tool::Mountclean, data) else { return };
     let command = chain::Command::new(args.command.clone(), || "/bin/sh".into());
     for (ours, host) in [
         (false, None),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place, READ_ONLY};
-use chain::patient::openat;
+use chain::retry_eintr::openat;
 use chain::{Umask, mounts, open_inside};
 use nix::dir::Dir;
 use nix::fcntl::OFlag;

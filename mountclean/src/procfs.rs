@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Error, Result, anyhow};
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place};
-use chain::patient::{fstatfs, open};
+use chain::retry_eintr::{fstatfs, open};
 use chain::{Hint, WithHint, mounts};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;

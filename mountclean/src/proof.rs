@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
 use chain::mounts::{self, Mount};
-use chain::{Door, Tool, WithHint, at_root_of_mount_namespace, door, open_inside, passed_on, warn};
+use chain::{EscapeFd, Tool, WithHint, at_root_of_mount_namespace, escape_fd, open_inside, passed_on, warn};
 use nix::sys::stat::stat;
 use nix::unistd::getppid;
 use rustix::fs::{CWD, Dir, OFlags};
@@ -53,8 +53,8 @@ fn descriptors(keep: &[i32], state: &State, inside: impl Fn(u64) -> bool) -> Res
         let entry = entry.context("/proc/self/fd")?;
         let Some(number) = entry.file_name().to_str().ok().and_then(|name| name.parse().ok()) else { continue };
         let Some(fd) = passed_on(number).filter(|_| !keep.contains(&number)) else { continue };
-        let Some(kind) = door(fd).with_context(|| format!("descriptor {number}"))? else { continue };
-        let known = matches!(kind, Door::Directory | Door::Path)
+        let Some(kind) = escape_fd(fd).with_context(|| format!("descriptor {number}"))? else { continue };
+        let known = matches!(kind, EscapeFd::Directory | EscapeFd::Path)
             && mounts::id_of(fd.as_fd()).is_ok_and(|id| inside(id) || state.carry.locks.contains(&id));
         if !known {
             return Err(anyhow!("descriptor {number} is {kind} outside the root")).hint(format!(

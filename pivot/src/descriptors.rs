@@ -1,7 +1,7 @@
 //! Inherited descriptors: none from 3 up passes, and none below is a door to the host's tree.
 
 use anyhow::{Context, Result, anyhow};
-use chain::{WithHint, door_on_streams, inherited, sys};
+use chain::{WithHint, escape_fd_on_streams, inherited, sys};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
@@ -10,7 +10,7 @@ use nix::unistd::{SysconfVar, sysconf};
 
 /// Refuses a door on 0, 1 or 2, and has everything from 3 up closed at exec, but for `keep`.
 pub fn check(keep: &[u32]) -> Result<()> {
-    if let Some((number, name, door)) = door_on_streams(keep)? {
+    if let Some((number, name, door)) = escape_fd_on_streams(keep)? {
         return Err(anyhow!("{name} is {door}, which leads to the host's tree"))
             .hint(format!("redirect it: {number}<>/dev/null, or pass it on knowingly: --keep-fd {number}"));
     }

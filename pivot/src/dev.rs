@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use chain::Umask;
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place};
-use chain::patient::{open, openat};
+use chain::retry_eintr::{open, openat};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, makedev, mkdirat, mknodat, stat};

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place, READ_ONLY};
-use chain::patient::openat;
+use chain::retry_eintr::openat;
 use chain::{Tool, WithHint, warn};
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, umount2};

@@ -11,7 +11,7 @@ use serde_json::Value;
 pub const TARGETS: [(&str, Target); 2] = [("argv-pivot", argv), ("as-image", as_image)];
 
 pub fn argv(data: &[u8]) {
-    let Some(args) = chain::fuzz::usual_arguments::<crate::args::Args>(Tool::Pivot, data) else { return };
+    let Some(args) = chain::fuzz::plain_line_arguments::<crate::args::Args>(Tool::Pivot, data) else { return };
     let command = chain::Command::new(args.command.clone(), || "/bin/sh".into());
     let link = Link::new(Tool::Pivot, &args.common);
     let files = crate::copied(&args);

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place, READ_ONLY};
 use chain::mounts::{self, Mount};
-use chain::patient::{fstatfs, open};
+use chain::retry_eintr::{fstatfs, open};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};

@@ -3,7 +3,6 @@
 
 mod advice;
 pub mod args;
-mod cause;
 mod descriptors;
 mod dev;
 mod files;
@@ -18,6 +17,7 @@ mod root;
 mod step;
 mod switch;
 mod volume;
+mod why_failed;
 
 use std::ffi::OsString;
 

@@ -11,15 +11,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use chain::WithHint;
 use chain::attach::{self, READ_ONLY};
-use chain::patient::{flock, open, openat};
 use chain::receipt::lock::{Lock, in_use, in_use_soon};
 use chain::receipt::{self, Doubt};
+use chain::retry_eintr::{flock, open, openat};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FlockArg, OFlag, fcntl};
 use nix::sys::stat::{Mode, fstat};
 
-use crate::cause;
 use crate::root::{self, identity};
+use crate::why_failed;
 
 /// High enough that no script's own redirections meet it.
 const NUMBER: i32 = 100;
@@ -116,7 +116,7 @@ pub fn alone(dir: &OwnedFd) -> Result<Option<OwnedFd>> {
 fn read_only(of: &OwnedFd) -> Result<Option<OwnedFd>> {
     let copy = match attach::copy(of) {
         Err(Errno::ENOSYS) => return Ok(None),
-        copy => copy.map_err(cause::of_bind).context("copy the mount for the lock")?,
+        copy => copy.map_err(why_failed::of_bind).context("copy the mount for the lock")?,
     };
     let set = attach::set_unattached(&copy, READ_ONLY).context("make the copy for the lock read-only")?;
     Ok(set.then_some(copy))

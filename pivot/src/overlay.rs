@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Error, Result, anyhow};
 use chain::attach::{self, NODEV, NOSUID};
-use chain::patient::{fstatfs, openat};
+use chain::retry_eintr::{fstatfs, openat};
 use chain::shell::quote;
 use chain::{Hint, Tool, Umask, WithHint, mounts, warn};
 use nix::errno::Errno;
@@ -47,7 +47,7 @@ pub fn kept(dir: &Path, root: &OwnedFd) -> Result<Layer> {
         Err(errno) => return Err(errno).with_context(|| dir.display().to_string()),
     };
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let opened = chain::patient::open(dir, flags, Mode::empty()).with_context(|| dir.display().to_string())?;
+    let opened = chain::retry_eintr::open(dir, flags, Mode::empty()).with_context(|| dir.display().to_string())?;
     let path = |fd: &OwnedFd| std::fs::read_link(attach::by_number(fd));
     if path(&opened)?.starts_with(path(root)?) {
         if made {

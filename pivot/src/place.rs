@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Error, Result, anyhow, bail};
-use chain::patient::openat;
+use chain::retry_eintr::openat;
 use chain::shell::quote;
 use chain::{Hint, Umask, open_inside};
 use nix::errno::Errno;

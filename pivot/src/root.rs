@@ -5,13 +5,13 @@ use std::path::Path;
 
 use anyhow::{Error, Result, ensure};
 use chain::attach::{self, Place};
-use chain::patient::open;
+use chain::retry_eintr::open;
 use chain::{Hint, mounts};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fstat};
 
-use crate::cause;
+use crate::why_failed;
 
 const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
@@ -42,7 +42,7 @@ pub fn identity(root: &OwnedFd) -> Result<(u64, u64)> {
 
 /// A copy of the mount that ROOT is on, from ROOT down, on top of ROOT.
 pub fn bind(root: &OwnedFd) -> Result<OwnedFd> {
-    stack(root, attach::copy(root).map_err(cause::of_bind), |place| attach::bind(root, place, 0))
+    stack(root, attach::copy(root).map_err(why_failed::of_bind), |place| attach::bind(root, place, 0))
 }
 
 /// Attaches a mount on ROOT; where the kernel cannot make one without attaching it, has `by_path` do both.

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
-use chain::patient::open;
+use chain::retry_eintr::open;
 use chain::{HostTree, Tool, WithHint, at_root_of_mount_namespace, attach, mounts, open_inside, warn};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -14,7 +14,7 @@ use nix::unistd::{chdir, fchdir, pivot_root};
 use rustix::fs::{CWD, OFlags};
 
 use crate::place::{self, Kind};
-use crate::{cause, initramfs};
+use crate::{initramfs, why_failed};
 
 const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
@@ -31,7 +31,7 @@ pub fn pivot(tree: &OwnedFd, wanted: HostTree) -> Result<HostTree> {
     match pivot_root(".", ".") {
         Ok(()) if wanted == HostTree::Gone => Ok(HostTree::Stacked),
         Ok(()) => Ok(wanted),
-        Err(Errno::EINVAL) if cause::is_rootfs() => {
+        Err(Errno::EINVAL) if why_failed::is_rootfs() => {
             if wanted == HostTree::Kept {
                 return Err(anyhow!("/ is an initramfs, which cannot be pivoted, and so cannot be kept"))
                     .hint("leave out --keep-host and --put-old");
@@ -44,7 +44,7 @@ pub fn pivot(tree: &OwnedFd, wanted: HostTree) -> Result<HostTree> {
             // What was lent is for mountclean to find and to take off.
             Ok(if wanted == HostTree::Stacked { HostTree::Kept } else { HostTree::Gone })
         }
-        Err(errno) => Err(cause::of_pivot_root(errno, tree)),
+        Err(errno) => Err(why_failed::of_pivot_root(errno, tree)),
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Error, Result, anyhow};
 use chain::Hint;
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place, READ_ONLY};
-use chain::patient::open;
+use chain::retry_eintr::open;
 use chain::shell::quote;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;

@@ -280,10 +280,10 @@ fn user(text: &str, root: &Path) -> Result<Value> {
 
 /// A file of the image, wherever its links lead inside the root.
 fn file_in(root: &Path, path: &str) -> Option<String> {
-    let root = crate::patient::open(root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let root = crate::retry_eintr::open(root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let file = File::from(crate::patient::openat2(&root, path, flags, inside).ok()?);
+    let file = File::from(crate::retry_eintr::openat2(&root, path, flags, inside).ok()?);
     let mut text = String::new();
     file.metadata().ok()?.is_file().then_some(())?;
     file.take(LARGEST).read_to_string(&mut text).ok()?;

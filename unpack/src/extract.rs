@@ -13,11 +13,12 @@ use serde_json::{Value, json};
 use crate::args::Args;
 use crate::budget::Limits;
 use crate::confine::Confinement;
-use crate::fill::Filling;
+use crate::expected_root::{ExpectedRoot, Known};
 use crate::image::{Image, Request, passed_for_root_fs};
 use crate::interrupt::Interrupts;
 use crate::ledger::Ledger;
 use crate::notice::{self, Timer, tell};
+use crate::populate::Filling;
 use crate::progress::{self, Progress};
 use crate::publish::{Old, Published, publish, replaceable};
 use crate::receipt;
@@ -25,7 +26,6 @@ use crate::source::Source;
 use crate::stage::{self, Stage};
 use crate::stream::hinted;
 use crate::tree::{Owners, Policy, capable};
-use crate::wanted::{Known, Wanted};
 
 /// Sees to it that `root` is the image, completely.
 pub fn ensure(args: &Args, root: &Path) -> Result<()> {
@@ -36,7 +36,7 @@ pub fn ensure(args: &Args, root: &Path) -> Result<()> {
     let request = request(args, root)?;
     let mut source = Some(Source::open(&args.image)?);
     let identity = source.as_ref().map(Source::identity).transpose()?.flatten();
-    let mut wanted = Wanted {
+    let mut wanted = ExpectedRoot {
         replaces: Value::Null,
         args,
         root,
@@ -88,7 +88,7 @@ pub fn ensure(args: &Args, root: &Path) -> Result<()> {
 
 /// Fills the staging directory and puts it in place.
 fn make(
-    wanted: &Wanted,
+    wanted: &ExpectedRoot,
     source: Source,
     request: &Request,
     stage: &Stage,

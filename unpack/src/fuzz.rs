@@ -16,16 +16,16 @@ use serde_json::Value;
 use crate::args::{Args, Format, Owner};
 use crate::budget::Limits;
 use crate::confine::{Confinement, own_umask};
-use crate::fill::tree_with_writers;
+use crate::expected_root::ExpectedRoot;
 use crate::frame::Archive;
 use crate::gate::Gate;
 use crate::image::{Image, Request};
 use crate::layer::Layers;
 use crate::ledger::Ledger;
+use crate::populate::tree_with_writers;
 use crate::source::Source;
 use crate::stream::{Compression, Decoder};
 use crate::tree::{Owners, Policy};
-use crate::wanted::Wanted;
 
 /// By the name of the corpus's directory.
 pub const TARGETS: [(&str, Target); 7] = [
@@ -236,7 +236,7 @@ pub fn receipt(data: &[u8]) {
     let ask = |bytes: &[u8], source: Value| {
         std::fs::write(&path, bytes).expect("a receipt");
         let options = crate::receipt::options(&args, Owner::Squash, 0);
-        let wanted = Wanted { args: &args, root, source, options, replaces: Value::Null };
+        let wanted = ExpectedRoot { args: &args, root, source, options, replaces: Value::Null };
         // An empty stream is no image that any receipt speaks of.
         let mut image = Some(Source::Stream(Box::new(io::empty())));
         let known = wanted.is_at_root(&mut image, &request).is_ok_and(|complete| complete);

@@ -94,7 +94,7 @@ impl Layers<'_> {
                     Making::Planned(file) => return self.whole(file, size, archive),
                 };
                 if sparse.is_some() {
-                    crate::patient::ftruncate(file.file(), size)
+                    crate::retry_eintr::ftruncate(file.file(), size)
                         .with_context(|| format!("{}: a size of {size}", shown(file.path())))?;
                 }
                 let segments = sparse.unwrap_or_else(|| vec![Segment { offset: 0, length: size }]);

@@ -56,7 +56,7 @@ pub fn publish(stage: &Stage, root: &Path, receipt: &[u8], replace: bool, sync: 
     drop(lock);
     if sync {
         let what = || format!("{}: is in place and complete, but may not outlive a power failure", root.display());
-        crate::patient::fsync(&stage.parent).with_context(what)?;
+        crate::retry_eintr::fsync(&stage.parent).with_context(what)?;
     }
     Ok(published)
 }
@@ -64,7 +64,7 @@ pub fn publish(stage: &Stage, root: &Path, receipt: &[u8], replace: bool, sync: 
 fn write_receipt(stage: &Stage, receipt: &[u8]) -> Result<File> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
-    let fd = crate::patient::openat(stage.dir(), RECEIPT, flags, mode).context("write the receipt")?;
+    let fd = crate::retry_eintr::openat(stage.dir(), RECEIPT, flags, mode).context("write the receipt")?;
     let mut file = File::from(fd);
     file.write_all(receipt).context("write the receipt")?;
     Ok(file)

@@ -25,7 +25,7 @@ pub enum Standing {
 pub fn standing(root: &Path) -> Result<Standing> {
     let what = || root.display().to_string();
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = match crate::patient::open(root, flags, Mode::empty()) {
+    let open = match crate::retry_eintr::open(root, flags, Mode::empty()) {
         Err(rustix::io::Errno::NOENT) => return Ok(Standing::Absent),
         open => open.with_context(what)?,
     };

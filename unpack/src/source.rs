@@ -225,7 +225,7 @@ pub(crate) fn spool(stream: &mut impl Read, directory: &Path) -> Result<Region> 
 /// A file without a name, for what does not fit into memory.
 pub(crate) fn unnamed(directory: &Path) -> Result<File> {
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-    match crate::patient::open(directory, flags, Mode::RUSR | Mode::WUSR) {
+    match crate::retry_eintr::open(directory, flags, Mode::RUSR | Mode::WUSR) {
         Ok(file) => return Ok(file.into()),
         // open(2): a filesystem, or a kernel, without O_TMPFILE.
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL) => {}

@@ -46,7 +46,7 @@ impl Stage {
             anyhow::bail!("{}: the root directory cannot be made anew", root.display());
         };
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let parent = crate::patient::open(parent_path, flags, Mode::empty())
+        let parent = crate::retry_eintr::open(parent_path, flags, Mode::empty())
             .with_context(|| parent_path.display().to_string())?;
         crate::tree::containment(parent.as_fd())?;
         sweep(parent.as_fd(), name);
@@ -70,13 +70,13 @@ impl Stage {
     }
 
     pub fn open_tree(&self) -> Result<OwnedFd> {
-        crate::patient::openat(&self.dir, TREE, DIRECTORY, Mode::empty())
+        crate::retry_eintr::openat(&self.dir, TREE, DIRECTORY, Mode::empty())
             .with_context(|| self.path().join(TREE).display().to_string())
     }
 
     /// The directory that is staged now, which its mode may forbid to read.
     pub fn find_tree(&self) -> rustix::io::Result<OwnedFd> {
-        crate::patient::openat(&self.dir, TREE, DIRECTORY | OFlags::PATH, Mode::empty())
+        crate::retry_eintr::openat(&self.dir, TREE, DIRECTORY | OFlags::PATH, Mode::empty())
     }
 
     /// Removes the staging directory and all that is in it; what a running container still uses stays
@@ -131,11 +131,11 @@ fn make(parent: BorrowedFd, name: &OsStr) -> Result<(OwnedFd, OsString)> {
 /// Locks and marks a directory that was just made. None where another run has taken it for a dead one's meanwhile, and
 /// removed it; any other failure would be the same under every name.
 fn claim(parent: BorrowedFd, staged: &OsStr) -> Result<Option<OwnedFd>> {
-    let dir = match crate::patient::openat(parent, staged, DIRECTORY, Mode::empty()) {
+    let dir = match crate::retry_eintr::openat(parent, staged, DIRECTORY, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(None),
         opened => opened?,
     };
-    match crate::patient::flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+    match crate::retry_eintr::flock(&dir, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => return Ok(None),
         // No other run can lock it either, and none removes what it cannot lock.
         Err(errno @ (Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP)) => chain::warn(
@@ -152,7 +152,7 @@ fn claim(parent: BorrowedFd, staged: &OsStr) -> Result<Option<OwnedFd>> {
     }
     inherit_nothing(&dir)?;
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-    crate::patient::openat(&dir, MARK, flags, Mode::RUSR)?;
+    crate::retry_eintr::openat(&dir, MARK, flags, Mode::RUSR)?;
     Ok(Some(dir))
 }
 
@@ -200,7 +200,7 @@ fn remove_staged(parent: BorrowedFd, name: &OsStr, dir: BorrowedFd) -> rustix::i
 /// it while it is removed. An error: one runs there, for pivot holds a lock on its root's receipt.
 fn keep_out(dir: BorrowedFd) -> rustix::io::Result<Option<OwnedFd>> {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let Ok(receipt) = crate::patient::openat(dir, RECEIPT, flags, Mode::empty()) else { return Ok(None) };
+    let Ok(receipt) = crate::retry_eintr::openat(dir, RECEIPT, flags, Mode::empty()) else { return Ok(None) };
     match lock::alone(&receipt) {
         Ok(Lock::Busy) => Err(Errno::WOULDBLOCK),
         // A filesystem without locks has none of pivot's either.
@@ -211,7 +211,7 @@ fn keep_out(dir: BorrowedFd) -> rustix::io::Result<Option<OwnedFd>> {
 /// Removes what dead runs for this root have left, where nothing needs to be staged.
 pub fn sweep_beside(root: &Path) {
     let (Some(parent), Some(name)) = (root.parent(), root.file_name()) else { return };
-    if let Ok(parent) = crate::patient::open(parent, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+    if let Ok(parent) = crate::retry_eintr::open(parent, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
         sweep(parent.as_fd(), name);
     }
 }
@@ -234,10 +234,10 @@ fn sweep(parent: BorrowedFd, name: &OsStr) {
 
 fn sweep_staged(parent: BorrowedFd, name: &OsStr) -> rustix::io::Result<()> {
     // Nothing of ours is a place where something is mounted.
-    let dir = crate::patient::openat2(parent, name, DIRECTORY, ResolveFlags::NO_XDEV)?;
+    let dir = crate::retry_eintr::openat2(parent, name, DIRECTORY, ResolveFlags::NO_XDEV)?;
     let stat = rustix::fs::fstat(&dir)?;
     let made_so = stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o7777 == 0o700;
-    let dead = crate::patient::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok();
+    let dead = crate::retry_eintr::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok();
     if !(made_so && dead && still(parent, name, &dir)) {
         return Ok(());
     }

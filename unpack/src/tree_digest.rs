@@ -22,7 +22,7 @@ const PIECE: usize = 3000;
 pub fn of(root: &Path) -> Result<Digest> {
     let named = || root.display().to_string();
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let root = crate::patient::open(root, flags, Mode::empty()).with_context(named)?;
+    let root = crate::retry_eintr::open(root, flags, Mode::empty()).with_context(named)?;
     let mut walk =
         Walk { root, hasher: Hasher::new(Algorithm::Sha256), links: HashMap::new(), buffer: vec![0; 256 << 10] };
     walk.all().with_context(named)?;
@@ -153,16 +153,21 @@ impl Walk {
     fn open(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         if path.is_empty() {
-            return crate::patient::openat(&self.root, c".", read | OFlags::DIRECTORY, Mode::empty());
+            return crate::retry_eintr::openat(&self.root, c".", read | OFlags::DIRECTORY, Mode::empty());
         }
         let mut rest = path;
         let mut at: Option<OwnedFd> = None;
         while rest.len() > PIECE {
             let end = rest[..PIECE].iter().rposition(|&b| b == b'/').ok_or(Errno::NAMETOOLONG)?;
             let dir = at.as_ref().map_or(self.root.as_fd(), AsFd::as_fd);
-            at = Some(crate::patient::openat(dir, &rest[..end], read | OFlags::DIRECTORY, Mode::empty())?);
+            at = Some(crate::retry_eintr::openat(dir, &rest[..end], read | OFlags::DIRECTORY, Mode::empty())?);
             rest = &rest[end + 1..];
         }
-        crate::patient::openat(at.as_ref().map_or(self.root.as_fd(), AsFd::as_fd), rest, read | flags, Mode::empty())
+        crate::retry_eintr::openat(
+            at.as_ref().map_or(self.root.as_fd(), AsFd::as_fd),
+            rest,
+            read | flags,
+            Mode::empty(),
+        )
     }
 }

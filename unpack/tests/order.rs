@@ -15,11 +15,11 @@ use archive::{Block, END};
 use scene::{Scene, is_root};
 use unpack::budget::Limits;
 use unpack::confine::own_umask;
-use unpack::fill::tree_with_writers;
 use unpack::frame::Archive;
 use unpack::gate::Gate;
 use unpack::layer::Layers;
 use unpack::ledger::Ledger;
+use unpack::populate::tree_with_writers;
 use unpack::tree::{Owners, Policy};
 
 /// Extracts archives one after the other into a new directory, on so many threads; the number of the one that cannot be.

@@ -9,7 +9,7 @@ use nix::sys::socket::{MsgFlags, recv};
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{pipe2, read};
 
-use crate::patient::again;
+use crate::retry_eintr::retry;
 
 pub(super) enum Peek<'a> {
     /// tee(2) copies what is in a pipe into another one.
@@ -32,7 +32,7 @@ impl<'a> Peek<'a> {
     pub fn first_bytes(&self, buffer: &mut [u8]) -> Result<Option<usize>, Errno> {
         let result = match self {
             Peek::Pipe(fd) => pipe2(OFlag::O_CLOEXEC).and_then(|copy| tee_into(*fd, copy, buffer)),
-            Peek::Socket(fd) => again(|| recv(fd.as_raw_fd(), buffer, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT)),
+            Peek::Socket(fd) => retry(|| recv(fd.as_raw_fd(), buffer, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT)),
         };
         match result {
             Ok(n) => Ok(Some(n)),
@@ -45,11 +45,11 @@ impl<'a> Peek<'a> {
 }
 
 fn tee_into(fd: BorrowedFd, (out, into): (OwnedFd, OwnedFd), buffer: &mut [u8]) -> Result<usize, Errno> {
-    let copied = again(|| tee(fd, &into, buffer.len(), SpliceFFlags::SPLICE_F_NONBLOCK))?;
+    let copied = retry(|| tee(fd, &into, buffer.len(), SpliceFFlags::SPLICE_F_NONBLOCK))?;
     let mut filled = 0;
     while filled < copied {
         let free = &mut buffer[filled..copied];
-        filled += again(|| read(&out, free))?;
+        filled += retry(|| read(&out, free))?;
     }
     Ok(copied)
 }

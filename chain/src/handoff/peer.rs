@@ -11,7 +11,7 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::fstat;
 
-use crate::patient::again;
+use crate::retry_eintr::retry;
 
 /// sock_diag(7): struct nlmsghdr and struct unix_diag_req, and the attribute that names the peer.
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
@@ -36,9 +36,9 @@ pub fn inode_of_peer(fd: BorrowedFd) -> Result<Option<u32>, Errno> {
     let inode = fstat(fd)?.st_ino as u32;
     let flags = SockFlag::SOCK_CLOEXEC;
     let diag = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkSockDiag)?;
-    again(|| send(diag.as_fd().as_raw_fd(), &request(inode), MsgFlags::empty()))?;
+    retry(|| send(diag.as_fd().as_raw_fd(), &request(inode), MsgFlags::empty()))?;
     let mut buffer = [0; 512];
-    let length = again(|| recv(diag.as_fd().as_raw_fd(), &mut buffer, MsgFlags::empty()))?;
+    let length = retry(|| recv(diag.as_fd().as_raw_fd(), &mut buffer, MsgFlags::empty()))?;
     peer_in(&buffer[..length])
 }
 

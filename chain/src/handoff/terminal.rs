@@ -9,7 +9,7 @@ use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
 use nix::unistd::{Pid, dup2_stdin, getpid, read};
 
-use crate::patient::again;
+use crate::retry_eintr::retry;
 
 /// Makes stdin the controlling terminal, or /dev/null where there is none or it is not ours to
 /// read. A background job waits as a shell's own reader would: stopped, until it is continued.
@@ -19,7 +19,7 @@ pub fn stdin_from_terminal() -> Result<()> {
         Ok(terminal) if !started_with_ampersand_in_a_script() && in_foreground(&terminal)? => terminal,
         _ => File::open("/dev/null").context("/dev/null")?,
     };
-    again(|| dup2_stdin(&input)).context("standard input")?;
+    retry(|| dup2_stdin(&input)).context("standard input")?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-use crate::patient::again;
+use crate::retry_eintr::retry;
 
 /// What a lock came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ fn set(receipt: impl AsFd, kind: i32, wait: bool) -> nix::Result<Lock> {
         true => fcntl(receipt.as_fd(), FcntlArg::F_OFD_SETLKW(&whole)),
         false => fcntl(receipt.as_fd(), FcntlArg::F_OFD_SETLK(&whole)),
     };
-    match again(lock) {
+    match retry(lock) {
         Ok(_) => Ok(Lock::Held),
         Err(Errno::EAGAIN | Errno::EACCES) => Ok(Lock::Busy),
         Err(Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL) => Ok(Lock::None),

@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 
 use anyhow::{Context, Result, anyhow};
-use chain::patient::open;
+use chain::retry_eintr::open;
 use chain::{WithHint, read_small};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use chain::shell::quote;
-use chain::{WithHint, door_on_streams, passed_on};
+use chain::{WithHint, escape_fd_on_streams, passed_on};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -72,7 +72,7 @@ impl Join {
 
 /// Nothing from 3 up that the caller left open, and no door below.
 fn leave_descriptors(status: Option<i32>) -> Result<()> {
-    if let Some((number, name, door)) = door_on_streams(&[])? {
+    if let Some((number, name, door)) = escape_fd_on_streams(&[])? {
         return Err(anyhow!("{name} is {door}, and whoever is inside would have it as well"))
             .hint(format!("redirect it: {number}<>/dev/null"));
     }

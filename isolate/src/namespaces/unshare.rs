@@ -5,14 +5,14 @@ use std::fs::File;
 
 use anyhow::{Context, Result};
 use chain::shell::quote;
-use chain::{Carry, Marked};
+use chain::{Carry, MountRemap};
 use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{setns, unshare};
 
 use crate::args::Propagation;
 use crate::ids::Maps;
-use crate::namespaces::refusal;
+use crate::namespaces::why_failed;
 use crate::namespaces::{Kind, New, flags};
 use crate::signals;
 
@@ -52,18 +52,18 @@ impl Unshare {
     /// In this process.
     pub fn perform(&self, carry: &mut Carry) -> Result<()> {
         let marked = self.marked(carry);
-        unshare(flags(&self.new)).map_err(|errno| refusal::explain(errno, &self.kinds()))?;
+        unshare(flags(&self.new)).map_err(|errno| why_failed::explain(errno, &self.kinds()))?;
         self.maps.write(None)?;
         self.after_unshare(carry, marked)
     }
 
     /// What the carry says of the mount namespace that a new one will be a copy of.
-    pub fn marked(&self, carry: &Carry) -> Option<Marked> {
-        self.has(Kind::Mount).then(|| Marked::of(carry)).flatten()
+    pub fn marked(&self, carry: &Carry) -> Option<MountRemap> {
+        self.has(Kind::Mount).then(|| MountRemap::of(carry)).flatten()
     }
 
     /// In the new namespaces, ids mapped.
-    pub fn after_unshare(&self, carry: &mut Carry, marked: Option<Marked>) -> Result<()> {
+    pub fn after_unshare(&self, carry: &mut Carry, marked: Option<MountRemap>) -> Result<()> {
         if self.has(Kind::User) || self.has(Kind::Mount) {
             // A mount namespace that the chain made before is left, or now another user namespace's.
             carry.mount_namespace = None;

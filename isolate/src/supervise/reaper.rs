@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
 
 use anyhow::{Context, Result};
-use chain::patient::again;
+use chain::retry_eintr::retry;
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
 use nix::libc;
 use nix::sys::statvfs::{FsFlags, fstatvfs};
@@ -55,7 +55,7 @@ impl Report {
 /// otherwise change the host's file through /proc/1/exe.
 pub fn is_sealed() -> Result<bool> {
     let exe = File::open("/proc/self/exe")?;
-    if again(|| fstatvfs(&exe))?.flags().contains(FsFlags::ST_RDONLY) {
+    if retry(|| fstatvfs(&exe))?.flags().contains(FsFlags::ST_RDONLY) {
         return Ok(true);
     }
     Ok(fcntl(&exe, FcntlArg::F_GET_SEALS)

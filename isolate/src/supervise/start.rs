@@ -22,7 +22,7 @@ use crate::limits::cgroup::Group;
 use crate::limits::joined;
 use crate::namespaces::join::{self, Opened};
 use crate::namespaces::unshare::{Unshare, Wait};
-use crate::namespaces::{Kind, flags, pasta, persist, refusal};
+use crate::namespaces::{Kind, flags, pasta, persist, why_failed};
 use crate::process::{Ending, close_all_but, close_at_exec, ending_of, fork_into, let_go_of, let_go_of_code};
 use crate::signals::{self, Arrivals, ChildSignal, Target};
 use crate::supervise::gate::{self, Gate};
@@ -73,7 +73,7 @@ pub fn start(start: Start) -> Result<Child> {
         None => fork_into(at_once),
     };
     let Start { unshare, wait, cgroup, nested, .. } = start;
-    match forked.map_err(|errno| refusal::explain(errno, &unshare.kinds()))? {
+    match forked.map_err(|errno| why_failed::explain(errno, &unshare.kinds()))? {
         None => Ok(Child { unshare, wait, gate: childs_gate, child_signal, own_pidfd, reports: childs_reports }),
         Some(child) => {
             drop((childs_gate, childs_reports));
@@ -104,7 +104,7 @@ impl Child<'_> {
         self.child_signal.put_back();
         close_at_exec(self.wait.status);
         let later = flags(self.unshare.new.iter().filter(|new| LATER.contains(&new.kind)));
-        unshare(later).map_err(|errno| refusal::explain(errno, &self.unshare.kinds()))
+        unshare(later).map_err(|errno| why_failed::explain(errno, &self.unshare.kinds()))
     }
 
     pub fn is_told_by_guard(&self) -> bool {

@@ -16,7 +16,7 @@ use super::Request;
 use crate::budget::Limits;
 use crate::digest::Digest;
 use crate::frame::{Archive, Kind, Segment};
-use crate::patient;
+use crate::retry_eintr;
 use crate::source::{Region, Source, unnamed};
 use crate::tree::shown;
 
@@ -144,7 +144,7 @@ fn is_blob(name: &str) -> bool {
 fn within(directory: &OwnedFd, name: &str, resolve: ResolveFlags) -> Result<Option<Region>> {
     // A fifo in place of a file must not block us.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match patient::openat2(directory, name, flags, resolve | ResolveFlags::NO_MAGICLINKS) {
+    let file = match retry_eintr::openat2(directory, name, flags, resolve | ResolveFlags::NO_MAGICLINKS) {
         Ok(file) => File::from(file),
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(None),
         Err(rustix::io::Errno::XDEV) => {
@@ -162,7 +162,7 @@ fn within(directory: &OwnedFd, name: &str, resolve: ResolveFlags) -> Result<Opti
 /// A sparse member as a file of its own, with its holes.
 fn written_out(mut stored: Region, segments: &[Segment], size: u64, spool: &Path) -> Result<Region> {
     let file = unnamed(spool).with_context(|| format!("{}: temporary file", spool.display()))?;
-    patient::ftruncate(&file, size)?;
+    retry_eintr::ftruncate(&file, size)?;
     let mut writer = &file;
     for segment in segments {
         writer.seek(SeekFrom::Start(segment.offset))?;

@@ -10,7 +10,7 @@ use super::evidence::Evidence;
 use super::members::Members;
 use super::{Image, Kind, Request, recognise};
 use crate::args::Format;
-use crate::patient;
+use crate::retry_eintr;
 
 /// Deeper than this nobody packs an image or a root.
 const DEEPEST: usize = 8;
@@ -83,5 +83,5 @@ fn only_directory(root: BorrowedFd) -> Result<Option<(Vec<u8>, OwnedFd)>> {
 
 fn open(directory: BorrowedFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    patient::openat(directory, name, flags, Mode::empty())
+    retry_eintr::openat(directory, name, flags, Mode::empty())
 }

@@ -55,7 +55,7 @@ pub fn is_lock_of(name: &OsStr, root: &OsStr) -> bool {
 fn lock(parent: BorrowedFd, name: &OsStr) -> Result<Option<OwnedFd>> {
     for _ in 0..ATTEMPTS {
         let flags = FLAGS | OFlags::CREATE | OFlags::RDWR;
-        let file = match crate::patient::openat(parent, name, flags, Mode::RUSR | Mode::WUSR) {
+        let file = match crate::retry_eintr::openat(parent, name, flags, Mode::RUSR | Mode::WUSR) {
             // A link, a directory, a device, or a file of another user's, which protected_regular (proc_sys_fs(5)) does
             // not let root open either.
             Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO | Errno::NODEV | Errno::ACCESS | Errno::PERM) => {
@@ -66,7 +66,7 @@ fn lock(parent: BorrowedFd, name: &OsStr) -> Result<Option<OwnedFd>> {
         if !is_ours(&file) {
             return Ok(None);
         }
-        match crate::patient::flock(&file, FlockOperation::LockExclusive) {
+        match crate::retry_eintr::flock(&file, FlockOperation::LockExclusive) {
             // A filesystem without locks.
             Err(Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS) => {
                 let _ = rustix::fs::unlinkat(parent, name, AtFlags::empty());
@@ -92,8 +92,8 @@ fn is_ours(file: &OwnedFd) -> bool {
 
 /// Removes a lock that a dead run has left.
 pub fn sweep(parent: BorrowedFd, name: &OsStr) {
-    let Ok(file) = crate::patient::openat(parent, name, FLAGS | OFlags::RDONLY, Mode::empty()) else { return };
-    let dead = crate::patient::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+    let Ok(file) = crate::retry_eintr::openat(parent, name, FLAGS | OFlags::RDONLY, Mode::empty()) else { return };
+    let dead = crate::retry_eintr::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
     if is_ours(&file) && dead && still(parent, name, &file) {
         // Whoever waits for it meanwhile looks what the name means once it has it.
         let _ = rustix::fs::unlinkat(parent, name, AtFlags::empty());

@@ -10,8 +10,8 @@ use chain::WithHint;
 use chain::mounts::unescaped;
 use rustix::fs::{Mode, OFlags};
 
+use crate::expected_root::foreign;
 use crate::receipt::{Standing, standing};
-use crate::wanted::foreign;
 
 /// So many mounts are named.
 const NAMED: usize = 5;
@@ -35,7 +35,7 @@ pub fn replaceable(root: &Path) -> Result<Old> {
         Standing::Foreign(doubt) => return Err(foreign(root, &doubt)),
     };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = crate::patient::open(root, flags, Mode::empty()).with_context(|| root.display().to_string())?;
+    let open = crate::retry_eintr::open(root, flags, Mode::empty()).with_context(|| root.display().to_string())?;
     nothing_mounted(root)?;
     if let Some(mount) = overlay_over(root)? {
         let error: Result<()> = Err(anyhow!("{}: a lower directory of the overlay on {mount}", root.display()));

@@ -52,7 +52,7 @@ impl Dirs {
         let most = crate::descriptors::directories(OPEN);
         let (open, through_links) = Default::default();
         let mut dirs = Dirs { root, places, open, through_links, bytes: 0, most, pending };
-        let fd = crate::patient::openat(&dirs.root, c".", DIRECTORY, Mode::empty())?;
+        let fd = crate::retry_eintr::openat(&dirs.root, c".", DIRECTORY, Mode::empty())?;
         dirs.keep(b"", fd, Some(last))?;
         Ok(dirs)
     }
@@ -162,9 +162,9 @@ impl Dirs {
         }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let found = match self.open.get(parent) {
-            Some(dir) => crate::patient::openat2(dir.fd(), name, flags, STRAIGHT),
-            None if path.len() < PIECE => crate::patient::openat2(&self.root, path, flags, STRAIGHT),
-            None => self.open_straight(parent).and_then(|dir| crate::patient::openat2(dir, name, flags, STRAIGHT)),
+            Some(dir) => crate::retry_eintr::openat2(dir.fd(), name, flags, STRAIGHT),
+            None if path.len() < PIECE => crate::retry_eintr::openat2(&self.root, path, flags, STRAIGHT),
+            None => self.open_straight(parent).and_then(|dir| crate::retry_eintr::openat2(dir, name, flags, STRAIGHT)),
         };
         match found {
             // readlinkat(2): of no link at all it says ENOENT.
@@ -203,7 +203,7 @@ impl Dirs {
             return Ok(dir);
         }
         let path = dir.path().to_owned();
-        let fd = crate::patient::openat(dir.fd(), c".", DIRECTORY, Mode::empty()).with_context(|| shown(&path))?;
+        let fd = crate::retry_eintr::openat(dir.fd(), c".", DIRECTORY, Mode::empty()).with_context(|| shown(&path))?;
         drop(dir);
         self.close(policy)?;
         self.keep(&path, fd, None)
@@ -213,7 +213,7 @@ impl Dirs {
     pub fn made(&mut self, parent: &Dir, name: &[u8], last: Final) -> Result<Rc<Dir>> {
         parent.touch();
         let path = join(parent.path(), name);
-        let fd = crate::patient::openat(parent.fd(), name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+        let fd = crate::retry_eintr::openat(parent.fd(), name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
             .with_context(|| shown(&path))?;
         self.keep(&path, fd, Some(last))
     }
@@ -224,7 +224,7 @@ impl Dirs {
         if let Some(dir) = self.open.get(&path) {
             return Ok(Some(dir.clone()));
         }
-        match crate::patient::openat(parent.fd(), name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+        match crate::retry_eintr::openat(parent.fd(), name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
             Ok(fd) => self.keep(&path, fd, None).map(Some),
             Err(Errno::NOTDIR | Errno::LOOP | Errno::NOENT) => Ok(None),
             Err(error) => Err(error).with_context(|| shown(&path)),
@@ -260,7 +260,7 @@ impl Dirs {
 
 fn open(dir: BorrowedFd, path: &[u8]) -> rustix::io::Result<OwnedFd> {
     let path = if path.is_empty() { b"." } else { path };
-    crate::patient::openat2(dir, path, DIRECTORY, STRAIGHT)
+    crate::retry_eintr::openat2(dir, path, DIRECTORY, STRAIGHT)
 }
 
 /// What a name is, not through a link; None if nothing has it.

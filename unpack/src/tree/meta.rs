@@ -183,7 +183,7 @@ impl Policy {
         let by_proc = || [format!("/proc/self/fd/{}/", dir.as_raw_fd()).as_bytes(), name].concat();
         let set_mode = |mode| -> Result<()> {
             let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC;
-            let node = crate::patient::openat(dir, name, flags, Mode::empty()).with_context(|| shown(path))?;
+            let node = crate::retry_eintr::openat(dir, name, flags, Mode::empty()).with_context(|| shown(path))?;
             rustix::fs::chmod(format!("/proc/self/fd/{}", node.as_raw_fd()), Mode::from_raw_mode(mode))
                 .with_context(|| format!("{}: set its mode", shown(path)))
         };

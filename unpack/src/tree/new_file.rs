@@ -82,5 +82,5 @@ impl NewFile {
 /// Makes a file that is not there.
 pub(super) fn open(dir: BorrowedFd, name: &[u8], mode: u32) -> rustix::io::Result<File> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    crate::patient::openat(dir, name, flags, Mode::from_raw_mode(mode)).map(File::from)
+    crate::retry_eintr::openat(dir, name, flags, Mode::from_raw_mode(mode)).map(File::from)
 }

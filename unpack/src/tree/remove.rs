@@ -103,7 +103,7 @@ fn lift(dir: BorrowedFd, name: &[u8], top: BorrowedFd, moved: &mut u64) -> Resul
 /// own, and can have come at any time: the kernel is to say so with the open itself. EBUSY then, as unlink(2) has it.
 fn directory(parent: BorrowedFd, name: &[u8]) -> Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open_as = |flags| match crate::patient::openat2(parent, name, flags, ResolveFlags::NO_XDEV) {
+    let open_as = |flags| match crate::retry_eintr::openat2(parent, name, flags, ResolveFlags::NO_XDEV) {
         Err(Errno::XDEV) => Err(Errno::BUSY),
         opened => opened,
     };

@@ -16,7 +16,7 @@ use crate::source::Source;
 const REPLACE: &str = "--replace makes it anew; another ROOT leaves it alone";
 
 /// What ROOT is to be, as far as it is known before the image is read.
-pub struct Wanted<'a> {
+pub struct ExpectedRoot<'a> {
     pub args: &'a Args,
     pub root: &'a Path,
     /// The file's identity, where the image is one.
@@ -67,7 +67,7 @@ impl Known {
     }
 }
 
-impl Wanted<'_> {
+impl ExpectedRoot<'_> {
     /// Whether ROOT is this image already; an error where it is something else.
     pub fn is_at_root(&self, source: &mut Option<Source>, request: &Request) -> Result<bool> {
         let receipt = match standing(self.root)? {

@@ -9,7 +9,7 @@ use std::vec::IntoIter;
 
 use clap::Parser;
 
-/// A struct of clap's derive, as it stands, whose usual lines are read without clap.
+/// A struct of clap's derive, as it stands, of which the plain lines are read without clap.
 #[macro_export]
 macro_rules! arguments {
     ($(#[$on_struct:meta])* pub struct $name:ident {
@@ -20,25 +20,25 @@ macro_rules! arguments {
             $($(#[$($attribute)*])* pub $field: $type,)*
         }
 
-        impl $crate::Usual for $name {
+        impl $crate::PlainLine for $name {
             fn set(&mut self, flag: &str) -> bool {
                 #[allow(unused_imports)]
-                use $crate::usual::{Flag as _, NoFlag as _};
+                use $crate::plain_line::{Flag as _, NoFlag as _};
                 $({
-                    const HOW: $crate::usual::How = $crate::usual::How::of(&[$(stringify!($($attribute)*)),*]);
+                    const HOW: $crate::plain_line::How = $crate::plain_line::How::of(&[$(stringify!($($attribute)*)),*]);
                     if HOW.is_named(stringify!($field), flag) {
-                        return (&mut $crate::usual::Field(&mut self.$field)).set();
+                        return (&mut $crate::plain_line::Field(&mut self.$field)).set();
                     }
                 })*
                 false
             }
 
-            fn take(&mut self, words: &mut $crate::usual::Operands) -> bool {
+            fn take(&mut self, words: &mut $crate::plain_line::Operands) -> bool {
                 #[allow(unused_imports)]
-                use $crate::usual::{NoOperand as _, Operand as _};
+                use $crate::plain_line::{NoOperand as _, Operand as _};
                 $({
-                    const HOW: $crate::usual::How = $crate::usual::How::of(&[$(stringify!($($attribute)*)),*]);
-                    if HOW.is_operand() && !(&mut $crate::usual::Field(&mut self.$field)).take(words) {
+                    const HOW: $crate::plain_line::How = $crate::plain_line::How::of(&[$(stringify!($($attribute)*)),*]);
+                    if HOW.is_operand() && !(&mut $crate::plain_line::Field(&mut self.$field)).take(words) {
                         return false;
                     }
                 })*
@@ -49,14 +49,14 @@ macro_rules! arguments {
 }
 
 /// Arguments that can be read without clap.
-pub trait Usual: Parser + Default {
+pub trait PlainLine: Parser + Default {
     /// Sets a flag, `--long` or `-s`; false where clap has to look at it.
     fn set(&mut self, flag: &str) -> bool;
 
     /// Takes the words from the first operand on; false where clap has to look at them.
     fn take(&mut self, words: &mut Operands) -> bool;
 
-    /// The arguments, if they are usual: `words` are those after the tool's own name.
+    /// The arguments, if the line is plain: `words` are those after the tool's own name.
     fn read(words: Vec<OsString>) -> Result<Self, Vec<OsString>> {
         let mut args = Self::default();
         let flags = words.iter().take_while(|word| is_option(word) && *word != "--").count();

@@ -13,7 +13,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus};
 use nix::unistd::Pid;
 
 /// Makes a call again for as long as a signal interrupts it.
-pub fn again<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+pub fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     loop {
         match call() {
             Err(Errno::EINTR) => {}
@@ -23,27 +23,27 @@ pub fn again<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> 
 }
 
 pub fn open<P: ?Sized + NixPath>(path: &P, flags: OFlag, mode: Mode) -> Result<OwnedFd, Errno> {
-    again(|| nix::fcntl::open(path, flags, mode))
+    retry(|| nix::fcntl::open(path, flags, mode))
 }
 
 pub fn openat<P: ?Sized + NixPath>(dir: impl AsFd, path: &P, flags: OFlag, mode: Mode) -> Result<OwnedFd, Errno> {
-    again(|| nix::fcntl::openat(&dir, path, flags, mode))
+    retry(|| nix::fcntl::openat(&dir, path, flags, mode))
 }
 
 pub fn statfs<P: ?Sized + NixPath>(path: &P) -> Result<Statfs, Errno> {
-    again(|| nix::sys::statfs::statfs(path))
+    retry(|| nix::sys::statfs::statfs(path))
 }
 
 pub fn fstatfs(fd: impl AsFd) -> Result<Statfs, Errno> {
-    again(|| nix::sys::statfs::fstatfs(&fd))
+    retry(|| nix::sys::statfs::fstatfs(&fd))
 }
 
 pub fn waitpid(pid: Pid, options: Option<WaitPidFlag>) -> Result<WaitStatus, Errno> {
-    again(|| nix::sys::wait::waitpid(pid, options))
+    retry(|| nix::sys::wait::waitpid(pid, options))
 }
 
 pub fn poll(fds: &mut [PollFd], timeout: PollTimeout) -> Result<i32, Errno> {
-    again(|| nix::poll::poll(fds, timeout))
+    retry(|| nix::poll::poll(fds, timeout))
 }
 
 /// flock(2); the file comes back with the error.
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn an_interrupted_call_is_made_again_and_a_failed_one_is_not() {
         let mut answers = [Err(Errno::EINTR), Err(Errno::EINTR), Ok(7)].into_iter();
-        assert_eq!(again(|| answers.next().unwrap()), Ok(7));
-        assert_eq!(again(|| Err::<(), _>(Errno::EIO)), Err(Errno::EIO));
+        assert_eq!(retry(|| answers.next().unwrap()), Ok(7));
+        assert_eq!(retry(|| Err::<(), _>(Errno::EIO)), Err(Errno::EIO));
     }
 }

@@ -8,27 +8,27 @@ use crate::{Carry, HostTree, in_own_mount_namespace, mount_namespace_id};
 
 /// What a carry says of a mount namespace that is about to be copied.
 #[derive(Debug)]
-pub struct Marked {
+pub struct MountRemap {
     host_tree: Option<HostTree>,
     table: Vec<Mount>,
     mounts: Vec<u64>,
 }
 
-impl Marked {
+impl MountRemap {
     /// None where the carry says nothing of the namespace that we are in.
-    pub fn of(carry: &Carry) -> Option<Marked> {
+    pub fn of(carry: &Carry) -> Option<MountRemap> {
         if !in_own_mount_namespace(carry) {
             return None;
         }
         // Without a table none is found again, and then mountclean takes none of them for one that was asked for.
         let table = if carry.mounts.is_empty() { Vec::new() } else { mounts::table().unwrap_or_default() };
-        Some(Marked { host_tree: carry.host_tree, table, mounts: carry.mounts.clone() })
+        Some(MountRemap { host_tree: carry.host_tree, table, mounts: carry.mounts.clone() })
     }
 }
 
 impl Carry {
     /// In another mount namespace than before: a copy of the one that was marked, where it was one.
-    pub fn moved(&mut self, marked: Option<Marked>, private: bool) {
+    pub fn moved(&mut self, marked: Option<MountRemap>, private: bool) {
         self.mount_namespace = mount_namespace_id().filter(|_| private);
         self.host_tree = marked.as_ref().and_then(|marked| marked.host_tree);
         self.mounts = match marked {

@@ -10,7 +10,7 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, readlink};
 use nix::sys::stat::{SFlag, fstat};
 use nix::sys::statfs::FsType;
 
-use crate::patient::fstatfs;
+use crate::retry_eintr::fstatfs;
 
 const NSFS_MAGIC: FsType = FsType(0x6e73_6673);
 /// Linux 6.9; before it a pidfd is an anonymous inode.
@@ -21,7 +21,7 @@ const ANON_INODE_MAGIC: FsType = FsType(0x0904_1934);
 const HARMLESS: [&str; 6] = ["eventfd", "eventpoll", "signalfd", "timerfd", "inotify", "landlock-ruleset"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum EscapeFd {
     Directory,
     /// open(2): O_PATH.
     Path,
@@ -31,41 +31,41 @@ pub enum Door {
     Object,
 }
 
-impl fmt::Display for Door {
+impl fmt::Display for EscapeFd {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
-            Door::Directory => "a directory",
-            Door::Path => "an O_PATH descriptor",
-            Door::Namespace => "a namespace",
-            Door::Process => "a process's pidfd",
-            Door::Object => "a kernel object (fanotify, a filesystem context, io_uring or the like)",
+            EscapeFd::Directory => "a directory",
+            EscapeFd::Path => "an O_PATH descriptor",
+            EscapeFd::Namespace => "a namespace",
+            EscapeFd::Process => "a process's pidfd",
+            EscapeFd::Object => "a kernel object (fanotify, a filesystem context, io_uring or the like)",
         })
     }
 }
 
 /// What kind of door a descriptor is; `None` for data: files, pipes, sockets, terminals.
-pub fn door(fd: impl AsFd) -> Result<Option<Door>, Errno> {
+pub fn escape_fd(fd: impl AsFd) -> Result<Option<EscapeFd>, Errno> {
     let kind = SFlag::from_bits_truncate(fstat(&fd)?.st_mode) & SFlag::S_IFMT;
     if kind == SFlag::S_IFDIR {
-        return Ok(Some(Door::Directory));
+        return Ok(Some(EscapeFd::Directory));
     }
     if OFlag::from_bits_truncate(fcntl(&fd, FcntlArg::F_GETFL)?).contains(OFlag::O_PATH) {
-        return Ok(Some(Door::Path));
+        return Ok(Some(EscapeFd::Path));
     }
     if [SFlag::S_IFIFO, SFlag::S_IFCHR, SFlag::S_IFSOCK].contains(&kind) {
         return Ok(None);
     }
     Ok(match fstatfs(&fd)?.filesystem_type() {
-        NSFS_MAGIC => Some(Door::Namespace),
-        PIDFS_MAGIC => Some(Door::Process),
+        NSFS_MAGIC => Some(EscapeFd::Namespace),
+        PIDFS_MAGIC => Some(EscapeFd::Process),
         ANON_INODE_MAGIC => {
             // Without a /proc nothing tells one from another.
             let name = readlink(&*format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())).unwrap_or_default();
             let name = name.to_string_lossy();
             let name = name.trim_start_matches("anon_inode:").trim_matches(['[', ']']);
             match name {
-                "pidfd" => Some(Door::Process),
-                name => (!HARMLESS.contains(&name)).then_some(Door::Object),
+                "pidfd" => Some(EscapeFd::Process),
+                name => (!HARMLESS.contains(&name)).then_some(EscapeFd::Object),
             }
         }
         _ => None,
@@ -73,10 +73,10 @@ pub fn door(fd: impl AsFd) -> Result<Option<Door>, Errno> {
 }
 
 /// The first of the standard streams that is a door, by number and name; those of `keep` are not asked.
-pub fn door_on_streams(keep: &[u32]) -> anyhow::Result<Option<(u32, &'static str, Door)>> {
+pub fn escape_fd_on_streams(keep: &[u32]) -> anyhow::Result<Option<(u32, &'static str, EscapeFd)>> {
     for (number, name) in (0..).zip(["standard input", "standard output", "standard error"]) {
         let Some(fd) = passed_on(number as RawFd).filter(|_| !keep.contains(&number)) else { continue };
-        if let Some(door) = door(fd).context(name)? {
+        if let Some(door) = escape_fd(fd).context(name)? {
             return Ok(Some((number, name, door)));
         }
     }
@@ -114,18 +114,18 @@ mod tests {
 
     #[test]
     fn directories_paths_and_namespaces_are_doors_and_data_is_not() {
-        assert_eq!(door(File::open("/").unwrap()), Ok(Some(Door::Directory)));
-        assert_eq!(door(open("/proc/self/exe", OFlag::O_PATH, Mode::empty()).unwrap()), Ok(Some(Door::Path)));
-        assert_eq!(door(File::open("/proc/self/ns/mnt").unwrap()), Ok(Some(Door::Namespace)));
-        assert_eq!(door(File::open("/proc/self/exe").unwrap()), Ok(None));
-        assert_eq!(door(File::open("/dev/null").unwrap()), Ok(None));
-        assert_eq!(door(nix::unistd::pipe().unwrap().0), Ok(None));
-        assert_eq!(door(nix::sys::eventfd::EventFd::new().unwrap()), Ok(None));
+        assert_eq!(escape_fd(File::open("/").unwrap()), Ok(Some(EscapeFd::Directory)));
+        assert_eq!(escape_fd(open("/proc/self/exe", OFlag::O_PATH, Mode::empty()).unwrap()), Ok(Some(EscapeFd::Path)));
+        assert_eq!(escape_fd(File::open("/proc/self/ns/mnt").unwrap()), Ok(Some(EscapeFd::Namespace)));
+        assert_eq!(escape_fd(File::open("/proc/self/exe").unwrap()), Ok(None));
+        assert_eq!(escape_fd(File::open("/dev/null").unwrap()), Ok(None));
+        assert_eq!(escape_fd(nix::unistd::pipe().unwrap().0), Ok(None));
+        assert_eq!(escape_fd(nix::sys::eventfd::EventFd::new().unwrap()), Ok(None));
         let own = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty());
-        assert_eq!(door(own.unwrap()), Ok(Some(Door::Process)));
+        assert_eq!(escape_fd(own.unwrap()), Ok(Some(EscapeFd::Process)));
         // Takes privilege to make, as most of these do.
         if let Ok(context) = rustix::mount::fsopen("tmpfs", rustix::mount::FsOpenFlags::empty()) {
-            assert_eq!(door(context), Ok(Some(Door::Object)));
+            assert_eq!(escape_fd(context), Ok(Some(EscapeFd::Object)));
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::os::fd::OwnedFd;
 
 use anyhow::{Error, anyhow};
-use chain::patient::{open, statfs};
+use chain::retry_eintr::{open, statfs};
 use chain::{Hint, mounts};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
