@@ -24,7 +24,7 @@ const CHOSEN: &[(&str, &[&str])] = &[
     ("unpack/src/source.rs", &[]),
     ("unpack/src/source/fetch.rs", &["pub(super) fn", "fn copy"]),
     ("unpack/src/publish/replaceable.rs", &["    let hint"]),
-    ("unpack/src/wanted.rs", &["const REPLACE"]),
+    ("unpack/src/expected_root.rs", &["const REPLACE"]),
 ];
 
 /// Hints that are a list of names, a usage line, or the hint of another error passed on.
