@@ -106,3 +106,29 @@ fn a_device_that_ends_too_early_leaves_nothing() {
     assert_eq!(output.status.code(), Some(125), "{stderr}");
     scene.nothing_staged();
 }
+
+/// xfs shows each ACL a second time, as trusted.SGI_ACL_FILE, btrfs inlines small files,
+/// a tmpfs has no blocks: none of it is the tree's.
+#[test]
+fn a_tree_has_one_digest_on_every_filesystem() {
+    let scene = Scene::new();
+    let Some(output) = on_a_disk(
+        &scene,
+        "loop device",
+        "{ mkdir s s/d && echo x >s/d/f && setfacl -m u:1000:rx s/d/f && setfacl -d -m u:1000:rwx s/d &&
+           setfattr -n user.a -v b s/d/f && setfattr -n trusted.t -v c s/d/f && setcap cap_net_raw+ep s/d/f &&
+           ln s/d/f s/hard && ln -s d/f s/soft && mkfifo s/fifo && mknod s/null c 1 3 && truncate -s 100M s/sparse &&
+           chmod 4755 s/hard && chown 5:6 s/fifo && tar --xattrs --xattrs-include='*' --acls -C s -cf img.tar . &&
+           for fs in ext4 btrfs xfs; do truncate -s 400M $fs.disk && mkfs.$fs -q $fs.disk && mkdir $fs && mount -o loop $fs.disk $fs || exit; done &&
+           mkdir tmpfs && mount -t tmpfs none tmpfs; } >/dev/null 2>&1 || exit 77
+         for fs in ext4 btrfs xfs tmpfs; do echo $(UNPACK --quiet --digest img.tar $fs/root) $(getfattr -Rdm- $fs/root 2>/dev/null | grep -c SGI_ACL); done
+         umount ext4 btrfs xfs tmpfs",
+    ) else {
+        return;
+    };
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    let lines: Vec<Vec<&str>> = stdout.lines().map(|line| line.split(' ').collect()).collect();
+    assert_eq!(lines.len(), 4, "{stdout}{stderr}");
+    assert!(lines[0][0].len() >= 64 && lines.iter().all(|line| line[0] == lines[0][0]), "{stdout}{stderr}");
+    assert_ne!(lines[2][1], "0", "xfs shows no ACL twice: {stdout}");
+}
