@@ -50,6 +50,7 @@ static int is_the_containers(int handle, const struct stat *program)
 
 static void lurk_at(int pid)
 {
+	static int seen;
 	char path[200], text[4096];
 	struct stat program;
 	int fd, n;
@@ -57,7 +58,7 @@ static void lurk_at(int pid)
 	snprintf(path, sizeof path, "/proc/%d/comm", pid);
 	if ((fd = open(path, O_RDONLY)) >= 0) {
 		if ((n = read(fd, text, sizeof text)) >= 7 && !memcmp(text, "isolate", 7))
-			printf("seen\n");
+			seen++ || (puts("seen"), fflush(stdout));
 		close(fd);
 	}
 	snprintf(path, sizeof path, "/proc/%d/exe", pid);

@@ -25,19 +25,21 @@ fn nothing_is_taken(privileges: &str, enter: &str) {
         unpack --quiet '{image}' >/dev/null && mkfifo ready || exit
         isolate {user} --pid --uts --ipc --net -- \
             pivot --ephemeral --dev --bind "$PWD/lurk:/lurk:ro" ./root -- mountclean --mask -- \
-            isolate {privileges} -- /lurk 5 >ready 2>errors &
+            isolate {privileges} -- /lurk 300 >ready 2>errors &
         inside=$!
         exec 4<ready
         cat <&4 >taken &
         export LURK_SECRET=1
         n=0
-        while [ $n -lt 400 ] && kill -0 $inside 2>/dev/null; do
+        # As often as it takes, but for a container that has ended.
+        while {{ [ $n -lt 200 ] || ! grep -q seen taken; }} && kill -0 $inside 2>/dev/null; do
             {enter} $inside {privileges_of_enter} true 7</ 8<lurk-secret && n=$((n + 1))
         done 2>>errors
+        kill $inside
         wait
         state >after
         cmp before after; grep TAKEN taken | sort | uniq -c
-        [ $n -gt 20 ] && grep -q seen taken && echo "watched""#,
+        [ $n -ge 200 ] && grep -q seen taken && echo "watched""#,
         image = busybox_image().display(),
         user = work.user(),
         privileges_of_enter = if enter.contains("--join") { "--clean-env --cap-drop ALL --" } else { "" },
