@@ -16,6 +16,7 @@ use nix::unistd::{execve, execveat};
 
 use crate::carry::{self, Carry};
 use crate::environment::Environment;
+use crate::image::Image;
 use crate::report::{Hint, WithStatus};
 use crate::retry_eintr::statfs;
 use crate::{NOT_EXECUTABLE, NOT_FOUND, Tool, shell};
@@ -40,6 +41,21 @@ impl Command {
         let typed = !words.is_empty();
         let argv = if typed { words } else { vec![shell()] };
         Command { argv, env: Environment::inherited(), typed }
+    }
+
+    /// The command at the end of the chain: words that were typed replace the image's Cmd and follow its Entrypoint.
+    /// Only the user is left in the image then, and an isolate changes to it last of all.
+    pub(crate) fn of_image(&self, image: &mut Image) -> Command {
+        let cmd = std::mem::take(&mut image.cmd);
+        let mut argv = std::mem::take(&mut image.entrypoint);
+        argv.extend(if self.typed { self.argv.clone() } else { cmd });
+        if argv.is_empty() {
+            argv.clone_from(&self.argv);
+        }
+        if image.user.is_some() {
+            argv.splice(0..0, ["isolate".into(), "--".into()]);
+        }
+        Command { argv, env: self.env.clone(), typed: true }
     }
 
     /// The tool of ours that this is, if it is one.
@@ -204,4 +220,25 @@ fn string(text: &OsStr) -> Result<CString> {
 
 fn strings(texts: &[OsString]) -> Result<Vec<CString>> {
     texts.iter().map(|text| string(text)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::User;
+
+    #[test]
+    fn typed_words_replace_cmd_and_follow_entrypoint() {
+        let image = Image { user: None, entrypoint: vec!["e".into()], cmd: vec!["c".into()] };
+        let typed = Command::new(vec!["t".into()], || "sh".into());
+        let shell = Command::new(vec![], || "sh".into());
+        assert_eq!(typed.of_image(&mut image.clone()).argv, ["e", "t"]);
+        assert_eq!(shell.of_image(&mut image.clone()).argv, ["e", "c"]);
+        assert_eq!(typed.of_image(&mut Image::default()).argv, ["t"]);
+        assert_eq!(shell.of_image(&mut Image::default()).argv, ["sh"]);
+        let user = User { uid: 7, gid: 8, groups: Vec::new() };
+        let mut with_user = Image { user: Some(user.clone()), ..image };
+        assert_eq!(shell.of_image(&mut with_user).argv, ["isolate", "--", "e", "c"]);
+        assert_eq!(with_user, Image { user: Some(user), ..Image::default() });
+    }
 }

@@ -7,8 +7,6 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use anyhow::{Result, anyhow};
 
-use crate::Command;
-
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
     pub entrypoint: Vec<OsString>,
@@ -26,21 +24,6 @@ pub struct User {
 }
 
 impl Image {
-    /// The command at the end of the chain: words that were typed replace Cmd and follow Entrypoint. What
-    /// is left then is the user, which an isolate changes to as the last thing of all.
-    pub(crate) fn apply(&mut self, command: &Command) -> Command {
-        let cmd = std::mem::take(&mut self.cmd);
-        let mut argv = std::mem::take(&mut self.entrypoint);
-        argv.extend(if command.typed { command.argv.clone() } else { cmd });
-        if argv.is_empty() {
-            argv.clone_from(&command.argv);
-        }
-        if self.user.is_some() {
-            argv.splice(0..0, ["isolate".into(), "--".into()]);
-        }
-        Command { argv, env: command.env.clone(), typed: true }
-    }
-
     pub(crate) fn to_text(&self) -> String {
         let user = self.user.as_ref().map(User::to_text).unwrap_or_default();
         format!("{}|{}|{user}", list(&self.entrypoint), list(&self.cmd))
@@ -143,19 +126,5 @@ mod tests {
         for none in ["4294967295", "4294967296", "18446744073709551616", "99999999999999999999999"] {
             assert!(User::number(none).unwrap_err().to_string().contains(none));
         }
-    }
-
-    #[test]
-    fn typed_words_replace_cmd_and_follow_entrypoint() {
-        let image = Image { user: None, entrypoint: vec!["e".into()], cmd: vec!["c".into()] };
-        let typed = Command::new(vec!["t".into()], || "sh".into());
-        let shell = Command::new(vec![], || "sh".into());
-        assert_eq!(image.clone().apply(&typed).argv, ["e", "t"]);
-        assert_eq!(image.clone().apply(&shell).argv, ["e", "c"]);
-        assert_eq!(Image::default().apply(&typed).argv, ["t"]);
-        assert_eq!(Image::default().apply(&shell).argv, ["sh"]);
-        let mut with_user = Image { user: Some(user(&[])), ..image };
-        assert_eq!(with_user.apply(&shell).argv, ["isolate", "--", "e", "c"]);
-        assert_eq!(with_user, Image { user: Some(user(&[])), ..Image::default() });
     }
 }

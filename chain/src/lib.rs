@@ -29,6 +29,7 @@ pub mod shell;
 mod small_file;
 mod start;
 pub mod sys;
+mod tool;
 mod umask;
 
 pub use arena::Arena;
@@ -47,40 +48,5 @@ pub use plan::{HasCarry, Link, Rest, Step, named};
 pub use report::{Hint, WithHint, drives_terminal, fail, message, one_line, print, warn};
 pub use small_file::read_small;
 pub use start::started;
+pub use tool::{FAILED, NOT_EXECUTABLE, NOT_FOUND, Tool};
 pub use umask::Umask;
-
-use std::ffi::OsStr;
-
-/// Exit status of a tool of ours that failed before COMMAND ran, as env(1) and timeout(1) have it.
-pub const FAILED: u8 = 125;
-/// COMMAND was found but could not be executed.
-pub const NOT_EXECUTABLE: u8 = 126;
-/// COMMAND was not found.
-pub const NOT_FOUND: u8 = 127;
-
-/// The four tools. A bare command word that is one of their names means the binary beside the
-/// running one, never one from an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tool {
-    Unpack,
-    Isolate,
-    Pivot,
-    Mountclean,
-}
-
-impl Tool {
-    pub const ALL: [Tool; 4] = [Tool::Unpack, Tool::Isolate, Tool::Pivot, Tool::Mountclean];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Tool::Unpack => "unpack",
-            Tool::Isolate => "isolate",
-            Tool::Pivot => "pivot",
-            Tool::Mountclean => "mountclean",
-        }
-    }
-
-    pub fn from_word(word: &OsStr) -> Option<Tool> {
-        Tool::ALL.into_iter().find(|tool| word == tool.name())
-    }
-}

@@ -170,7 +170,7 @@ impl Link {
 /// The command itself, or where the chain of ours ends here, what an image says of it.
 fn at_the_end(carry: &mut Carry, command: &Command) -> Command {
     let Some(image) = carry.image.as_mut().filter(|_| command.tool().is_none()) else { return command.clone() };
-    let command = image.apply(command);
+    let command = command.of_image(image);
     carry.image.take_if(|image| image.user.is_none());
     command
 }

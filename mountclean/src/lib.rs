@@ -7,6 +7,7 @@ mod mask;
 mod owner;
 mod procfs;
 mod proof;
+mod state;
 mod step;
 mod sysfs;
 mod unmount;
@@ -16,7 +17,8 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::anyhow;
 use args::Args;
 use chain::{Command, HostTree, Link, Tool, WithHint};
-use step::{State, Step};
+use state::State;
+use step::Step;
 
 /// The whole of mountclean after its arguments are parsed.
 pub fn run(args: Args) -> anyhow::Result<()> {

@@ -18,7 +18,7 @@ use rustix::fs::{CWD, OFlags};
 use rustix::io::Errno;
 
 use crate::procfs;
-use crate::step::State;
+use crate::state::State;
 
 const HIDDEN: [&str; 10] = [
     "acpi",

@@ -14,13 +14,12 @@ use nix::sys::statfs::FsType;
 use nix::unistd::mkdir;
 
 use crate::owner;
-use crate::step::{Fresh, State};
+use crate::state::{Fresh, PROC, State};
 
-pub const PLACE: &str = "/proc";
 const PROC_SUPER_MAGIC: FsType = FsType(0x9fa0);
 
 pub fn mount_fresh(options: &[String], state: &mut State) -> Result<()> {
-    check_place(PLACE)?;
+    check_place(PROC)?;
     let root = root()?;
     let pairs: Vec<_> = options
         .iter()
@@ -28,11 +27,11 @@ pub fn mount_fresh(options: &[String], state: &mut State) -> Result<()> {
         .collect();
     // As every distribution mounts it (proc(5)).
     let attributes =
-        NOSUID | NODEV | NOEXEC | attach::atime_of(there_before(["/../proc", PLACE], PROC_SUPER_MAGIC).as_ref());
-    let place = Place { root: root.as_fd(), path: Path::new(PLACE) };
+        NOSUID | NODEV | NOEXEC | attach::atime_of(there_before(["/../proc", PROC], PROC_SUPER_MAGIC).as_ref());
+    let place = Place { root: root.as_fd(), path: Path::new(PROC) };
     let proc = attach::filesystem("proc", &pairs, attributes, place).map_err(|error| refused(error, options))?;
     state.own.push(mounts::id_of(&proc)?);
-    state.fresh.push(Fresh { mount: proc, point: PLACE });
+    state.fresh.push(Fresh { mount: proc, point: PROC });
     Ok(())
 }
 

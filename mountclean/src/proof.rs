@@ -11,7 +11,7 @@ use nix::sys::stat::stat;
 use nix::unistd::getppid;
 use rustix::fs::{CWD, Dir, OFlags};
 
-use crate::step::State;
+use crate::state::State;
 use crate::unmount::kept;
 
 pub fn prove(keep: &[PathBuf], keep_fd: &[i32], state: &State) -> Result<()> {

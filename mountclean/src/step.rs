@@ -1,14 +1,13 @@
 //! What mountclean does, one step at a time: its shell line and its deed.
 
 use std::fmt;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use chain::shell::quote;
-use chain::{Carry, HasCarry};
 
 use crate::args::Sys;
+use crate::state::State;
 use crate::{mask, procfs, proof, sysfs, unmount};
 
 pub enum Step<'a> {
@@ -19,36 +18,6 @@ pub enum Step<'a> {
     DetachHost,
     UnmountAll { keep: &'a [PathBuf], options: &'a [String], sys: bool },
     Prove { keep: &'a [PathBuf], keep_fd: &'a [i32] },
-}
-
-pub struct State {
-    pub carry: Carry,
-    /// The fresh /proc, and /sys if it was asked for.
-    pub fresh: Vec<Fresh>,
-    /// The ids of mountclean's own mounts.
-    pub own: Vec<u64>,
-}
-
-pub struct Fresh {
-    pub mount: OwnedFd,
-    pub point: &'static str,
-}
-
-impl State {
-    pub fn new(carry: Carry) -> State {
-        State { carry, fresh: Vec::new(), own: Vec::new() }
-    }
-
-    pub fn proc(&self) -> Result<&OwnedFd> {
-        let proc = self.fresh.iter().find(|fresh| fresh.point == procfs::PLACE);
-        proc.map(|fresh| &fresh.mount).ok_or_else(|| anyhow!("there is no fresh /proc"))
-    }
-}
-
-impl HasCarry for State {
-    fn carry(&mut self) -> &mut Carry {
-        &mut self.carry
-    }
 }
 
 impl fmt::Display for Step<'_> {

@@ -12,7 +12,7 @@ use nix::sys::statfs::FsType;
 
 use crate::args::Sys;
 use crate::procfs;
-use crate::step::{Fresh, State};
+use crate::state::{Fresh, State};
 
 pub const PLACE: &str = "/sys";
 const SYSFS_MAGIC: FsType = FsType(0x6265_6572);

@@ -13,7 +13,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use rustix::fs::CWD;
 
 use crate::procfs;
-use crate::step::{Fresh, State};
+use crate::state::{Fresh, State};
 
 /// Detaches the host's tree that a pivot stacked on `/`.
 pub fn stacked() -> Result<()> {

@@ -13,6 +13,7 @@ mod initramfs;
 mod lock;
 mod overlay;
 mod place;
+mod places;
 mod root;
 mod step;
 mod switch;

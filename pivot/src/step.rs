@@ -16,7 +16,7 @@ use nix::unistd::fchdir;
 use crate::args::Volume;
 use crate::files::{self, Copied};
 use crate::volume::REMOUNT_BELOW;
-use crate::{advice, descriptors, lock, overlay, place, root, switch, volume};
+use crate::{advice, descriptors, lock, overlay, place, places, root, switch, volume};
 
 pub enum Step<'a> {
     CheckDescriptors {
@@ -138,7 +138,7 @@ impl fmt::Display for Step<'_> {
             }
             Step::Overlay { dir, root } => overlay::shell(*dir, &word(root), f),
             Step::Bind { root } => write!(f, "mount --rbind {0} {0}", word(root)),
-            Step::MakePlaces { volumes, files, root } => place::shell(&word(root), volumes, files, f),
+            Step::MakePlaces { volumes, files, root } => places::shell(&word(root), volumes, files, f),
             Step::ReadOnly { root } => write!(f, "{REMOUNT_BELOW}\nremount_below {} ro", word(root)),
             Step::Mount { volume, root } => volume::shell(volume, &word(root), f),
             Step::CopyFiles { files, root } => files::shell(files, &word(root), f),
@@ -215,7 +215,7 @@ impl chain::Step for Step<'_> {
             Step::Bind { .. } => {
                 state.tree = Some(root::bind(state.source()?)?);
             }
-            Step::MakePlaces { volumes, files, .. } => place::ensure_all(state.source()?, volumes, files)?,
+            Step::MakePlaces { volumes, files, .. } => places::ensure_all(state.source()?, volumes, files)?,
             Step::ReadOnly { .. } => attach::set(state.tree()?, READ_ONLY)?,
             Step::Mount { volume, .. } => volume::mount(volume, state.tree()?)?,
             Step::CopyFiles { files, .. } => files::mount(files, state.tree()?)?,

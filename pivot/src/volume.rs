@@ -16,6 +16,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use crate::args::{BindOptions, Volume};
 use crate::dev;
 use crate::place::{self, Kind, inside};
+use crate::places;
 
 /// Mounts it below `tree`.
 pub fn mount(volume: &Volume, tree: &OwnedFd) -> Result<()> {
@@ -69,7 +70,7 @@ pub fn kind(source: &OwnedFd) -> Result<Kind> {
 
 /// The step's shell lines; `root` is quoted already.
 pub fn shell(volume: &Volume, root: &str, f: &mut fmt::Formatter) -> fmt::Result {
-    place::shell_for(volume, root, f)?;
+    places::shell_for(volume, root, f)?;
     match volume {
         Volume::Bind { source, target, options } => {
             let (source, target) = (quote(source), inside(root, target));

@@ -166,7 +166,7 @@ fn from_directory(directory: OwnedFd, request: &Request) -> Result<Image> {
 
 /// A plain archive in a file.
 fn from_region(region: Region, head: &[u8], request: &Request) -> Result<Image> {
-    recognise::must_be_archive(head, request.format)?;
+    foreign::must_be_archive(head, request.format)?;
     if request.format != Format::Rootfs
         && let Some(image) = recognise::in_archive(&region, request)?
     {
@@ -192,8 +192,8 @@ fn from_stream(input: Input, compression: Compression, request: &Request) -> Res
         }
         wanted *= 2;
     }
-    recognise::must_not_be_compressed(&head, compression)?;
-    recognise::must_be_archive(&head, request.format)?;
+    foreign::must_not_be_compressed(&head, compression)?;
+    foreign::must_be_archive(&head, request.format)?;
     let layered = match request.format {
         Format::Rootfs => false,
         Format::Auto => evidence::begins_like_an_image(&head, &request.limits),

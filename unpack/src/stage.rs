@@ -1,6 +1,8 @@
 //! Where a root is made before it is one: a hidden directory beside it, which only its owner can enter
 //! and which is locked while its run lives.
 
+pub mod name;
+
 use std::ffi::{OsStr, OsString};
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,6 +16,7 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::publish::lock::is_lock_of;
+use crate::stage::name::{prefix, still};
 use crate::tree::remove;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -97,13 +100,6 @@ impl Stage {
     }
 }
 
-/// `.NAME.unpack-`, short enough to take a suffix within NAME_MAX.
-pub fn prefix(name: &OsStr) -> Vec<u8> {
-    let name = name.as_bytes();
-    let short = &name[..name.len().min(220)];
-    [b".", short, b".unpack-"].concat()
-}
-
 /// Makes and locks a staging directory under a name that nobody has.
 fn make(parent: BorrowedFd, name: &OsStr) -> Result<(OwnedFd, OsString)> {
     for _ in 0..ATTEMPTS {
@@ -169,15 +165,6 @@ fn inherit_nothing(dir: &OwnedFd) -> Result<()> {
         rustix::fs::fchown(dir, None, Some(gid))?;
     }
     Ok(rustix::fs::fchmod(dir, Mode::RWXU)?)
-}
-
-/// Whether a name still means this file.
-pub fn still(parent: BorrowedFd, name: &OsStr, file: &OwnedFd) -> bool {
-    let (Ok(named), Ok(open)) = (rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW), rustix::fs::fstat(file))
-    else {
-        return false;
-    };
-    (named.st_dev, named.st_ino) == (open.st_dev, open.st_ino)
 }
 
 /// Empties a staging directory by its descriptor and removes its name, which removes nothing but an empty

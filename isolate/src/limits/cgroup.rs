@@ -1,28 +1,20 @@
 //! A cgroup for the child: made with its limits, asked afterwards which of them was reached, and
 //! removed whatever happened.
 
-use std::ffi::OsStr;
-use std::fs::{create_dir, metadata, read_to_string, write};
+use std::fs::{create_dir, read_to_string, write};
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use chain::WithHint;
 use nix::errno::Errno;
-use nix::unistd::{Pid, getpid};
+use nix::unistd::Pid;
 
 use crate::limits::exceeded::{Exceeded, exceeded};
+use crate::limits::name::{LEAF, WAITING, own_name, own_prefix};
 use crate::limits::place::Place;
 use crate::limits::removal::{remove, sweep};
-use crate::limits::{Limits, Version};
-
-/// Where the command's processes are, below the group with the limits: a group of version 2 that has
-/// processes cannot be divided again, and a limit inside this one has to be.
-pub const LEAF: &str = "command";
-
-/// Where processes go that have to make room in a group that is divided.
-pub const WAITING: &str = "isolate-waiting";
+use crate::limits::setting::{Limits, Version};
 
 /// The group in every hierarchy that has a part in the limits.
 pub struct Group {
@@ -131,22 +123,6 @@ fn vacate(place: &Place) -> Result<()> {
 fn is_busy(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<std::io::Error>();
     error.is_some_and(|error| error.kind() == ErrorKind::ResourceBusy)
-}
-
-/// Ours, among those of every isolate in any pid namespace.
-fn own_name() -> String {
-    format!("{}{}", own_prefix(), getpid())
-}
-
-fn own_prefix() -> String {
-    let pid_namespace = metadata("/proc/self/ns/pid").map_or(0, |file| file.ino());
-    format!("isolate-{pid_namespace}-")
-}
-
-/// Whether an isolate made the group of this name for its limits.
-pub fn is_ours(name: &OsStr) -> bool {
-    let name = name.to_str().and_then(|name| name.strip_prefix("isolate-"));
-    name.is_some_and(|name| name.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 fn put(file: &Path, value: &str) -> Result<()> {

@@ -12,7 +12,7 @@ use chain::WithHint;
 use nix::unistd::geteuid;
 use rustix::fs::getxattr;
 
-use crate::limits::cgroup::is_ours;
+use crate::limits::name::is_ours;
 
 /// From the own group up to the highest that may be divided.
 pub struct Territory {

@@ -4,8 +4,8 @@ use std::fmt;
 use std::fs::read_to_string;
 use std::path::PathBuf;
 
-use crate::limits::Limits;
-use crate::limits::cgroup::LEAF;
+use crate::limits::name::LEAF;
+use crate::limits::setting::Limits;
 
 pub struct Exceeded {
     pub limit: &'static str,

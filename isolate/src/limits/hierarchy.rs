@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use chain::WithHint;
 
-use crate::limits::Version;
+use crate::limits::setting::Version;
 
 /// A mounted hierarchy.
 pub struct Mount {

@@ -8,8 +8,8 @@ use chain::Tool;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-use crate::limits::cgroup::is_ours;
 use crate::limits::hierarchy::{groups_of, mounts};
+use crate::limits::name::is_ours;
 
 /// The groups of a process that an isolate made for its limits, or that lie below such a one, where
 /// this process is not in them.

@@ -10,7 +10,7 @@ use nix::unistd::{AccessFlags, access, getpid};
 
 use crate::limits::delegation::{Territory, territory};
 use crate::limits::hierarchy::{Mount, groups_of, missing, mounts};
-use crate::limits::{Limits, Setting, Version};
+use crate::limits::setting::{Limits, Setting, Version};
 
 /// A group to make below `parent`.
 #[derive(Clone)]

@@ -2,6 +2,14 @@
 
 use std::borrow::Cow;
 
+use anyhow::{Result, anyhow, bail};
+use chain::WithHint;
+
+use crate::args::Format;
+use crate::budget::Limits;
+use crate::frame::Archive;
+use crate::stream::Compression;
+
 /// What a file is, and how to make of it what unpack reads.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Foreign {
@@ -36,6 +44,54 @@ pub(super) const HEAD: usize = 66 << 10;
 
 /// And no more of a stream than this before its first file: the default budget for extended headers is a mebibyte.
 pub(super) const LONGEST_HEAD: usize = HEAD << 6;
+
+/// Refuses what cannot be an archive, before its first byte is called damaged, and an archive of nothing: a failed
+/// command leaves one, and nothing could run in such a root.
+pub(super) fn must_be_archive(head: &[u8], format: Format) -> Result<()> {
+    if head.is_empty() {
+        return Err(anyhow!("is empty")).hint("the command that should have made it may have failed");
+    }
+    let zeros = head.len() - head.iter().rev().skip_while(|&&b| b == 0).count();
+    let blank = head.iter().take(512).all(|&b| b == 0);
+    if (blank || !looks_like_header(head))
+        && let Some(foreign) = named(head)
+    {
+        return Err(anyhow!("is no tar archive but {}", foreign.what)).hint(foreign.hint);
+    }
+    if blank && (zeros < head.len() || head.len() >= HEAD) {
+        return Err(anyhow!("begins with zeros, as no archive with anything in it does"))
+            .hint("is it the image of a disk? pivot takes any directory that it is mounted on");
+    }
+    match Archive::new(head, Limits::default()).next() {
+        Ok(None) if format != Format::Rootfs => Err(anyhow!("is an archive without a single entry"))
+            .hint("the command that should have made it may have failed; --format rootfs takes it all the same"),
+        Err(_) if !looks_like_header(head) => bail!("is not a tar archive (plain, gzip, xz, zstd or bzip2)"),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn must_not_be_compressed(head: &[u8], outer: Compression) -> Result<()> {
+    let inner = Compression::of(head);
+    if inner == Compression::Plain || looks_like_header(head) {
+        return Ok(());
+    }
+    Err(anyhow!("is compressed twice: {} in {}", inner.name(), outer.name())).hint(match outer {
+        Compression::Xz => "xz -dc IMAGE | unpack -",
+        Compression::Zstd => "zstd -dc IMAGE | unpack -",
+        Compression::Bzip2 => "bzip2 -dc IMAGE | unpack -",
+        Compression::Gzip | Compression::Plain => "gzip -dc IMAGE | unpack -",
+    })
+}
+
+/// Whether the first block's checksum field holds its checksum, or nearly: a damaged header is still one.
+fn looks_like_header(head: &[u8]) -> bool {
+    let Some(block) = head.get(..512) else {
+        return false;
+    };
+    block[257..].starts_with(b"ustar")
+        || block[148..156].iter().all(|b| matches!(b, b'0'..=b'7' | b' ' | 0))
+            && block[148..154].iter().any(u8::is_ascii_digit)
+}
 
 struct Magic(usize, &'static [u8], &'static str, &'static str);
 

@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::choice::{Candidate, Leaf};
 use super::document::{self, Config, Descriptor, NoImage, Object};
+use super::foreign;
 use super::layer::Layer;
 use super::members::Members;
 use super::platform::Platform;
-use super::{foreign, recognise};
 use crate::args::Format;
 use crate::digest::Digest;
 use crate::source::Region;
@@ -174,7 +174,7 @@ fn must_be_readable(descriptor: &Descriptor, region: &Region) -> Result<()> {
     }
     let head = region.head(foreign::HEAD)?;
     match Compression::of(&head) {
-        Compression::Plain if !head.is_empty() => recognise::must_be_archive(&head, Format::Rootfs),
+        Compression::Plain if !head.is_empty() => foreign::must_be_archive(&head, Format::Rootfs),
         _ => Ok(()),
     }
 }

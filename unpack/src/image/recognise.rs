@@ -5,62 +5,10 @@ use chain::WithHint;
 
 use super::choice::{Candidate, Leaf, choose};
 use super::evidence::Evidence;
-use super::foreign;
 use super::members::{MOST, Members};
 use super::{Image, Kind, Request, docker, document, oci};
 use crate::args::Format;
-use crate::budget::Limits;
-use crate::frame::Archive;
 use crate::source::Region;
-use crate::stream::Compression;
-
-/// Says what is wrong with what cannot be an archive, before byte 0 of it is called damaged; or that it is an archive of
-/// nothing: that is what a failed command leaves, and no root that anything could run in.
-pub(super) fn must_be_archive(head: &[u8], format: Format) -> Result<()> {
-    if head.is_empty() {
-        return Err(anyhow!("is empty")).hint("the command that should have made it may have failed");
-    }
-    let zeros = head.len() - head.iter().rev().skip_while(|&&b| b == 0).count();
-    let blank = head.iter().take(512).all(|&b| b == 0);
-    if (blank || !looks_like_header(head))
-        && let Some(foreign) = foreign::named(head)
-    {
-        return Err(anyhow!("is no tar archive but {}", foreign.what)).hint(foreign.hint);
-    }
-    if blank && (zeros < head.len() || head.len() >= foreign::HEAD) {
-        return Err(anyhow!("begins with zeros, as no archive with anything in it does"))
-            .hint("is it the image of a disk? pivot takes any directory that it is mounted on");
-    }
-    match Archive::new(head, Limits::default()).next() {
-        Ok(None) if format != Format::Rootfs => Err(anyhow!("is an archive without a single entry"))
-            .hint("the command that should have made it may have failed; --format rootfs takes it all the same"),
-        Err(_) if !looks_like_header(head) => bail!("is not a tar archive (plain, gzip, xz, zstd or bzip2)"),
-        _ => Ok(()),
-    }
-}
-
-pub(super) fn must_not_be_compressed(head: &[u8], outer: Compression) -> Result<()> {
-    let inner = Compression::of(head);
-    if inner == Compression::Plain || looks_like_header(head) {
-        return Ok(());
-    }
-    Err(anyhow!("is compressed twice: {} in {}", inner.name(), outer.name())).hint(match outer {
-        Compression::Xz => "xz -dc IMAGE | unpack -",
-        Compression::Zstd => "zstd -dc IMAGE | unpack -",
-        Compression::Bzip2 => "bzip2 -dc IMAGE | unpack -",
-        Compression::Gzip | Compression::Plain => "gzip -dc IMAGE | unpack -",
-    })
-}
-
-/// Whether the first block's checksum field holds its checksum, or nearly: a damaged header is still one.
-fn looks_like_header(head: &[u8]) -> bool {
-    let Some(block) = head.get(..512) else {
-        return false;
-    };
-    block[257..].starts_with(b"ustar")
-        || block[148..156].iter().all(|b| matches!(b, b'0'..=b'7' | b' ' | 0))
-            && block[148..154].iter().any(u8::is_ascii_digit)
-}
 
 /// The layered image that an archive in a file is; None for a root filesystem.
 pub(super) fn in_archive(region: &Region, request: &Request) -> Result<Option<Image>> {

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::stage::{prefix, still};
+use crate::stage::name::{prefix, still};
 
 /// Whoever had the lock removes it. In a directory of another user's that user may do it over and over.
 const ATTEMPTS: usize = 1000;

@@ -8,7 +8,6 @@ use anyhow::{Context, Result};
 use rustix::fs::{Mode, Timespec, Timestamps};
 use rustix::io::Errno;
 
-use super::made::Standing;
 use super::meta::{ACL_DEFAULT, Final, Policy, clear_xattrs};
 use super::path::shown;
 use super::place::Place;
@@ -24,6 +23,14 @@ pub struct Dir {
     /// Of one that we made: since when names are remembered, all of its own among them.
     known: Option<u64>,
     standing: Cell<Standing>,
+}
+
+/// What the record of a layer says of an open directory, remembered with it.
+#[derive(Clone, Copy, Default)]
+pub struct Standing {
+    pub(super) layer: u32,
+    pub(super) own: bool,
+    pub(super) live: bool,
 }
 
 /// What a directory is made into when it is closed.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::dir::Dir;
+use super::dir::{Dir, Standing};
 use super::place::{Place, Places};
 
 /// Nothing needs to be remembered of what is made where no lower layer has anything: the first layer, for which that is
@@ -16,14 +16,6 @@ pub struct Made {
     live: HashSet<Place>,
     /// Directories without anything of lower layers in or below them: new ones, and those that were emptied.
     own: HashSet<Place>,
-}
-
-/// What the record says of an open directory, remembered with it.
-#[derive(Clone, Copy, Default)]
-pub struct Standing {
-    layer: u32,
-    own: bool,
-    live: bool,
 }
 
 impl Made {
