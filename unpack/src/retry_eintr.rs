@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{FlockOperation, Mode, OFlags, ResolveFlags};
+use rustix::fs::{Dir, FlockOperation, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, Result, retry_on_intr};
 use rustix::path::Arg;
 
@@ -13,6 +13,11 @@ pub fn open<P: Arg + Copy>(path: P, flags: OFlags, mode: Mode) -> Result<OwnedFd
 
 pub fn openat<P: Arg + Copy>(dir: impl AsFd, path: P, flags: OFlags, mode: Mode) -> Result<OwnedFd> {
     retry_on_intr(|| rustix::fs::openat(&dir, path, flags, mode))
+}
+
+/// The names in a directory, for which it is opened once more.
+pub fn names(dir: impl AsFd) -> Result<Dir> {
+    retry_on_intr(|| Dir::read_from(&dir))
 }
 
 /// How often openat2 may be unsure in a row.

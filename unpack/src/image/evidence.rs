@@ -64,7 +64,7 @@ impl Evidence {
     pub fn in_directory(directory: impl AsFd) -> Result<Evidence> {
         let directory = directory.as_fd();
         let mut evidence = Evidence::default();
-        for entry in rustix::fs::Dir::read_from(directory)? {
+        for entry in crate::retry_eintr::names(directory)? {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             let inner = |below: &str| [name, b"/", below.as_bytes()].concat();

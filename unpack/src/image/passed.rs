@@ -39,7 +39,7 @@ pub fn below_one_directory(root: BorrowedFd) -> Result<Option<Vec<u8>>> {
         return Ok(None);
     }
     let mut only = None;
-    for entry in rustix::fs::Dir::read_from(root)? {
+    for entry in crate::retry_eintr::names(root)? {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if entry.file_type() == FileType::Directory
@@ -64,7 +64,7 @@ fn only_directory(root: BorrowedFd) -> Result<Option<(Vec<u8>, OwnedFd)>> {
     for _ in 0..DEEPEST {
         let directory = found.as_ref().map_or(root, |(_, directory)| directory.as_fd());
         let mut names = Vec::new();
-        for entry in rustix::fs::Dir::read_from(directory)? {
+        for entry in crate::retry_eintr::names(directory)? {
             let entry = entry?;
             if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
                 names.push((entry.file_name().to_bytes().to_vec(), entry.file_type() == FileType::Directory));

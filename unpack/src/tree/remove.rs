@@ -32,7 +32,7 @@ pub fn remove(parent: BorrowedFd, name: &[u8]) -> Result<()> {
 /// The names in a directory, without `.` and `..`.
 pub fn names(dir: BorrowedFd) -> Result<Vec<Vec<u8>>> {
     let mut names = Vec::new();
-    for entry in rustix::io::retry_on_intr(|| rustix::fs::Dir::read_from(dir))? {
+    for entry in crate::retry_eintr::names(dir)? {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
@@ -52,7 +52,7 @@ fn empty(dir: BorrowedFd, top: BorrowedFd, depth: u32, moved: &mut u64, kept: &[
         // Removing may have hidden names from a listing under way. A pass that removes nothing is the last one: what is
         // still there, rmdir(2) reports.
         let mut removed = false;
-        for entry in rustix::io::retry_on_intr(|| rustix::fs::Dir::read_from(dir))? {
+        for entry in crate::retry_eintr::names(dir)? {
             let entry = entry?;
             let name = entry.file_name();
             if name.to_bytes() == b"." || name.to_bytes() == b".." || (depth == 0 && name.to_bytes() == kept) {
