@@ -147,6 +147,6 @@ find_resolver() {
         mv "$cache/resolv.conf.$$" "$cache/resolv.conf"
         resolv=--bind=$(quote "$cache/resolv.conf:/etc/resolv.conf:ro")
     else
-        resolv='--resolv '
+        resolv='--etc=resolv '
     fi
 }

@@ -47,8 +47,12 @@ pub struct Carry {
     pub writer: Option<Writer>,
     /// A pidfd of the isolate that waits for this chain: readable once it is dead.
     pub parent: Option<OwnedFd>,
+    /// The links have ambient capabilities, which COMMAND is not to have.
+    pub caps_lent: bool,
     /// `--explain` is under way: the here-documents that are open, outermost first.
     pub explain: Option<Vec<String>>,
+    /// Variables that became known while this link's steps ran: what it becomes gets them.
+    pub env: Vec<(OsString, OsString)>,
     pub(crate) tools: [Option<OwnedFd>; 4],
     /// Copies of mounts that are attached nowhere, through which something was opened.
     pub(crate) copies: Vec<OwnedFd>,
@@ -81,6 +85,7 @@ impl Carry {
                 "image" => carry.image = Some(Image::from_text(value)?),
                 "locks" => carry.locks = numbers(value)?,
                 "writer" => carry.writer = Some(Writer::from_text(value)?),
+                "caps" if value == "lent" => carry.caps_lent = true,
                 "parent" => carry.parent = Some(inherited(value)?),
                 "explain" => {
                     carry.explain = Some(value.split(',').filter(|s| !s.is_empty()).map(str::to_owned).collect())
@@ -123,6 +128,9 @@ impl Carry {
         }
         if let Some(writer) = &self.writer {
             field("writer", writer.to_text());
+        }
+        if self.caps_lent {
+            field("caps", "lent");
         }
         if let Some(fd) = self.parent.take() {
             field("parent", &lend(fd)?.to_string());
@@ -266,6 +274,7 @@ mod tests {
             image: Some(Image { cmd: vec!["a b".into()], ..Image::default() }),
             explain: Some(vec!["A".into(), "B".into()]),
             writer: Some(Writer::Caller),
+            caps_lent: true,
             parent: Some(File::open("/dev/null").unwrap().into()),
             ..Carry::default()
         };
@@ -278,7 +287,7 @@ mod tests {
         assert_eq!(carry.image.unwrap().cmd, ["a b"]);
         assert_eq!(carry.explain.as_deref(), Some(&["A".to_owned(), "B".to_owned()][..]));
         assert_eq!(carry.writer, Some(Writer::Caller));
-        assert!(carry.parent.unwrap().as_raw_fd() > 2);
+        assert!(carry.caps_lent && carry.parent.unwrap().as_raw_fd() > 2);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod handoff;
 mod image;
 mod inside;
 mod layout;
+mod lent_caps;
 mod mount_remap;
 pub mod mounts;
 mod namespace;

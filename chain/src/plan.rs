@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::{Carry, Command, Common, Tool, layout, report};
+use crate::{Carry, Command, Common, Tool, layout, lent_caps, report};
 
 /// One step: its shell line and its deed, side by side.
 ///
@@ -102,15 +102,25 @@ impl Link {
 
     fn become_command(&self, carry: &mut Carry, command: &Command) -> Result<Infallible> {
         let mut carry = std::mem::take(carry);
-        let command = at_the_end(&mut carry, command);
+        let mut command = at_the_end(&mut carry, command);
+        for (name, value) in carry.env.drain(..) {
+            command.env.set(name, value)?;
+        }
         if self.verbose {
             report::warn(self.tool, format_args!("exec {command}"));
+        }
+        if carry.caps_lent && command.tool().is_none() {
+            lent_caps::give_up()?;
         }
         command.exec(carry)
     }
 
     fn print<S: Step>(mut self, steps: &[S], command: &Command) -> Result<()> {
-        let command = at_the_end(&mut self.carry, command);
+        let mut command = at_the_end(&mut self.carry, command);
+        if self.carry.caps_lent && command.tool().is_none() {
+            let words = ["setpriv", "--inh-caps=-all", "--ambient-caps=-all", "--"];
+            command.argv.splice(0..0, words.map(Into::into));
+        }
         let depth = self.carry.explain.as_ref().map_or(0, Vec::len);
         let mut script = self.script(steps, &command);
         if let Ok(size) = rustix::termios::tcgetwinsize(std::io::stdout()) {

@@ -36,7 +36,7 @@ complete -c isolate -l cap-add -d 'Keep these though dropped; for a command that
 complete -c isolate -l seccomp -d 'Filter system calls: `default`, or a JSON profile as container runtimes have them' -r -F
 complete -c isolate -l all -d 'All eight namespaces'
 complete -c isolate -s r -l map-root -d 'Be root in the new user namespace (implies --user)'
-complete -c isolate -s c -l map-current -d 'Keep the own user and group in the new user namespace (implies --user)'
+complete -c isolate -s c -l map-current -d 'Keep the own user and group in the new user namespace (implies --user); links of ours that follow have the capabilities that they need, and COMMAND has none of them'
 complete -c isolate -l map-auto -d 'Map the first range of /etc/subuid and /etc/subgid as well; to be root if nothing says who (implies --user)'
 complete -c isolate -s f -l fork -d 'Stay and wait for COMMAND even where no namespace needs it'
 complete -c isolate -l init -d 'Put a small reaper at PID 1 and COMMAND under it (implies --pid and --mount)'

@@ -1,6 +1,14 @@
 complete -c pivot -l overlay -d 'Let changes go to this directory and be there the next time; ROOT itself is never changed' -r -F
 complete -c pivot -l bind -d 'Mount a file or directory of the host\'s at DST (SRC where it is left out); OPTIONS are ro, rw, nosuid, nodev, noexec, comma-separated (can be given again)' -r
-complete -c pivot -l tmpfs -d 'Mount an empty filesystem in memory at DST; OPTIONS are size=BYTES (k, m, g, %), mode=OCTAL, nr_inodes=N, comma-separated (can be given again)' -r
+complete -c pivot -l bind-try -d 'The same, but do nothing where SRC is not there (can be given again)' -r
+complete -c pivot -l tmpfs -d 'Mount an empty filesystem in memory at DST, nosuid and nodev; OPTIONS are size=BYTES (k, m, g, %), mode=OCTAL, nr_inodes=N, ro, rw, noexec and the like, comma-separated (can be given again)' -r
+complete -c pivot -l dir -d 'Make a directory in the root, where it is not there (can be given again)' -r
+complete -c pivot -l symlink -d 'Make a symbolic link to TARGET in the root, where nothing is (can be given again)' -r
+complete -c pivot -l etc -d 'Put read-only copies of these files in /etc, comma-separated: the host\'s resolv.conf and hosts, the uts namespace\'s hostname, the root\'s own passwd and group with the caller\'s entry added' -r -f -a "resolv\t''
+hosts\t''
+hostname\t''
+passwd\t''
+group\t''"
 complete -c pivot -l env -d 'Set a variable for COMMAND, over what the image says (can be given again)' -r
 complete -c pivot -l chdir -d 'Start COMMAND in this directory of the root instead of /' -r -F
 complete -c pivot -l put-old -d 'Keep the host\'s tree, under this directory of the root' -r -F
@@ -8,9 +16,6 @@ complete -c pivot -l keep-fd -d 'Pass an inherited descriptor on to COMMAND (can
 complete -c pivot -l read-only -d 'Make the root read-only, and every mount that it brings along; volumes stay as they were given'
 complete -c pivot -l ephemeral -d 'Let changes go to memory and vanish at the end; ROOT itself is never changed'
 complete -c pivot -l dev -d 'Make a minimal /dev: null, zero, full, random, urandom, tty, a devpts of its own, shm, and mqueue in an own ipc namespace'
-complete -c pivot -l resolv -d 'Put a read-only copy of the host\'s /etc/resolv.conf in place'
-complete -c pivot -l hosts -d 'Put a read-only copy of the host\'s /etc/hosts in place'
-complete -c pivot -l hostname -d 'Put a read-only /etc/hostname with the name of the uts namespace in place'
 complete -c pivot -l as-image -d 'Run what the image says: its Env, WorkingDir, User, Entrypoint and Cmd; COMMAND replaces Cmd'
 complete -c pivot -l keep-host -d 'Keep the host\'s tree stacked on /, where /.. leads to it'
 complete -c pivot -l no-handoff -d 'Leave standard input alone: do not look for unpack\'s line in it'

@@ -94,7 +94,8 @@ pub struct Args {
     #[arg(short = 'r', long, alias = "map-root-user", help_heading = "Ids")]
     pub map_root: bool,
 
-    /// Keep the own user and group in the new user namespace (implies --user)
+    /// Keep the own user and group in the new user namespace (implies --user); links of ours that follow have the
+    /// capabilities that they need, and COMMAND has none of them
     #[arg(short = 'c', long, alias = "map-current-user", conflicts_with_all = ["map_root", "map_user", "map_group"], help_heading = "Ids")]
     pub map_current: bool,
 

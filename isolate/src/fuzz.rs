@@ -19,7 +19,7 @@ pub fn argv(data: &[u8]) {
     let Some(args) = chain::fuzz::plain_line_arguments::<crate::args::Args>(Tool::Isolate, data) else { return };
     for user in [None, Some(chain::User { uid: 7, gid: u32::MAX, groups: vec![4, 8] })] {
         let mut command = chain::Command::new(args.command.clone(), crate::plan::shell);
-        match crate::plan::of(&args, user, &mut command) {
+        match crate::plan::of(&args, user, &mut command, &mut chain::Carry::default()) {
             Ok(plan) => chain::fuzz::plan(Tool::Isolate, &plan, &command),
             Err(error) => chain::fuzz::refused(&error),
         }

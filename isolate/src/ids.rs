@@ -38,6 +38,13 @@ impl Maps {
         self.users.is_empty() && self.groups.is_empty() && self.setgroups.is_none()
     }
 
+    /// What the user that we are is called inside.
+    pub fn own_user(&self) -> Option<u32> {
+        let own = geteuid().as_raw();
+        let at = |range: &Range| own.checked_sub(range.outer).filter(|&at| at < range.count).map(|at| range.inner + at);
+        self.users.iter().find_map(at)
+    }
+
     /// Whether the process may write these maps for itself: one id each, its own.
     pub fn can_write_own(&self) -> bool {
         let own = |map: &[Range], id: u32| match map {

@@ -34,7 +34,8 @@ pub fn run(args: args::Args) -> Result<()> {
     }
     // The last link is who becomes the image's user.
     let image = link.carry.image.as_mut().filter(|_| command.tool().is_none());
-    let plan = plan::of(&args, image.and_then(|image| image.user.take()), &mut command)?;
+    let user = image.and_then(|image| image.user.take());
+    let plan = plan::of(&args, user, &mut command, &mut link.carry)?;
     if command.tool().is_some() && !link.explains() {
         plan::note_writer(&args, &mut link.carry);
     }

@@ -19,7 +19,7 @@ use crate::privileges::Privileges;
 use crate::signals;
 use crate::step::Step;
 
-pub fn of(args: &Args, user: Option<User>, command: &mut Command) -> Result<Vec<Step>> {
+pub fn of(args: &Args, user: Option<User>, command: &mut Command, carry: &mut Carry) -> Result<Vec<Step>> {
     let mut plan = Vec::new();
     let pasta = is_pasta(args);
     let new = namespaces(args, pasta);
@@ -35,6 +35,9 @@ pub fn of(args: &Args, user: Option<User>, command: &mut Command) -> Result<Vec<
         return Err(anyhow!("--setgroups is for a new user namespace")).hint("add --user");
     }
     let (maps, maps_shown) = mapping::of(args)?;
+    let is_new_user = has(Kind::User);
+    let stays_himself = if is_new_user { maps.own_user().is_some_and(|user| user != 0) } else { carry.caps_lent };
+    let lends = stays_himself && command.tool().is_some() && args.setuid.is_none() && user.is_none();
     let limits = Limits::of(args);
     let joins_pid = args.join.as_ref().is_some_and(Join::has_pid);
     let waits = args.fork
@@ -68,7 +71,7 @@ pub fn of(args: &Args, user: Option<User>, command: &mut Command) -> Result<Vec<
     }
     if !new.is_empty() || waits {
         let clocks = [("monotonic", args.monotonic), ("boottime", args.boottime)];
-        let (propagation, keep_caps) = (args.propagation, args.keep_caps);
+        let (propagation, keep_caps) = (args.propagation, args.keep_caps || lends && is_new_user);
         plan.push(Step::Unshare(Unshare { new, maps, maps_shown, propagation, clocks, keep_caps, wait }));
     }
     plan.extend(args.hostname.clone().map(Step::Hostname));
@@ -90,7 +93,10 @@ pub fn of(args: &Args, user: Option<User>, command: &mut Command) -> Result<Vec<
         command.env = chain::Environment::only(&kept)?;
         plan.push(Step::CleanEnv(kept));
     }
-    plan.extend(Privileges::plan(args, user)?.map(Step::Privileges));
+    let privileges = Privileges::plan(args, user, lends, carry.caps_lent && !is_new_user)?;
+    let passed_on = carry.caps_lent && !is_new_user && !privileges.as_ref().is_some_and(Privileges::decides);
+    carry.caps_lent = if lends { !args.keep_caps } else { passed_on };
+    plan.extend(privileges.map(Step::Privileges));
     if args.keep_caps && args.user.is_none() && !mapping::is_wanted(args) {
         return Err(anyhow!("--keep-caps keeps those of a new user namespace")).hint("add --user; or --cap-add");
     }

@@ -33,13 +33,17 @@ pub struct Privileges {
     drop: CapabilitySet,
     add: CapabilitySet,
     keep_caps: bool,
+    /// A link of ours follows, and needs what an exec by a user that is not root takes away.
+    lends: bool,
+    /// The link before lent what is inheritable now.
+    was_lent: bool,
     no_new_privs: bool,
     seccomp: Option<(String, Seccomp)>,
 }
 
 impl Privileges {
     /// `image` is who the image says, which options overrule.
-    pub fn plan(args: &Args, image: Option<User>) -> Result<Option<Privileges>> {
+    pub fn plan(args: &Args, image: Option<User>, lends: bool, was_lent: bool) -> Result<Option<Privileges>> {
         let seccomp = args
             .seccomp
             .as_ref()
@@ -58,6 +62,8 @@ impl Privileges {
             drop: capability::set(&args.cap_drop).context("--cap-drop")?,
             add: capability::set(&args.cap_add).context("--cap-add")?,
             keep_caps: args.keep_caps,
+            lends,
+            was_lent,
             no_new_privs: args.no_new_privs,
             seccomp: seccomp.transpose()?,
         };
@@ -68,8 +74,14 @@ impl Privileges {
         self.changes_ids()
             || self.changes_capabilities()
             || self.keep_caps
+            || self.lends
             || self.no_new_privs
             || self.seccomp.is_some()
+    }
+
+    /// Whether what COMMAND has is said here, and not what the links need.
+    pub fn decides(&self) -> bool {
+        self.changes_ids() || self.changes_capabilities() || self.keep_caps
     }
 
     fn changes_ids(&self) -> bool {
@@ -88,7 +100,10 @@ impl Privileges {
 
     /// `parent` is the isolate that this process is to die with: the kernel forgets it where ids change.
     pub fn perform(&self, parent: Option<BorrowedFd>) -> Result<()> {
-        let had = capabilities(None).context("capabilities")?;
+        let mut had = capabilities(None).context("capabilities")?;
+        if self.was_lent {
+            had.inheritable = CapabilitySet::empty();
+        }
         let bound = self.bound();
         self.limit_bounding_set(bound)?;
         self.become_other(had)?;
@@ -100,7 +115,7 @@ impl Privileges {
             // Without no_new_privs a filter takes CAP_SYS_ADMIN, so it goes before the capabilities.
             seccomp.load(bound)?;
         }
-        if self.changes_capabilities() || self.changes_ids() || self.keep_caps {
+        if self.decides() || self.lends {
             let inheritable = if self.changes_capabilities() { ambient } else { had.inheritable | ambient };
             let sets = CapabilitySets { effective: permitted, permitted, inheritable };
             set_capabilities(None, sets).context("capset")?;
@@ -182,7 +197,7 @@ impl Privileges {
         if geteuid().is_root() {
             return Ok((here, CapabilitySet::empty()));
         }
-        let kept = if self.keep_caps { here } else { self.add & had.permitted };
+        let kept = if self.keep_caps || self.lends { here } else { self.add & had.permitted };
         let ambient = kept & known();
         Ok((if self.user.is_some() { ambient } else { here }, ambient))
     }

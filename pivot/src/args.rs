@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command, FromArgMatches, Parser};
+use clap::{ArgMatches, Command, FromArgMatches, Parser, ValueEnum};
 
 const EXAMPLE: &str = "Example: unpack img.tar | isolate --pid --uts -- pivot ./root -- sh";
 
@@ -24,7 +24,9 @@ EXAMPLES
     pivot --ephemeral ./root -- sh
     pivot --overlay ./changes ./root -- sh
   What the image says it runs, with a /dev and the host's name servers:
-    pivot --as-image --dev --resolv ./root
+    pivot --as-image --dev --etc resolv ./root
+  His own name, home and files for a user who stays who he is:
+    isolate --map-current --pid -- pivot --ephemeral --etc passwd,group --bind ~ ./root -- sh
   See the host's tree while debugging:
     pivot --put-old /mnt ./root -- ls /mnt
 
@@ -42,8 +44,11 @@ NOTES
   is nothing to read, pivot waits only if another stage of the pipeline holds the pipe: never for the program that
   started the chain, as ssh does. A stage that waits for COMMAND to speak first needs --no-handoff.
   Mounts are made in the order of their options. DST is a path as a process in ROOT would resolve it: symbolic links in
-  it lead nowhere outside. A DST that is not there is made. SRC brings along what is mounted below it. In SRC and DST
+  it lead nowhere outside. A DST that is not there is made; in a directory below / where the caller may make nothing, it
+  is made in memory over that directory, which shows what is there. SRC may be /proc/self/fd/N, and so may ROOT. SRC brings along what is mounted below it. In SRC and DST
   a colon is written \\: and a comma needs nothing.
+  --etc follows a link in the root only to a place in /etc or /run, and replaces nothing but regular files; what it
+  leaves alone it says. With passwd in its list, HOME is what that file says of the caller.
   The image's User is who the last isolate of the chain becomes, with the groups of the root's own files; its --setuid
   and --setgid win. Where there is none, one is added for that.
   --ephemeral and --overlay show ROOT's own filesystem without what is mounted below it.
@@ -81,17 +86,10 @@ pub struct Args {
     #[command(flatten)]
     pub volumes: Volumes,
 
-    /// Put a read-only copy of the host's /etc/resolv.conf in place
-    #[arg(long)]
-    pub resolv: bool,
-
-    /// Put a read-only copy of the host's /etc/hosts in place
-    #[arg(long)]
-    pub hosts: bool,
-
-    /// Put a read-only /etc/hostname with the name of the uts namespace in place
-    #[arg(long)]
-    pub hostname: bool,
+    /// Put read-only copies of these files in /etc, comma-separated: the host's resolv.conf and hosts, the uts
+    /// namespace's hostname, the root's own passwd and group with the caller's entry added
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_enum)]
+    pub etc: Vec<EtcFile>,
 
     /// Run what the image says: its Env, WorkingDir, User, Entrypoint and Cmd; COMMAND replaces Cmd
     #[arg(long)]
@@ -126,20 +124,63 @@ pub struct Args {
 }
 }
 
-/// A mount inside the root.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Volume {
-    Bind { source: PathBuf, target: PathBuf, options: BindOptions },
-    Tmpfs { target: PathBuf, options: Vec<(String, String)> },
-    Dev,
+/// A file of /etc.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EtcFile {
+    Resolv,
+    Hosts,
+    Hostname,
+    Passwd,
+    Group,
 }
 
+/// A mount inside the root, or a place in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Volume {
+    Bind {
+        source: PathBuf,
+        target: PathBuf,
+        flags: Flags,
+        /// Nothing is mounted where SRC is not there.
+        optional: bool,
+    },
+    Tmpfs {
+        target: PathBuf,
+        options: Vec<(String, String)>,
+        flags: Flags,
+    },
+    Dev,
+    Directory {
+        path: PathBuf,
+    },
+    Symlink {
+        target: PathBuf,
+        path: PathBuf,
+    },
+}
+
+/// What a mount forbids.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BindOptions {
+pub struct Flags {
     pub read_only: bool,
     pub nosuid: bool,
     pub nodev: bool,
     pub noexec: bool,
+}
+
+impl Flags {
+    /// Sets what a word of mount(8) says; false where it is none.
+    fn set(&mut self, word: &str) -> bool {
+        let (flag, value) = match word {
+            "ro" | "rw" => (&mut self.read_only, word == "ro"),
+            "nosuid" | "suid" => (&mut self.nosuid, word == "nosuid"),
+            "nodev" | "dev" => (&mut self.nodev, word == "nodev"),
+            "noexec" | "exec" => (&mut self.noexec, word == "noexec"),
+            _ => return false,
+        };
+        *flag = value;
+        true
+    }
 }
 
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -149,10 +190,22 @@ struct VolumeOptions {
     #[arg(long, value_name = "SRC[:DST[:OPTIONS]]", value_parser = OsStringValueParser::new().try_map(bind))]
     bind: Vec<Volume>,
 
-    /// Mount an empty filesystem in memory at DST; OPTIONS are size=BYTES (k, m, g, %), mode=OCTAL, nr_inodes=N,
-    /// comma-separated (can be given again)
+    /// The same, but do nothing where SRC is not there (can be given again)
+    #[arg(long, value_name = "SRC[:DST[:OPTIONS]]", value_parser = OsStringValueParser::new().try_map(bind_try))]
+    bind_try: Vec<Volume>,
+
+    /// Mount an empty filesystem in memory at DST, nosuid and nodev; OPTIONS are size=BYTES (k, m, g, %), mode=OCTAL,
+    /// nr_inodes=N, ro, rw, noexec and the like, comma-separated (can be given again)
     #[arg(long, value_name = "DST[:OPTIONS]", value_parser = OsStringValueParser::new().try_map(tmpfs))]
     tmpfs: Vec<Volume>,
+
+    /// Make a directory in the root, where it is not there (can be given again)
+    #[arg(long, value_name = "PATH", value_parser = OsStringValueParser::new().try_map(directory))]
+    dir: Vec<Volume>,
+
+    /// Make a symbolic link to TARGET in the root, where nothing is (can be given again)
+    #[arg(long, value_name = "TARGET:PATH", value_parser = OsStringValueParser::new().try_map(symlink))]
+    symlink: Vec<Volume>,
 
     /// Make a minimal /dev: null, zero, full, random, urandom, tty, a devpts of its own, shm, and mqueue in an own ipc
     /// namespace
@@ -172,9 +225,16 @@ impl FromArgMatches for Volumes {
             _ => Vec::<usize>::new(),
         };
         let dev = options.dev.then_some(Volume::Dev);
-        let mut placed: Vec<(usize, Volume)> = at("bind").into_iter().zip(options.bind).collect();
-        placed.extend(at("tmpfs").into_iter().zip(options.tmpfs));
-        placed.extend(at("dev").into_iter().zip(dev));
+        let lists = [
+            ("bind", options.bind),
+            ("bind_try", options.bind_try),
+            ("tmpfs", options.tmpfs),
+            ("dir", options.dir),
+            ("symlink", options.symlink),
+            ("dev", dev.into_iter().collect()),
+        ];
+        let mut placed: Vec<(usize, Volume)> =
+            lists.into_iter().flat_map(|(name, volumes)| at(name).into_iter().zip(volumes)).collect();
         placed.sort_by_key(|&(index, _)| index);
         Ok(Volumes(placed.into_iter().map(|(_, volume)| volume).collect()))
     }
@@ -215,18 +275,21 @@ fn bind(text: OsString) -> Result<Volume, String> {
         [source, target, words] => (source, target, words.as_os_str()),
         _ => return Err(TOO_MANY.into()),
     };
-    let mut options = BindOptions::default();
+    let mut flags = Flags::default();
     for word in words.to_string_lossy().split(',').filter(|word| !word.is_empty()) {
-        match word {
-            "ro" => options.read_only = true,
-            "rw" => options.read_only = false,
-            "nosuid" => options.nosuid = true,
-            "nodev" => options.nodev = true,
-            "noexec" => options.noexec = true,
-            _ => return Err(format!("{word} is none of ro, rw, nosuid, nodev, noexec")),
+        if !flags.set(word) {
+            return Err(format!("{word} is none of ro, rw, nosuid, nodev, noexec"));
         }
     }
-    Ok(Volume::Bind { source: named("SRC", source)?, target: inner(target)?, options })
+    Ok(Volume::Bind { source: named("SRC", source)?, target: inner(target)?, flags, optional: false })
+}
+
+fn bind_try(text: OsString) -> Result<Volume, String> {
+    let mut volume = bind(text)?;
+    if let Volume::Bind { optional, .. } = &mut volume {
+        *optional = true;
+    }
+    Ok(volume)
 }
 
 fn tmpfs(text: OsString) -> Result<Volume, String> {
@@ -237,15 +300,53 @@ fn tmpfs(text: OsString) -> Result<Volume, String> {
         _ => return Err(TOO_MANY.into()),
     };
     let mut options = Vec::new();
+    let mut flags = Flags { nosuid: true, nodev: true, ..Flags::default() };
     for word in words.to_string_lossy().split(',').filter(|word| !word.is_empty()) {
         match word.split_once('=') {
             Some((key @ ("size" | "mode" | "nr_inodes"), value)) if !value.is_empty() => {
+                if key != "mode" {
+                    limit(value, key == "size").ok_or_else(|| format!("{word} is no limit"))?;
+                }
                 options.push((key.into(), value.into()));
             }
-            _ => return Err(format!("{word} is none of size=BYTES, mode=OCTAL, nr_inodes=N")),
+            None if flags.set(word) => {}
+            _ => {
+                return Err(format!(
+                    "{word} is none of size=BYTES, mode=OCTAL, nr_inodes=N, ro, rw, nosuid, nodev, noexec"
+                ));
+            }
         }
     }
-    Ok(Volume::Tmpfs { target: inner(target)?, options })
+    Ok(Volume::Tmpfs { target: inner(target)?, options, flags })
+}
+
+/// A number with a unit, as tmpfs reads it: to that 0 is no limit, and what is too large wraps around (memparse in Linux).
+fn limit(text: &str, percent: bool) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let shift = match &text[digits.len()..] {
+        "" => 0,
+        "%" if percent => 0,
+        "k" | "K" => 10,
+        "m" | "M" => 20,
+        "g" | "G" => 30,
+        "t" | "T" => 40,
+        "p" | "P" => 50,
+        _ => return None,
+    };
+    let number: u64 = digits.parse().ok().filter(|_| !digits.starts_with('+'))?;
+    number.checked_mul(1 << shift).filter(|&limit| limit > 0 && limit <= i64::MAX as u64)
+}
+
+fn directory(path: OsString) -> Result<Volume, String> {
+    Ok(Volume::Directory { path: inner(&path)? })
+}
+
+fn symlink(text: OsString) -> Result<Volume, String> {
+    match fields(&text).as_slice() {
+        [target, path] => Ok(Volume::Symlink { target: named("TARGET", target)?, path: inner(path)? }),
+        [_] => Err("not TARGET:PATH".into()),
+        _ => Err(TOO_MANY.into()),
+    }
 }
 
 const TOO_MANY: &str = "too many colons; one that belongs to a name is written \\:";
@@ -291,21 +392,24 @@ mod tests {
     fn volumes_keep_the_order_in_which_they_were_given() {
         let given =
             volumes(&["--tmpfs", "/a", "--bind", "/b", "--dev", "--tmpfs=/c:size=1m,mode=700", "--bind=/d:/e:ro"]);
-        let plain = BindOptions::default();
+        let plain = Flags::default();
+        let memory = Flags { nosuid: true, nodev: true, ..plain };
         assert_eq!(
             given,
             [
-                Volume::Tmpfs { target: "/a".into(), options: vec![] },
-                Volume::Bind { source: "/b".into(), target: "/b".into(), options: plain },
+                Volume::Tmpfs { target: "/a".into(), options: vec![], flags: memory },
+                Volume::Bind { source: "/b".into(), target: "/b".into(), flags: plain, optional: false },
                 Volume::Dev,
                 Volume::Tmpfs {
                     target: "/c".into(),
-                    options: vec![("size".into(), "1m".into()), ("mode".into(), "700".into())]
+                    options: vec![("size".into(), "1m".into()), ("mode".into(), "700".into())],
+                    flags: memory
                 },
                 Volume::Bind {
                     source: "/d".into(),
                     target: "/e".into(),
-                    options: BindOptions { read_only: true, ..plain }
+                    flags: Flags { read_only: true, ..plain },
+                    optional: false
                 },
             ]
         );
@@ -324,7 +428,20 @@ mod tests {
         {
             assert!(Args::try_parse_from(["pivot", words[0], words[1], "r"]).is_err(), "{words:?}");
         }
-        for text in ["/", "..", "/a:size", "/a:uid=0", "/a:b:c"] {
+        for text in [
+            "/",
+            "..",
+            "/a:size",
+            "/a:uid=0",
+            "/a:b:c",
+            "/a:size=0",
+            "/a:size=0k",
+            "/a:size=x",
+            "/a:size=16384P",
+            "/a:nr_inodes=0",
+            "/a:nr_inodes=5%",
+            "/a:size=20000000000000000000",
+        ] {
             assert!(Args::try_parse_from(["pivot", "--tmpfs", text, "r"]).is_err(), "{text}");
         }
     }

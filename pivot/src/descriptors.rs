@@ -1,11 +1,14 @@
 //! Inherited descriptors: none from 3 up passes, and none below is a door to the host's tree.
 
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context, Result, anyhow};
 use chain::{WithHint, escape_fd_on_streams, inherited, sys};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, stat};
 use nix::unistd::{SysconfVar, sysconf};
 
 /// Refuses a door on 0, 1 or 2, and has everything from 3 up closed at exec, but for `keep`.
@@ -28,6 +31,24 @@ pub fn check(keep: &[u32]) -> Result<()> {
         first = number + 1;
     }
     close_on_exec(first, u32::MAX)
+}
+
+/// The name of what a descriptor is on, where `path` is /proc/self/fd/N. What was opened before this mount namespace was
+/// made is on a mount of the old one, which cannot be bound (EINVAL in open_tree(2)); by its name it is on one of ours.
+pub fn named(path: &Path) -> Result<PathBuf> {
+    let number = path.file_name().filter(|name| name.as_bytes().iter().all(u8::is_ascii_digit));
+    let canonical = |path: &Path| path.canonicalize().ok();
+    let own = canonical(Path::new("/proc/self/fd"));
+    if number.is_none() || own.is_none() || path.parent().and_then(canonical) != own {
+        return Ok(path.to_owned());
+    }
+    let name = std::fs::read_link(path).with_context(|| format!("{}: no such descriptor", path.display()))?;
+    let same = |path: &Path| stat(path).map(|stat| (stat.st_dev, stat.st_ino));
+    if same(&name).is_err() || same(&name) != same(path) {
+        return Err(anyhow!("{}: {} is not there under that name", path.display(), name.display()))
+            .hint("a descriptor is bound by the name of what it is on: it must not be removed or mounted over");
+    }
+    Ok(name)
 }
 
 fn close_on_exec(first: u32, last: u32) -> Result<()> {

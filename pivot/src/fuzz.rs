@@ -14,7 +14,7 @@ pub fn argv(data: &[u8]) {
     let Some(args) = chain::fuzz::plain_line_arguments::<crate::args::Args>(Tool::Pivot, data) else { return };
     let command = chain::Command::new(args.command.clone(), || "/bin/sh".into());
     let link = Link::new(Tool::Pivot, &args.common);
-    let files = crate::copied(&args);
+    let files = crate::etc_files(&args);
     let steps = crate::plan(&args, &files, None, &link, &command, crate::host_tree(&args, &command));
     chain::fuzz::plan(Tool::Pivot, &steps, &command);
 }

@@ -3,9 +3,10 @@
 
 mod advice;
 pub mod args;
+mod cover;
 mod descriptors;
 mod dev;
-mod files;
+mod etc;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod image;
@@ -22,25 +23,26 @@ mod why_failed;
 
 use std::ffi::OsString;
 
-use args::Args;
+use args::{Args, EtcFile};
 use chain::{Command, HostTree, Link, Tool};
-use files::Copied;
+use clap::ValueEnum;
 use step::{State, Step};
 
 /// The whole of pivot after its arguments are parsed.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let mut link = Link::new(Tool::Pivot, &args.common);
     let mut args = args;
+    args.root = descriptors::named(&args.root)?;
     let mut command = Command::new(std::mem::take(&mut args.command), || "/bin/sh".into());
     let image = args.as_image.then(|| as_image(&mut args, &mut link, &mut command)).transpose()?;
     let (env, tree) = image.unzip();
     let mut env: Env = env.unwrap_or_default();
-    for (name, value) in std::mem::take(&mut args.env) {
-        command.env.set(&name, &value)?;
-        env.push((name, value));
+    for (name, value) in &args.env {
+        command.env.set(name, value)?;
+        env.push((name.clone(), value.clone()));
     }
     let host = host_tree(&args, &command);
-    let files = copied(&args);
+    let files = etc_files(&args);
     let mut steps = plan(&args, &files, tree, &link, &command, host);
     if !env.is_empty() {
         steps.push(Step::Environment { env: &env });
@@ -76,7 +78,7 @@ fn as_image(args: &mut Args, link: &mut Link, command: &mut Command) -> anyhow::
 
 fn plan<'a>(
     args: &'a Args,
-    files: &'a [Copied],
+    files: &'a [EtcFile],
     tree: Option<(u64, u64)>,
     link: &Link,
     command: &Command,
@@ -111,7 +113,9 @@ fn plan<'a>(
     }
     steps.extend(volumes.iter().map(|volume| Step::Mount { volume, root }));
     if !files.is_empty() {
-        steps.push(Step::CopyFiles { files, root });
+        let sets_home =
+            files.contains(&EtcFile::Passwd) && !args.as_image && !args.env.iter().any(|(name, _)| name == "HOME");
+        steps.push(Step::CopyFiles { files, sets_home, root });
     }
     steps.push(Step::Enter {
         root,
@@ -134,9 +138,9 @@ fn plan<'a>(
     steps
 }
 
-fn copied(args: &Args) -> Vec<Copied> {
-    let asked = [(args.resolv, Copied::Resolv), (args.hosts, Copied::Hosts), (args.hostname, Copied::Hostname)];
-    asked.into_iter().filter(|(wanted, _)| *wanted).map(|(_, file)| file).collect()
+/// Each once.
+fn etc_files(args: &Args) -> Vec<EtcFile> {
+    EtcFile::value_variants().iter().copied().filter(|file| args.etc.contains(file)).collect()
 }
 
 /// Nothing from the root runs while the host's tree can be reached. Only mountclean may find it,

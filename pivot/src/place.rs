@@ -2,18 +2,21 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use chain::retry_eintr::openat;
 use chain::shell::quote;
-use chain::{Hint, Umask, open_inside};
+use chain::{Hint, Umask, WithHint, open_inside};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, readlinkat};
 use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::symlinkat;
 use rustix::fs::OFlags;
+
+use crate::cover;
 
 /// As the kernel's own limit (path_resolution(7)).
 const MOST_LINKS: usize = 40;
@@ -26,13 +29,22 @@ pub enum Kind {
 
 /// Makes sure that something is at `path` inside `root`. Every directory on the way is opened by the
 /// kernel inside the root, so whatever a link says or a rename does, nothing is made outside.
-pub fn ensure(root: impl AsFd, path: &Path, kind: Kind) -> Result<()> {
-    match open_inside(&root, path, OFlags::PATH) {
+pub fn ensure(root: &OwnedFd, path: &Path, kind: Kind) -> Result<()> {
+    match open_inside(root, path, OFlags::PATH) {
         Ok(_) => return Ok(()),
         Err(error) if error.downcast_ref() != Some(&rustix::io::Errno::NOENT) => return Err(error),
         Err(_) => {}
     }
     let _umask = Umask::set(0o022);
+    walk(root, path, Some(kind)).map(drop)
+}
+
+/// Where a path leads inside `root`, links followed. What is missing is as it is named.
+pub fn resolve(root: &OwnedFd, path: &Path) -> Result<PathBuf> {
+    walk(root, path, None)
+}
+
+fn walk(root: &OwnedFd, path: &Path, make: Option<Kind>) -> Result<PathBuf> {
     let mut rest: VecDeque<OsString> = names(path).collect();
     let mut here = PathBuf::from("/");
     let mut links = 0;
@@ -41,7 +53,13 @@ pub fn ensure(root: impl AsFd, path: &Path, kind: Kind) -> Result<()> {
             here.pop();
             continue;
         }
-        let parent = open_inside(&root, &here, OFlags::PATH | OFlags::DIRECTORY)?;
+        let parent = match open_inside(root, &here, OFlags::PATH | OFlags::DIRECTORY) {
+            Err(error) if make.is_none() && error.downcast_ref() == Some(&rustix::io::Errno::NOENT) => {
+                here.push(name);
+                continue;
+            }
+            parent => parent?,
+        };
         match readlinkat(&parent, name.as_os_str()) {
             Ok(link) => {
                 links += 1;
@@ -56,18 +74,57 @@ pub fn ensure(root: impl AsFd, path: &Path, kind: Kind) -> Result<()> {
             // There, and no link.
             Err(Errno::EINVAL) => here.push(name),
             Err(Errno::ENOENT) => {
-                let made = if kind == Kind::File && rest.is_empty() {
-                    make_file(&parent, &name)
-                } else {
-                    mkdirat(&parent, name.as_os_str(), Mode::from_bits_truncate(0o755))
-                };
-                made.or_else(already).map_err(|errno| not_made(errno, &here.join(&name)))?;
+                let made = make.map(|kind| {
+                    make_in(root, &here, &parent, |parent| match kind {
+                        Kind::File if rest.is_empty() => make_file(parent, &name),
+                        _ => mkdirat(parent, name.as_os_str(), Mode::from_bits_truncate(0o755)),
+                    })
+                });
+                made.transpose().map_err(|error| not_made(error, &here.join(&name)))?;
                 here.push(name);
             }
             Err(errno) => return Err(errno).context(here.join(&name).display().to_string()),
         }
     }
-    Ok(())
+    Ok(here)
+}
+
+/// Makes something in a directory of the root; where the caller may not, in memory over it. In an overlay that is so
+/// where ROOT's directory has an owner whom the user namespace does not know: EOVERFLOW.
+fn make_in(root: &OwnedFd, here: &Path, parent: &OwnedFd, make: impl Fn(&OwnedFd) -> Result<(), Errno>) -> Result<()> {
+    match make(parent).or_else(already) {
+        Err(Errno::EACCES | Errno::EPERM | Errno::EOVERFLOW) if here != Path::new("/") => {
+            let memory = cover::cover(root, here, parent).with_context(|| format!("{} in the root", here.display()))?;
+            Ok(make(&memory)?)
+        }
+        made => Ok(made?),
+    }
+}
+
+/// A symbolic link in the root.
+pub fn link(root: &OwnedFd, target: &Path, path: &Path) -> Result<()> {
+    let (parent, name) = match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => (parent, name),
+        _ => bail!("{}: not a name for a link", path.display()),
+    };
+    ensure(root, parent, Kind::Directory)?;
+    let here = resolve(root, parent)?;
+    let directory = open_inside(root, &here, OFlags::PATH | OFlags::DIRECTORY)?;
+    let there = || openat(&directory, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty());
+    match readlinkat(&directory, name) {
+        Ok(link) if link == target.as_os_str() => return Ok(()),
+        _ if there().is_ok() => {
+            return Err(anyhow!(
+                "{} in the root is there already, and not a link to {}",
+                path.display(),
+                target.display()
+            ))
+            .hint("--symlink makes a link where nothing is");
+        }
+        _ => {}
+    }
+    make_in(root, &here, &directory, |parent| symlinkat(target, parent, name))
+        .map_err(|error| not_made(error, &here.join(name)))
 }
 
 /// A path in the root as the shell lines have it.
@@ -92,13 +149,14 @@ fn already(errno: Errno) -> Result<(), Errno> {
     if errno == Errno::EEXIST { Ok(()) } else { Err(errno) }
 }
 
-fn not_made(errno: Errno, path: &Path) -> Error {
-    let error = anyhow!(errno).context(format!("{} in the root is missing and cannot be made", path.display()));
+fn not_made(error: Error, path: &Path) -> Error {
+    let errno = error.downcast_ref().copied();
+    let error = error.context(format!("{} in the root is missing and cannot be made", path.display()));
     match errno {
-        Errno::EROFS => {
+        Some(Errno::EROFS) => {
             error.context(Hint("the root is read-only: make it there beforehand, or use --ephemeral".into()))
         }
-        Errno::EACCES => {
+        Some(Errno::EACCES) => {
             error.context(Hint("ROOT belongs to somebody else: make it there beforehand, or use --ephemeral".into()))
         }
         _ => error,

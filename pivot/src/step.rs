@@ -13,8 +13,8 @@ use chain::shell::quote;
 use chain::{Carry, HasCarry, HostTree, Tool, WithHint, mounts};
 use nix::unistd::fchdir;
 
-use crate::args::Volume;
-use crate::files::{self, Copied};
+use crate::args::{EtcFile, Volume};
+use crate::etc;
 use crate::volume::REMOUNT_BELOW;
 use crate::{advice, descriptors, lock, overlay, place, places, root, switch, volume};
 
@@ -46,7 +46,7 @@ pub enum Step<'a> {
     },
     MakePlaces {
         volumes: &'a [Volume],
-        files: &'a [Copied],
+        files: &'a [EtcFile],
         root: &'a Path,
     },
     ReadOnly {
@@ -57,7 +57,9 @@ pub enum Step<'a> {
         root: &'a Path,
     },
     CopyFiles {
-        files: &'a [Copied],
+        files: &'a [EtcFile],
+        /// HOME becomes what passwd says of the caller.
+        sets_home: bool,
         root: &'a Path,
     },
     /// Finds, before the host's tree is stacked on `/`, the directories that are needed after.
@@ -141,7 +143,7 @@ impl fmt::Display for Step<'_> {
             Step::MakePlaces { volumes, files, root } => places::shell(&word(root), volumes, files, f),
             Step::ReadOnly { root } => write!(f, "{REMOUNT_BELOW}\nremount_below {} ro", word(root)),
             Step::Mount { volume, root } => volume::shell(volume, &word(root), f),
-            Step::CopyFiles { files, root } => files::shell(files, &word(root), f),
+            Step::CopyFiles { files, sets_home, root } => etc::shell(files, *sets_home, &word(root), f),
             Step::Enter { root, chdir, make, .. } => {
                 if let Some(dir) = chdir.filter(|_| *make) {
                     writeln!(f, "mkdir -p {}", place::inside(&word(root), dir))?;
@@ -215,10 +217,13 @@ impl chain::Step for Step<'_> {
             Step::Bind { .. } => {
                 state.tree = Some(root::bind(state.source()?)?);
             }
-            Step::MakePlaces { volumes, files, .. } => places::ensure_all(state.source()?, volumes, files)?,
+            Step::MakePlaces { volumes, files, .. } => places::ensure_all(state.tree()?, volumes, files)?,
             Step::ReadOnly { .. } => attach::set(state.tree()?, READ_ONLY)?,
             Step::Mount { volume, .. } => volume::mount(volume, state.tree()?)?,
-            Step::CopyFiles { files, .. } => files::mount(files, state.tree()?)?,
+            Step::CopyFiles { files, sets_home, .. } => {
+                let home = etc::mount(files, state.tree()?)?.filter(|_| *sets_home);
+                state.carry.env.extend(home.map(|home| ("HOME".into(), home)));
+            }
             Step::Enter { chdir, make, put_old, .. } => {
                 let tree = state.tree()?;
                 let start = chdir.map(|dir| switch::find_start(tree, dir, *make)).transpose()?;

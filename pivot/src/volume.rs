@@ -4,35 +4,60 @@ use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Error, Result, anyhow};
-use chain::Hint;
+use anyhow::{Context, Error, Result, anyhow};
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place, READ_ONLY};
 use chain::retry_eintr::open;
 use chain::shell::quote;
+use chain::{Hint, open_inside};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, fstat};
+use rustix::fs::OFlags;
 
-use crate::args::{BindOptions, Volume};
-use crate::dev;
+use crate::args::{Flags, Volume};
 use crate::place::{self, Kind, inside};
-use crate::places;
+use crate::{descriptors, dev, places};
 
 /// Mounts it below `tree`.
 pub fn mount(volume: &Volume, tree: &OwnedFd) -> Result<()> {
     match volume {
-        Volume::Bind { source, target, options } => bind(source, target, *options, tree),
-        Volume::Tmpfs { target, options } => {
+        Volume::Bind { source, optional: true, .. } if source.symlink_metadata().is_err_and(is_missing) => Ok(()),
+        Volume::Bind { source, target, flags, .. } => bind(source, target, *flags, tree).map(drop),
+        Volume::Tmpfs { target, options, flags } => {
             let options: Vec<_> = options.iter().map(|(key, value)| (key.as_str(), Some(value.as_str()))).collect();
             place::ensure(tree, target, Kind::Directory)?;
-            attach::filesystem("tmpfs", &options, NOSUID | NODEV, Place { root: tree.as_fd(), path: target })
+            let place = Place { root: tree.as_fd(), path: target };
+            attach::filesystem("tmpfs", &options, attributes(*flags), place).map(drop)
         }
-        Volume::Dev => dev::mount(tree),
+        Volume::Dev => dev::mount(tree).map(drop),
+        Volume::Directory { path } => {
+            place::ensure(tree, path, Kind::Directory)?;
+            open_inside(tree, path, OFlags::PATH | OFlags::DIRECTORY)
+                .with_context(|| format!("{} in the root", path.display()))
+                .map(drop)
+        }
+        Volume::Symlink { target, path } => place::link(tree, target, path),
     }
-    .map(drop)
 }
 
-fn bind(source: &Path, target: &Path, options: BindOptions, tree: &OwnedFd) -> Result<OwnedFd> {
+fn is_missing(error: std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::NotFound
+}
+
+fn attributes(flags: Flags) -> u64 {
+    let Flags { read_only, nosuid, nodev, noexec } = flags;
+    let chosen = [(read_only, READ_ONLY), (nosuid, NOSUID), (nodev, NODEV), (noexec, NOEXEC)];
+    chosen.into_iter().filter(|(on, _)| *on).fold(0, |all, (_, bit)| all | bit)
+}
+
+fn words(flags: Flags) -> String {
+    let Flags { read_only, nosuid, nodev, noexec } = flags;
+    let words = [(read_only, "ro"), (nosuid, "nosuid"), (nodev, "nodev"), (noexec, "noexec")];
+    words.into_iter().filter(|(on, _)| *on).map(|(_, word)| word).collect::<Vec<_>>().join(",")
+}
+
+fn bind(source: &Path, target: &Path, flags: Flags, tree: &OwnedFd) -> Result<OwnedFd> {
+    let source = &descriptors::named(source)?;
     let opened = open(source, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).map_err(|errno| {
         let error = Error::new(errno).context(source.display().to_string());
         let hint = match errno {
@@ -42,11 +67,8 @@ fn bind(source: &Path, target: &Path, options: BindOptions, tree: &OwnedFd) -> R
         error.context(Hint(hint.into()))
     })?;
     place::ensure(tree, target, kind(&opened)?)?;
-    let chosen =
-        [(options.read_only, READ_ONLY), (options.nosuid, NOSUID), (options.nodev, NODEV), (options.noexec, NOEXEC)];
-    let attributes = chosen.into_iter().filter(|(on, _)| *on).fold(0, |all, (_, bit)| all | bit);
     let place = Place { root: tree.as_fd(), path: target };
-    attach::bind(&opened, place, attributes).map_err(|error| {
+    attach::bind(&opened, place, attributes(flags)).map_err(|error| {
         let there = place.open().and_then(|there| kind(&there));
         match (kind(&opened), there, error.downcast_ref()) {
             (Ok(Kind::File), Ok(Kind::Directory), _) => {
@@ -72,26 +94,25 @@ pub fn kind(source: &OwnedFd) -> Result<Kind> {
 pub fn shell(volume: &Volume, root: &str, f: &mut fmt::Formatter) -> fmt::Result {
     places::shell_for(volume, root, f)?;
     match volume {
-        Volume::Bind { source, target, options } => {
-            let (source, target) = (quote(source), inside(root, target));
-            let words = [
-                (options.read_only, "ro"),
-                (options.nosuid, "nosuid"),
-                (options.nodev, "nodev"),
-                (options.noexec, "noexec"),
-            ];
-            let words: Vec<_> = words.into_iter().filter(|(on, _)| *on).map(|(_, word)| word).collect();
+        Volume::Bind { source, target, flags, optional } => {
+            let (source, target, words) = (quote(source), inside(root, target), words(*flags));
+            let (unless, end) =
+                if *optional { (format!("[ ! -e {source} ] || {{ "), "; }") } else { Default::default() };
             if words.is_empty() {
-                return write!(f, "mount --rbind {source} {target}");
+                return write!(f, "{unless}mount --rbind {source} {target}{end}");
             }
             writeln!(f, "{REMOUNT_BELOW}")?;
-            write!(f, "mount --rbind {source} {target} && remount_below {target} {}", words.join(","))
+            write!(f, "{unless}mount --rbind {source} {target} && remount_below {target} {words}{end}")
         }
-        Volume::Tmpfs { target, options } => {
+        Volume::Tmpfs { target, options, flags } => {
             let target = inside(root, target);
-            let options: String = options.iter().map(|(key, value)| format!(",{key}={value}")).collect();
-            write!(f, "mount -t tmpfs -o {} tmpfs {target}", quote(format!("nosuid,nodev{options}")))
+            let words = std::iter::once(words(*flags)).filter(|words| !words.is_empty());
+            let options: Vec<_> = words.chain(options.iter().map(|(key, value)| format!("{key}={value}"))).collect();
+            let options = if options.is_empty() { "rw".into() } else { options.join(",") };
+            write!(f, "mount -t tmpfs -o {} tmpfs {target}", quote(options))
         }
+        // The place is all.
+        Volume::Directory { .. } | Volume::Symlink { .. } => Ok(()),
         Volume::Dev => dev::shell(root, f),
     }
 }

@@ -18,7 +18,7 @@ fn the_script_gives_the_same_mounts_as_the_real_run() {
             "--read-only --chdir /etc",
             "--ephemeral",
             "--overlay changes",
-            "--read-only --bind data:/mnt/new:ro,nosuid --bind 'fi le:/etc/new' --tmpfs /tmp:size=1m --dev --hosts --hostname",
+            "--read-only --bind data:/mnt/new:ro,nosuid --bind 'fi le:/etc/new' --tmpfs /tmp:size=1m --dev --etc hosts,hostname",
             "--ephemeral --read-only --bind data:/a/b --tmpfs /a/b/c",
             "--put-old /mnt",
             "--keep-host",

@@ -42,7 +42,7 @@ fn whatever_fails_on_the_way_to_an_overlay_leaves_the_hosts_mounts_as_they_were(
 
 #[test]
 fn whatever_fails_while_a_dev_and_files_are_made_leaves_the_hosts_mounts_as_they_were() {
-    nothing_is_left("--dev --hosts --hostname");
+    nothing_is_left("--dev --etc hosts,hostname");
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn a_root_that_is_made_for_the_run_alone_gets_nothing_made_in_it() {
         let work = scene();
         let before = work.sh("find root | sort | cksum").stdout;
         work.sh(&format!(
-            "{way} pivot --ephemeral --bind /etc:/a/b/c --tmpfs /d/e --dev --hosts --hostname root -- true"
+            "{way} pivot --ephemeral --bind /etc:/a/b/c --tmpfs /d/e --dev --etc hosts,hostname root -- true"
         ))
         .expect(0, "");
         assert_eq!(work.sh("find root | sort | cksum").stdout, before);

@@ -40,7 +40,7 @@ fn both_paths_give_the_same_mount_table() {
             "--read-only",
             "--ephemeral",
             "--overlay changes",
-            "--read-only --bind data:/mnt:ro,nosuid --bind file:/etc/image --tmpfs /tmp:size=1m --dev --hosts --hostname",
+            "--read-only --bind data:/mnt:ro,nosuid --bind file:/etc/image --tmpfs /tmp:size=1m --dev --etc hosts,hostname",
             "--ephemeral --read-only --bind data:/a/b --tmpfs /a/b/c",
             "--put-old /mnt",
             "--keep-host",

@@ -228,7 +228,7 @@ fn nothing_propagates_out_of_a_shared_tree() {
     let work = scene();
     // The host of this chain has a shared / and looks at its own table afterwards.
     let script = "mount --make-rshared /; before=$(cat /proc/self/mountinfo); \
-         pivot --ephemeral --dev --resolv --tmpfs /run --bind root/bin:/x root -- mountclean -- true; \
+         pivot --ephemeral --dev --etc resolv --tmpfs /run --bind root/bin:/x root -- mountclean -- true; \
          [ \"$before\" = \"$(cat /proc/self/mountinfo)\" ] && echo same";
     work.sh(&format!("unshare --mount --pid --fork --kill-child sh -c '{script}'")).expect(0, "same\n");
 }

@@ -168,7 +168,7 @@ fn whatever_fails_in_pivot_the_contract_holds() {
     check(&work, "pivot", "pivot --put-old /var root -- echo done", "done\n");
     check(&work, "pivot", "pivot --ephemeral --tmpfs /tmp --bind /etc:/var:ro --dev root -- echo done", "done\n");
     check(&work, "pivot", "pivot --overlay changes root -- echo done", "done\n");
-    check(&work, "pivot", "pivot --ephemeral --read-only --resolv --hosts --hostname root -- echo done", "done\n");
+    check(&work, "pivot", "pivot --ephemeral --read-only --etc resolv,hosts,hostname root -- echo done", "done\n");
     // The image's own words, environment and user.
     let script = r#"id() { sha256sum <"$1" | cut -d ' ' -f 1; }
         printf '{"architecture":"amd64","os":"linux","config":{"Entrypoint":["/bin/echo"],"Cmd":["done"],"Env":["A=b"],"User":"root","WorkingDir":"/tmp"},

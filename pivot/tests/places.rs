@@ -1,0 +1,151 @@
+//! Places that the root lacks: in directories of other users, for sources that may be missing, from descriptors.
+
+use chainroot_tests::scene::{scene, ways, ways_for};
+use chainroot_tests::{Work, kernel_at_least, needs_root, skip};
+
+/// A root of root's, and the words before a chain of a user to whom nothing in it belongs.
+fn anothers() -> (Work, &'static str) {
+    let work = scene();
+    work.sh(
+        "chmod 755 . root; mkdir -p root/home/there/dir root/srv; echo f >root/home/file; ln -s there root/home/link
+         mkdir -m 755 mine; echo mine >mine/file; chown 4321:4321 mine mine/file; chmod 1777 root/tmp",
+    )
+    .expect(0, "");
+    (work, "setpriv --reuid=4321 --regid=4321 --clear-groups isolate --map-root --pid --")
+}
+
+#[test]
+fn a_user_binds_below_a_directory_of_another_users_root() {
+    needs_root!();
+    let (work, user) = anothers();
+    for options in ["--ephemeral", "", "--read-only", "--ephemeral --read-only"] {
+        if options.contains("--ephemeral") && !kernel_at_least(5, 11) {
+            continue;
+        }
+        for next in ["", "mountclean --"] {
+            let inside = "cat /home/me/x/file /home/file /home/link/../there/../file; ls /home; \
+                          echo x >/home/me/x/new && echo writable; ls -d /home/there/dir /home/you/z";
+            work.sh(&format!(
+                "{user} pivot {options} --bind mine:/home/me/x --bind mine:/home/you/z:ro root -- {next} sh -c '{inside}'"
+            ))
+            .expect(0, "mine\nf\nf\nfile\nlink\nme\nthere\nyou\nwritable\n/home/there/dir\n/home/you/z\n");
+            work.sh("find root/home | sort; rm mine/new")
+                .expect(0, "root/home\nroot/home/file\nroot/home/link\nroot/home/there\nroot/home/there/dir\n");
+        }
+    }
+    // What the user may change below can be changed as before.
+    work.sh(&format!("{user} pivot --bind mine:/srv/x root -- sh -c 'echo x >/tmp/new; ls /srv'; cat root/tmp/new"))
+        .expect(0, "x\nx\n");
+}
+
+#[test]
+fn in_the_root_itself_that_takes_an_option_which_the_message_names() {
+    needs_root!();
+    let (work, user) = anothers();
+    work.sh(&format!("{user} pivot --bind mine:/new root -- true"))
+        .expect_refusal(&["/new in the root is missing and cannot be made", "use --ephemeral"]);
+    if !kernel_at_least(5, 11) {
+        skip!("an overlay in a user namespace is of Linux 5.11");
+    }
+    work.sh(&format!("{user} pivot --ephemeral --bind mine:/new root -- cat /new/file")).expect(0, "mine\n");
+}
+
+#[test]
+fn a_source_that_is_missing_is_left_out_only_where_that_was_asked_for() {
+    for way in ways() {
+        let work = scene();
+        work.sh("mkdir data; echo there >data/file").expect(0, "");
+        for options in ["", "--read-only"] {
+            let line = format!("{way} pivot {options} --bind-try data:/mnt:ro --bind-try none:/none root --");
+            work.sh(&format!(
+                "{line} sh -c 'cat /mnt/file; ls -d /none 2>/dev/null; echo x 2>/dev/null >/mnt/file || echo read-only'"
+            ))
+            .expect(0, "there\nread-only\n");
+        }
+        work.sh(&format!("{way} pivot --bind none:/none root -- true"))
+            .expect_refusal(&["none: No such file", "never made"]);
+        // What is there and cannot be mounted is an error all the same.
+        work.sh(&format!("{way} pivot --bind-try data:/etc/image root -- true")).expect_refusal(&["is a file"]);
+    }
+}
+
+#[test]
+fn directories_and_links_that_an_image_lacks_are_made() {
+    for way in ways_for("--ephemeral") {
+        let work = scene();
+        let options = "--ephemeral --tmpfs /run --dir /run/a/b --dir opt/x --symlink ../image:/etc/sub/link --symlink /opt:/run/o";
+        for options in [options.to_owned(), format!("--read-only {options}")] {
+            work.sh(&format!(
+                "{way} pivot {options} --symlink /opt:/run/o root -- sh -c 'ls -d /run/a/b /opt/x; cat /etc/sub/link; readlink /run/o'"
+            ))
+            .expect(0, "/opt/x\n/run/a/b\nbusybox\n/opt\n");
+        }
+        work.sh(&format!("{way} pivot --dir /etc/image root -- true"))
+            .expect_refusal(&["/etc/image in the root: Not a directory"]);
+        work.sh(&format!("{way} pivot --symlink x:/etc/image root -- true"))
+            .expect_refusal(&["/etc/image in the root is there already, and not a link to x", "where nothing is"]);
+        for wrong in ["--symlink x", "--symlink :/x", "--symlink x:/", "--dir /", "--dir ''"] {
+            work.sh(&format!("{way} pivot {wrong} root -- true"))
+                .expect_refusal(&[wrong.split(' ').next().unwrap_or("")]);
+        }
+    }
+}
+
+#[test]
+fn the_script_of_these_options_does_the_same() {
+    let work = scene();
+    work.sh("mkdir data; echo there >data/file").expect(0, "");
+    let options = "--bind-try data:/mnt:ro --bind-try none:/none --tmpfs /run:noexec,size=64k --dir /run/a --symlink /a:/run/l --etc passwd,group";
+    let inside = "cat /mnt/file; ls /none 2>/dev/null; ls /run; readlink /run/l; id -un; echo $HOME; cut -d\" \" -f5,6 /proc/self/mountinfo";
+    let unshare = format!(
+        "unshare {} --pid --fork --kill-child --",
+        if chainroot_tests::is_root() { "" } else { "--user --map-root-user" }
+    );
+    let chain = format!("pivot {options} root -- mountclean -- sh -c '{inside}'");
+    let real = work.sh(&format!("rm -f root/etc/passwd; {unshare} {chain}"));
+    assert!(real.stdout.starts_with("there\na\nl\n/a\nroot\n/root\n"), "{real:?}");
+    work.sh(&format!(
+        "rm -f root/etc/passwd; {} >script; {unshare} sh script",
+        chain.replacen("pivot", "pivot --explain", 1)
+    ))
+    .expect(0, &real.stdout);
+}
+
+#[test]
+fn a_descriptor_can_be_a_source_and_the_root() {
+    for way in ways_for("--ephemeral") {
+        let work = scene();
+        work.sh("mkdir data; echo there >data/file").expect(0, "");
+        for (root, options) in
+            [("/proc/self/fd/8", ""), ("/dev/fd/8", "--ephemeral"), ("/proc/self/fd/8", "--read-only")]
+        {
+            work.sh(&format!(
+                "exec 8<root 9<data 7<data/file; {way} pivot {options} --bind /proc/self/fd/9:/mnt --bind /dev/fd/7:/etc/new {root} -- mountclean -- cat /etc/image /mnt/file /etc/new"
+            ))
+            .expect(0, "busybox\nthere\nthere\n");
+        }
+        work.sh(&format!("mkdir gone; exec 9<gone; rmdir gone; {way} pivot --bind /proc/self/fd/9:/mnt root -- true"))
+            .expect_refusal(&["/proc/self/fd/9", "is not there under that name", "must not be removed"]);
+        work.sh(&format!("{way} pivot --bind /proc/self/fd/77:/mnt root -- true"))
+            .expect_refusal(&["no such descriptor"]);
+    }
+}
+
+#[test]
+fn a_tmpfs_takes_the_flags_of_mount_and_only_sizes_that_are_limits() {
+    for way in ways() {
+        let work = scene();
+        for (given, wanted) in [
+            ("rw,nosuid,noexec,size=64k", "rw,nosuid,nodev,noexec"),
+            ("ro", "ro,nosuid,nodev"),
+            ("exec,dev,suid,nr_inodes=1k", "rw"),
+        ] {
+            work.sh(&format!("{way} pivot --tmpfs /mnt:{given} root -- mountclean -- sed -n 's|.* /mnt \\([^ ]*\\),relatime .*|\\1|p' /proc/self/mountinfo"))
+                .expect(0, &format!("{wanted}\n"));
+        }
+        for given in ["size=0", "size=0%", "nr_inodes=0", "size=0m", "size=99999999999999999999", "size=-1", "size=1x"]
+        {
+            work.sh(&format!("{way} pivot --tmpfs /mnt:{given} root -- true")).expect_refusal(&[given, "is no limit"]);
+        }
+    }
+}
