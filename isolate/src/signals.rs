@@ -64,13 +64,13 @@ pub fn block_all() -> Mask {
     change_mask(libc::SIG_SETMASK, u64::MAX)
 }
 
-pub fn block(signal: i32) {
-    change_mask(libc::SIG_BLOCK, bit(signal));
-}
-
 impl Mask {
     pub fn restore(self) {
         change_mask(libc::SIG_SETMASK, self.0);
+    }
+
+    pub fn and(self, signals: &[i32]) -> Mask {
+        Mask(signals.iter().fold(self.0, |set, &signal| set | bit(signal)))
     }
 }
 

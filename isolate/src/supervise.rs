@@ -9,6 +9,7 @@ mod listener;
 pub mod reaper;
 mod start;
 mod status;
+mod stops;
 mod terminal;
 mod waiting;
 

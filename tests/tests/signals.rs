@@ -1,12 +1,12 @@
 //! Signals at random moments: each start gets one, at isolate, its guard, the child or the group, from the first microsecond
-//! on. 300 starts by default, as many as `CHAINROOT_SIGNALS` says otherwise (scripts/soak signals), and then unshare and
+//! on, every fourth of them at a terminal. 300 starts by default, as many as `CHAINROOT_SIGNALS` says otherwise (scripts/soak signals), and then unshare and
 //! bubblewrap on the same schedule for comparison.
 
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use chainroot_tests::{Work, have};
+use chainroot_tests::{Terminal, Work, have};
 use nix::libc;
 
 const OPTIONS: [&str; 15] = [
@@ -55,6 +55,7 @@ struct Round {
     delay: Duration,
     /// The command ends by itself, with 7.
     ends: bool,
+    at_terminal: bool,
 }
 
 impl Round {
@@ -73,7 +74,8 @@ impl Round {
         let signal = if matches!(at, At::Guard | At::Child) { libc::SIGKILL } else { signal };
         let options = OPTIONS[random.below(15) as usize];
         let delay = Duration::from_micros(random.below(4_000));
-        Round { options, at, signal, delay, ends: random.below(2) == 0 }
+        let (ends, at_terminal) = (random.below(2) == 0, random.below(4) == 0);
+        Round { options, at, signal, delay, ends, at_terminal }
     }
 
     /// Whether this is an end that the signal, the SIGTERM that follows it or the command itself explains.
@@ -84,9 +86,7 @@ impl Round {
         let is_harmless = self.is_harmless();
         let by_signal = status.signal() == Some(self.signal) && !is_harmless;
         let by_term = status.signal() == Some(libc::SIGTERM) && (is_harmless || self.at == At::Child);
-        // A child that is killed before its ids are mapped never was COMMAND: isolate has failed.
-        let before_command = self.at == At::Child && status.code() == Some(125);
-        before_command || by_itself || by_signal || by_term || by_number && !is_harmless
+        by_itself || by_signal || by_term || by_number && !is_harmless
     }
 
     /// Nothing ends of it.
@@ -111,23 +111,42 @@ fn is_guard(pid: i32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "chainroot-guard")
 }
 
-fn ended(child: &mut Child, within: Duration) -> Option<ExitStatus> {
-    let begun = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().expect("wait") {
-            return Some(status);
+/// What has been started, as the leader of a process group.
+enum Started<'a> {
+    AtTerminal(Terminal<'a>),
+    Without(Child),
+}
+
+impl Started<'_> {
+    fn pid(&self) -> i32 {
+        match self {
+            Started::AtTerminal(terminal) => terminal.pid(),
+            Started::Without(child) => child.id() as i32,
         }
-        if begun.elapsed() > within {
-            return None;
+    }
+
+    fn ended(&mut self, within: Duration) -> Option<ExitStatus> {
+        let begun = Instant::now();
+        loop {
+            let status = match self {
+                Started::AtTerminal(terminal) => terminal.try_wait(),
+                Started::Without(child) => child.try_wait().expect("wait"),
+            };
+            if status.is_some() || begun.elapsed() > within {
+                return status;
+            }
+            std::thread::sleep(Duration::from_micros(300));
         }
-        std::thread::sleep(Duration::from_micros(300));
     }
 }
 
-/// One start. What was wrong with it.
-fn run(work: &Work, line: &str, round: &Round) -> Result<(), String> {
+fn start<'a>(work: &'a Work, line: &str, at_terminal: bool) -> Started<'a> {
     let mut command = work.command("sh");
-    command.args(["-c", &format!("exec {line}")]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.args(["-c", &format!("exec {line}")]);
+    if at_terminal {
+        return Started::AtTerminal(work.terminal_with(command));
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     // A shell without job control starts what it runs in the background with these two ignored.
     let default = || {
         for signal in [libc::SIGINT, libc::SIGQUIT] {
@@ -137,8 +156,13 @@ fn run(work: &Work, line: &str, round: &Round) -> Result<(), String> {
         Ok(())
     };
     // SAFETY: the closure only makes system calls.
-    let mut child = unsafe { command.process_group(0).pre_exec(default) }.spawn().expect("spawn");
-    let pid = child.id() as i32;
+    Started::Without(unsafe { command.process_group(0).pre_exec(default) }.spawn().expect("spawn"))
+}
+
+/// One start. What was wrong with it.
+fn run(work: &Work, line: &str, round: &Round) -> Result<(), String> {
+    let mut started = start(work, line, round.at_terminal);
+    let pid = started.pid();
     std::thread::sleep(round.delay);
     match round.at {
         At::Isolate => send(pid, round.signal),
@@ -150,15 +174,15 @@ fn run(work: &Work, line: &str, round: &Round) -> Result<(), String> {
     }
     // What is to end of the signal is to end of it before it gets another one.
     let patience = if round.is_harmless() || round.at == At::Child { 30 } else { 10_000 };
-    if ended(&mut child, Duration::from_millis(patience)).is_none() {
-        // What was stopped as a group is continued as one, as a shell's fg does it.
-        send(if round.at == At::Group { -pid } else { pid }, libc::SIGCONT);
+    if started.ended(Duration::from_millis(patience)).is_none() {
+        // To isolate alone, also where a whole group was stopped.
+        send(pid, libc::SIGCONT);
         send(pid, libc::SIGTERM);
     }
-    match ended(&mut child, Duration::from_secs(20)) {
+    match started.ended(Duration::from_secs(20)) {
         None => {
             send(pid, libc::SIGKILL);
-            let _ = child.wait();
+            let _ = started.ended(Duration::from_secs(20));
             Err("hangs".into())
         }
         Some(status) if round.explains(status) => Ok(()),

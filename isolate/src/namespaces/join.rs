@@ -130,15 +130,13 @@ fn of_process(pid: i32) -> Result<Opened> {
     Ok(Opened { namespaces: vec![(fd, flags)], groups: limiting(pid)? })
 }
 
-/// The process to join, and what it has that is not ours. Of isolate's two processes that wait, neither is in what it
-/// made: the child of the one, which is a sibling of the other (its guard), is meant.
+/// The process to join, and what it has that is not ours. An isolate that waits is not in what it made: its child is meant.
 fn meant(pid: i32) -> Result<(i32, CloneFlags)> {
     let own = others(pid)?;
     if !own.is_empty() {
         return Ok((pid, own));
     }
-    let near = [Some(pid), parent_of_guard(pid)].into_iter().flatten().flat_map(children);
-    for child in near {
+    for child in children(pid) {
         match others(child) {
             Ok(flags) if !flags.is_empty() => return Ok((child, flags)),
             _ => {}
@@ -151,14 +149,6 @@ fn meant(pid: i32) -> Result<(i32, CloneFlags)> {
 fn children(pid: i32) -> Vec<i32> {
     let list = read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     list.split_whitespace().filter_map(|child| child.parse().ok()).collect()
-}
-
-/// The isolate whose guard this process is, if it is one: they have one name and one program.
-fn parent_of_guard(pid: i32) -> Option<i32> {
-    let name = |pid: i32| read_to_string(format!("/proc/{pid}/comm")).ok();
-    let status = read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())?;
-    (name(pid)? == "isolate\n" && name(parent)? == "isolate\n").then_some(parent)
 }
 
 fn others(pid: i32) -> Result<CloneFlags> {

@@ -59,12 +59,16 @@ impl Proc {
         Some(Disposition::Blocked)
     }
 
+    /// Whether the process, not one of its threads, has got this signal and not come to it yet.
+    pub fn has_pending(&self, signal: i32) -> bool {
+        self.read("status").and_then(|status| is_in(&status, "ShdPnd:", signal)) == Some(true)
+    }
+
     /// What it does with the signal, and whether it is asleep or stopped.
     fn look(&self, signal: i32) -> Option<(Disposition, bool)> {
         let status = self.read("status")?;
-        let field = |name| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-        let has = |name| Some(u64::from_str_radix(field(name)?, 16).ok()? >> signal.checked_sub(1)? & 1 == 1);
-        let sleeps = !field("State:")?.starts_with(['R', 'D']);
+        let has = |name| is_in(&status, name, signal);
+        let sleeps = !field(&status, "State:")?.starts_with(['R', 'D']);
         let disposition = if has("SigCgt:")? || has("SigIgn:")? {
             Disposition::Handled
         } else if has("SigBlk:")? || sleeps && self.is_in_sigwait() {
@@ -91,6 +95,15 @@ impl Proc {
         File::from(file).read_to_string(&mut text).ok()?;
         Some(text)
     }
+}
+
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+}
+
+/// proc_pid_status(5): a mask in hexadecimal.
+fn is_in(status: &str, mask: &str, signal: i32) -> Option<bool> {
+    Some(u64::from_str_radix(field(status, mask)?, 16).ok()? >> signal.checked_sub(1)? & 1 == 1)
 }
 
 fn open(dir: impl AsFd, path: &str) -> Option<OwnedFd> {

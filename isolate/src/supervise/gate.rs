@@ -8,6 +8,12 @@ use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 use rustix::io::{Errno, read, retry_on_intr, write};
 
+use crate::process::Ending;
+use crate::signals::Target;
+
+/// How a child ends whose gate is gone: in silence, since the parent says why.
+pub const GONE: Ending = Ending::Exit(0);
+
 /// One process's side. Each of the two drops the other's.
 pub struct Gate {
     hears: OwnedFd,
@@ -37,11 +43,10 @@ impl Gate {
         Ok(count != 0)
     }
 
-    /// Waits until the parent has done its part; leaves without a word if it never will, since the
-    /// parent says why.
+    /// Waits until the parent has done its part; leaves if it never will.
     pub fn wait(&self) -> Result<()> {
         if !self.hear()? {
-            chain::leave(chain::FAILED);
+            GONE.exit_like(Target::Own);
         }
         Ok(())
     }

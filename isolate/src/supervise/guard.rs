@@ -6,7 +6,7 @@
 //! group or fill a pipe that it writes to.
 //!
 //! Its rule: it shares isolate's memory and descriptors, so while isolate lives it makes raw system calls alone and changes
-//! nothing but atomics. It blocks every signal and waits for one thing, isolate's end; then all of it is its own. (Out of memory,
+//! nothing but atomics. Every signal is blocked in it, and it waits for one thing, isolate's end; then all of it is its own. (Out of memory,
 //! the kernel ends all that share it: then the parent-death signal is all there is.)
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -14,10 +14,10 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 use nix::libc;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, setpgid};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, retry_on_intr};
-use rustix::process::{Pid as RustixPid, PidfdFlags, Signal as RustixSignal, pidfd_open, pidfd_send_signal, setpgid};
+use rustix::process::{Pid as RustixPid, PidfdFlags, Signal as RustixSignal, pidfd_open, pidfd_send_signal};
 
 use crate::limits::cgroup::Group;
 use crate::namespaces::pasta::Pasta;
@@ -63,10 +63,15 @@ pub fn pidfd_of(pid: Pid) -> Result<OwnedFd> {
 pub struct Guard(pub Pid);
 
 impl Guard {
+    /// Every signal must be blocked: the guard never unblocks any.
     pub fn start(shared: &'static Shared) -> Result<Guard> {
         // SAFETY: `stand` keeps to the rule, and `shared` is for good.
-        let pid = unsafe { spawn_beside(stand, std::ptr::from_ref(shared).cast_mut().cast()) };
-        Ok(Guard(pid.context("fork")?))
+        let pid = unsafe { spawn_beside(stand, std::ptr::from_ref(shared).cast_mut().cast()) }.context("fork")?;
+        // In our session, to give the terminal back in (tcsetpgrp(3)), but in nobody's group. From here, not by itself: the group
+        // may have been stopped before the guard ran.
+        let _ = setpgid(pid, pid);
+        let _ = signals::send(pid.as_raw(), libc::SIGCONT);
+        Ok(Guard(pid))
     }
 
     pub fn dismiss(self) {
@@ -78,9 +83,6 @@ impl Guard {
 extern "C" fn stand(shared: *mut libc::c_void) -> libc::c_int {
     // SAFETY: what Guard::start gave, for good.
     let shared: &Shared = unsafe { &*shared.cast() };
-    signals::block_all();
-    // Of the session, to give the terminal back in (tcsetpgrp(3)), but of nobody's group.
-    let _ = setpgid(None, None);
     // Not isolate's name: `pkill isolate` leaves it alive to do its part.
     let _ = rustix::thread::set_name(chain::handoff::GUARD);
     loop {

@@ -18,7 +18,7 @@ use crate::process::spawn_beside;
 use crate::signals::{self, Default, default_action};
 use crate::supervise::guard::Shared;
 
-/// Starts it. None where the child's group is gone.
+/// Starts it. Every signal must be blocked. None where the child's group is gone.
 pub fn start(shared: &'static Shared) -> Result<Option<Pid>> {
     // SAFETY: `stand` keeps to the rule, and `shared` is for good.
     let pid = unsafe { spawn_beside(stand, std::ptr::from_ref(shared).cast_mut().cast()) }.context("fork")?;
@@ -32,7 +32,6 @@ pub fn start(shared: &'static Shared) -> Result<Option<Pid>> {
 extern "C" fn stand(shared: *mut libc::c_void) -> libc::c_int {
     // SAFETY: what `start` gave, for good.
     let shared: &Shared = unsafe { &*shared.cast() };
-    signals::block_all();
     // Even where somebody inside has stopped it.
     let _ = set_parent_process_death_signal(Some(RustixSignal::KILL));
     let _ = rustix::thread::set_name(c"chainroot-group");

@@ -1,8 +1,8 @@
 //! The start: what only the parent can do for its child from outside of the new namespaces.
 //!
-//! The child is a plain clone. It waits at the gate until all of that is done, and until then isolate has its caller's
-//! signal mask: a signal that ends it ends the child as well, which finds the gate gone. From then on isolate blocks every
-//! signal and hears each as it comes.
+//! The child is a plain clone that waits at the gate until all of that is done. From before the clone until the guard is there
+//! every signal is blocked: whatever ends isolate after that, the guard ends the child. While it prepares the child isolate has
+//! its caller's signal mask, but keeps a SIGCONT for later. Then it blocks every signal again and hears each as it comes.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -23,8 +23,8 @@ use crate::limits::joined;
 use crate::namespaces::join::{self, Opened};
 use crate::namespaces::unshare::{Unshare, Wait};
 use crate::namespaces::{Kind, flags, pasta, persist, why_failed};
-use crate::process::{Ending, close_all_but, close_at_exec, ending_of, fork_into, let_go_of, let_go_of_code};
-use crate::signals::{self, Arrivals, ChildSignal, Target};
+use crate::process::{close_all_but, close_at_exec, ending_of, fork_into, let_go_of, let_go_of_code};
+use crate::signals::{self, Arrivals, ChildSignal, Mask, Target};
 use crate::supervise::gate::{self, Gate};
 use crate::supervise::group_signals::GroupSignals;
 use crate::supervise::guard::{Guard, Shared, pidfd_of};
@@ -66,6 +66,7 @@ pub fn start(start: Start) -> Result<Child> {
     let (reports, childs_reports) = reports.map(|(read, write)| (File::from(read), File::from(write))).unzip();
     let terminal = Terminal::find();
     let child_signal = ChildSignal::set_default();
+    let mask = signals::block_all();
     let at_once = flags(start.unshare.new.iter().filter(|new| !LATER.contains(&new.kind)));
     let groups = start.joined.as_ref().map_or_else(Vec::new, |opened| opened.groups.clone());
     let forked = match start.joined {
@@ -74,10 +75,13 @@ pub fn start(start: Start) -> Result<Child> {
     };
     let Start { unshare, wait, cgroup, nested, .. } = start;
     match forked.map_err(|errno| why_failed::explain(errno, &unshare.kinds()))? {
-        None => Ok(Child { unshare, wait, gate: childs_gate, child_signal, own_pidfd, reports: childs_reports }),
+        None => {
+            mask.restore();
+            Ok(Child { unshare, wait, gate: childs_gate, child_signal, own_pidfd, reports: childs_reports })
+        }
         Some(child) => {
             drop((childs_gate, childs_reports));
-            let begun = Begun { unshare, wait, nested, own_pidfd, reports, terminal, cgroup, groups, child };
+            let begun = Begun { unshare, wait, nested, own_pidfd, reports, terminal, cgroup, groups, child, mask };
             match begun.supervise(gate)? {}
         }
     }
@@ -140,6 +144,8 @@ struct Begun<'a> {
     /// The cgroups of the process whose namespaces the child has joined.
     groups: Vec<std::path::PathBuf>,
     child: Pid,
+    /// The caller's.
+    mask: Mask,
 }
 
 impl Begun<'_> {
@@ -150,16 +156,17 @@ impl Begun<'_> {
             Ok(waiting) => return stay(wait, Waiting { gate: Some(gate.into_end()), ..waiting }),
             Err(error) => error,
         };
-        // Before the gate is gone: a child that ends by itself until then has said why.
-        let _ = signals::send(child.as_raw(), libc::SIGKILL);
+        drop(gate);
+        let _ = signals::send(child.as_raw(), libc::SIGCONT);
         let ended = ending_of(child);
         if let Some((guard, shared)) = guard {
             guard.dismiss();
             clean_up(shared);
         }
         match ended {
-            Ok(ending @ Ending::Exit(_)) => ending.exit_like(Target::Own),
-            _ => Err(error),
+            Ok(gate::GONE) | Err(_) => Err(error),
+            // It has said why, or somebody has killed it.
+            Ok(ending) => ending.exit_like(Target::Own),
         }
     }
 
@@ -185,6 +192,9 @@ impl Begun<'_> {
         // Before there is anything that would have to be removed.
         let guard = Guard::start(shared)?;
         *started = Some((guard, shared));
+        // A child or a reader of status that is gone is no reason to die. A SIGCONT that is not kept is lost, and the child that
+        // was stopped together with us would stop us once more.
+        self.mask.and(&[libc::SIGPIPE, libc::SIGCONT]).restore();
         if let Some(group) = &shared.cgroup {
             group.create()?;
         }
@@ -197,8 +207,6 @@ impl Begun<'_> {
             let _ = shared.pasta.set(pasta::start(child)?);
         }
         if waits_for_arrival(self.unshare, self.wait) {
-            // A child or a reader of status that is gone is no reason to die.
-            signals::block(libc::SIGPIPE);
             gate.tell()?;
             if gate.hear()? {
                 persist::keep(&self.unshare.new, child)?;

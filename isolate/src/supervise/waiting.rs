@@ -9,20 +9,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::libc;
-use nix::unistd::{Pid, getpgid, getpgrp, getpid, setpgid};
+use nix::unistd::{Pid, getpgid, getpgrp};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::retry_on_intr;
 
-use crate::process::{Change, Ending, has_continued, next_change};
-use crate::signals::{self, Arrivals, Target, raise_default, take};
+use crate::process::{Change, Ending, next_change};
+use crate::signals::{self, Arrivals, Target};
 use crate::supervise::decision::{Action, Known, Phase, Source, decide};
 use crate::supervise::disposition::Proc;
 use crate::supervise::guard::{Guard, Shared};
 use crate::supervise::listener;
 use crate::supervise::reaper::Report;
-
-/// How long a child may take to come to a SIGSTOP before we stop without it: what waits in vfork(2) does not come to it.
-const PATIENCE: Duration = Duration::from_millis(500);
+use crate::supervise::stops::Coming;
 
 /// A command that has not ended by now is one to wait for.
 const SOON: Duration = Duration::from_millis(2);
@@ -48,17 +46,16 @@ pub struct Waiting {
 #[derive(Default)]
 pub struct Now {
     proc: Option<Proc>,
-    is_dying_of: Option<i32>,
-    is_stopped: bool,
-    /// The child was sent a SIGSTOP: once it has come to it, or the time is over, we stop of this signal.
-    stop: Option<(i32, Target, Instant)>,
+    pub is_dying_of: Option<i32>,
+    pub is_stopped: bool,
+    pub stop: Option<Coming>,
     child_group: Option<Pid>,
     /// The last signal that the terminal sent to the child's group and not to ours.
-    from_terminal: i32,
+    pub from_terminal: i32,
     /// What the reaper told of the command, before its own end.
     reported: Option<Ending>,
     /// Nobody stopped us when the child asked for the terminal.
-    is_orphaned: bool,
+    pub is_orphaned: bool,
     end: Option<Ending>,
 }
 
@@ -97,7 +94,7 @@ impl Waiting {
             if news.gate {
                 self.gate = None;
             }
-            if self.now.stop.is_some_and(|(_, _, deadline)| deadline <= Instant::now()) {
+            if self.now.stop.is_some_and(|stop| stop.deadline <= Instant::now()) {
                 self.stop_now();
             }
             if let Some(settle) = settle.take_if(|_| !news.gate && self.now.end.is_none()) {
@@ -111,7 +108,7 @@ impl Waiting {
     }
 
     fn wait_for_news(&self, soon: bool) -> Result<News> {
-        let stop = self.now.stop.map(|(_, _, deadline)| deadline.saturating_duration_since(Instant::now()));
+        let stop = self.now.stop.map(|stop| stop.deadline.saturating_duration_since(Instant::now()));
         let timeout = stop.or(soon.then_some(SOON)).and_then(|left| Timespec::try_from(left).ok());
         let own = self.arrivals.as_fd();
         let mut fds = [
@@ -169,11 +166,6 @@ impl Waiting {
         Ok(())
     }
 
-    /// A stop that came from the terminal stops all of our group, as it would have done.
-    fn target_of(&self, signal: i32) -> Target {
-        if signal == self.now.from_terminal { Target::OwnGroup } else { Target::Own }
-    }
-
     fn known(&mut self, signal: i32, source: Source) -> Known {
         let terminal = &self.shared.terminal;
         let phase = match (&self.gate, self.now.is_dying_of) {
@@ -210,12 +202,7 @@ impl Waiting {
             Action::GoOn => self.go_on(),
             Action::Continue => self.send_continue(),
             Action::Forward => self.send(signal),
-            Action::Stop => {
-                // From outside, SIGSTOP works on a PID 1 as well. Until it comes to it, the child may read what is typed to
-                // the shell that sees us stopped.
-                self.send(libc::SIGSTOP);
-                self.now.stop = Some((signal, target, Instant::now() + PATIENCE));
-            }
+            Action::Stop => self.stop_with_child(signal, target),
             Action::Kill => {
                 self.now.child_group = getpgid(Some(self.shared.child)).ok();
                 self.send(libc::SIGKILL);
@@ -277,64 +264,7 @@ impl Waiting {
         }
     }
 
-    fn stop_now(&mut self) {
-        if let Some((signal, target, _)) = self.now.stop.take() {
-            self.now.is_stopped = true;
-            self.stop(signal, target);
-        }
-    }
-
-    /// Stops ourselves, so that our caller sees it, and goes on with the child.
-    fn stop(&mut self, signal: i32, target: Target) {
-        raise_default(signal, target);
-        if !(self.nested && getpid().as_raw() == 1) {
-            // What has ended the stop is dealt with here: a second time it would continue a child that has stopped again.
-            let was_stopped = take(&[libc::SIGCONT]).is_some();
-            if !was_stopped && matches!(signal, libc::SIGTTIN | libc::SIGTTOU) {
-                self.give_up_the_terminal();
-            }
-            self.go_on();
-        }
-    }
-
-    /// Nobody is left who could continue our group or bring it to the foreground, so that the kernel did not stop us
-    /// (setpgid(2), orphaned process groups). The child's group is none as long as isolate, its parent, is in another one: as a
-    /// member of it we let its readers have their EIO. Where that changes nothing, the terminal is gone for the child.
-    fn give_up_the_terminal(&mut self) {
-        if !std::mem::replace(&mut self.now.is_orphaned, true) {
-            let _ = setpgid(Pid::from_raw(0), self.shared.child);
-        } else if self.shared.is_pid1 {
-            self.send(libc::SIGKILL);
-            self.now.is_dying_of = Some(libc::SIGHUP);
-        }
-    }
-
-    fn go_on(&mut self) {
-        self.shared.terminal.hand_over();
-        // A shell continues the whole group: a child that is running has had its SIGCONT.
-        self.now.is_stopped &= !has_continued(self.shared.child);
-        if self.reports.is_some() || self.now.stop.is_some() || self.now.is_stopped {
-            // All of the job may have been stopped again already, and the child has come to it before us.
-            match take(&[libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU]) {
-                Some(again) => self.stop(again, Target::Own),
-                None => {
-                    self.now.stop = None;
-                    self.send_continue();
-                }
-            }
-        }
-    }
-
-    /// As a shell does it, to the whole of the child's group: the kernel stops those members of it
-    /// that are not PID 1 by itself.
-    fn send_continue(&self) {
-        let child = self.shared.child.as_raw();
-        if !self.own_group || signals::send(-child, libc::SIGCONT).is_err() {
-            self.send(libc::SIGCONT);
-        }
-    }
-
-    fn send(&self, signal: i32) {
+    pub fn send(&self, signal: i32) {
         // The child is not reaped yet, so the pid is its own.
         let _ = signals::send(self.shared.child.as_raw(), signal);
     }
