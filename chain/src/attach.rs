@@ -88,7 +88,7 @@ pub fn copy(source: impl AsFd) -> Result<OwnedFd, Errno> {
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_RECURSIVE
         | OpenTreeFlags::AT_EMPTY_PATH;
-    open_tree(source, "", flags).map_err(from_rustix)
+    open_tree(source, "", flags).map_err(sys::errno)
 }
 
 /// A new filesystem, mounted at `place`. The options are as mount(8) has them after -o.
@@ -118,18 +118,18 @@ pub fn filesystem(kind: &str, options: &[(&str, Option<&str>)], attributes: u64,
 
 /// A new filesystem, attached nowhere yet.
 pub fn unattached(kind: &str, options: &[(&str, Option<&str>)], attributes: u64) -> Result<OwnedFd> {
-    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(from_rustix)?;
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(sys::errno)?;
     let set = |key: &str, value: Option<&str>| match value {
         Some(value) => fsconfig_set_string(&context, key, value),
         None => fsconfig_set_flag(&context, key),
     };
-    set("source", Some(kind)).map_err(from_rustix)?;
+    set("source", Some(kind)).map_err(sys::errno)?;
     for (key, value) in options {
-        set(key, *value).map_err(from_rustix).with_context(|| option(key, *value))?;
+        set(key, *value).map_err(sys::errno).with_context(|| option(key, *value))?;
     }
-    fsconfig_create(&context).map_err(|errno| said(&context, from_rustix(errno)))?;
+    fsconfig_create(&context).map_err(|errno| said(&context, sys::errno(errno)))?;
     let attributes = MountAttrFlags::from_bits_retain(attributes as u32);
-    Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(from_rustix)?)
+    Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(sys::errno)?)
 }
 
 /// What the kernel has to say about it can be read from the context (fsopen(2)).
@@ -148,7 +148,7 @@ fn option(key: &str, value: Option<&str>) -> String {
 
 pub fn attach(mount: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
     let both = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(mount, "", target, "", both).map_err(from_rustix)
+    move_mount(mount, "", target, "", both).map_err(sys::errno)
 }
 
 /// Adds attributes to a mount and to every mount below it.
@@ -245,8 +245,4 @@ fn reopened(place: Place) -> Result<OwnedFd> {
         return Err(anyhow!("the place was moved meanwhile")).hint("let nothing change ROOT while it is being set up");
     }
     Ok(made)
-}
-
-fn from_rustix(errno: rustix::io::Errno) -> Errno {
-    Errno::from_raw(errno.raw_os_error())
 }

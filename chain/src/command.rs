@@ -19,10 +19,7 @@ use crate::environment::Environment;
 use crate::image::Image;
 use crate::report::{Hint, WithStatus};
 use crate::retry_eintr::statfs;
-use crate::{NOT_EXECUTABLE, NOT_FOUND, Tool, shell};
-
-/// Where a command is looked for when PATH has it nowhere: a host's PATH need not fit the image.
-const STANDARD_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+use crate::{NOT_EXECUTABLE, NOT_FOUND, Tool, defaults, shell};
 
 const PROC_SUPER_MAGIC: FsType = FsType(0x9fa0);
 
@@ -111,9 +108,10 @@ impl Command {
             return Err(failed(Path::new(word), errno));
         }
         let path = self.env.get("PATH").unwrap_or_default();
-        // As execvp(3): what cannot be executed is remembered, and the search goes on.
+        // As execvp(3): what cannot be executed is remembered, and the search goes on. A host's PATH need not fit the
+        // image, so the standard directories follow it.
         let mut refused = None;
-        for dir in path.as_bytes().split(|&b| b == b':').chain(STANDARD_PATH.as_bytes().split(|&b| b == b':')) {
+        for dir in path.as_bytes().split(|&b| b == b':').chain(defaults::PATH.as_bytes().split(|&b| b == b':')) {
             let dir = if dir.is_empty() { OsStr::new(".") } else { OsStr::from_bytes(dir) };
             let file = Path::new(dir).join(word);
             match exec_file(&string(file.as_os_str())?, &argv, envp) {

@@ -2,11 +2,13 @@
 //! a finished root pass from one tool to the next. It knows nothing of images, namespaces or mounts
 //! beyond what every link needs.
 
+pub mod account;
 mod arena;
 pub mod attach;
 mod carry;
 mod cli;
 mod command;
+pub mod defaults;
 mod environment;
 mod escape_fd;
 #[cfg(feature = "fuzz")]
@@ -17,6 +19,7 @@ mod inside;
 mod layout;
 mod lent_caps;
 mod mount_remap;
+pub mod mountinfo;
 pub mod mounts;
 mod namespace;
 mod parent;

@@ -9,13 +9,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
-use nix::sys::statfs::FsType;
 use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
 
-use crate::retry_eintr::statfs;
-use crate::{WithHint, sys};
+use crate::{WithHint, mountinfo, sys};
 
-const PROC_SUPER_MAGIC: FsType = FsType(0x9fa0);
 /// Linux 6.8: an id that is never given again.
 pub(crate) const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
 const STATMOUNT_MNT_BASIC: u64 = 0x02;
@@ -128,38 +125,8 @@ fn described(unique: u64, buffer: &mut Vec<u8>) -> Result<Mount, Errno> {
 }
 
 fn from_mountinfo() -> Result<Vec<Mount>> {
-    // Between pivot_root and the detach the host's /proc can be reached above the root.
-    let path = ["/proc/self/mountinfo", "/../proc/self/mountinfo"]
-        .into_iter()
-        .find(|path| statfs(*path).is_ok_and(|fs| fs.filesystem_type() == PROC_SUPER_MAGIC))
-        .ok_or_else(|| anyhow!("/proc: not mounted, so the mounts cannot be listed"))
-        .hint("mount -t proc proc /proc")?;
-    let text = std::fs::read(path).context(path)?;
-    text.split(|&b| b == b'\n')
-        .filter(|line| !line.is_empty())
-        .map(|line| parse(line).ok_or_else(|| anyhow!("{path}: {:?}", String::from_utf8_lossy(line))))
-        .collect()
-}
-
-fn parse(line: &[u8]) -> Option<Mount> {
-    let mut fields = line.split(|&b| b == b' ');
-    let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();
-    let (id, parent) = (number()?, number()?);
-    let point = fields.nth(2)?;
-    Some(Mount { id, parent, point: OsString::from_vec(unescaped(point)).into() })
-}
-
-/// Space, tab, newline and backslash are octal in mountinfo.
-pub fn unescaped(text: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&first, after)) = rest.split_first() {
-        let octal = (first == b'\\').then(|| after.get(..3)).flatten();
-        let value = octal.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
-        plain.push(value.unwrap_or(first));
-        rest = if value.is_some() { &after[3..] } else { after };
-    }
-    plain
+    let entries = mountinfo::read()?.into_iter();
+    Ok(entries.map(|entry| Mount { id: entry.id, parent: entry.parent, point: entry.point }).collect())
 }
 
 impl Mount {
@@ -172,14 +139,6 @@ impl Mount {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_of_mountinfo_is_read_with_its_escapes() {
-        let line = br"36 35 98:0 /mnt1 /a\040b\134c rw,noatime master:1 - ext3 /dev/root rw";
-        assert_eq!(parse(line), Some(Mount { id: 36, parent: 35, point: r"/a b\c".into() }));
-        assert_eq!(parse(b"36"), None);
-        assert_eq!(unescaped(br"\9\04\"), br"\9\04\");
-    }
 
     #[test]
     fn both_sources_say_the_same() {

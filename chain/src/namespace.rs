@@ -16,7 +16,7 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use crate::mounts::{self, STATX_MNT_ID_UNIQUE};
 use crate::retry_eintr::{open, waitpid};
-use crate::{Carry, WithHint, leave};
+use crate::{Carry, WithHint, leave, sys};
 
 /// Tells mount namespaces apart without a /proc: the id of the mount of `/`, for every namespace has
 /// its own copies of all mounts. (A chroot into another mount counts as another; that is no harm.)
@@ -101,7 +101,7 @@ fn by_entering_it_again() -> Result<bool> {
 fn re_enter() -> Result<()> {
     // A pidfd needs no /proc; setns takes one since Linux 5.8.
     let by_pidfd = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty())
-        .map_err(|errno| Errno::from_raw(errno.raw_os_error()))
+        .map_err(sys::errno)
         .and_then(|pidfd| setns(pidfd, CloneFlags::CLONE_NEWNS));
     if let Err(Errno::EINVAL | Errno::ENOSYS) = by_pidfd {
         let namespace = OwnedFd::from(File::open("/proc/self/ns/mnt").context("/proc/self/ns/mnt")?);

@@ -5,6 +5,11 @@ use std::os::fd::{AsFd, AsRawFd};
 use nix::errno::Errno;
 use nix::libc;
 
+/// rustix's errno as nix's, which this project's errors carry.
+pub fn errno(errno: rustix::io::Errno) -> Errno {
+    Errno::from_raw(errno.raw_os_error())
+}
+
 /// mount_setattr(2), Linux 5.12: changes the attributes of the mount that `tree` is the root of,
 /// with `AT_RECURSIVE` in `flags` those of every mount below it.
 pub fn mount_setattr(tree: impl AsFd, flags: libc::c_int, set: u64, clear: u64) -> Result<(), Errno> {

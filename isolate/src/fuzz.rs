@@ -2,13 +2,13 @@
 //! files in which ids are granted, and seccomp profiles.
 
 use chain::Tool;
+use chain::account::{id_of, name_of, ranges};
 use chain::fuzz::Target;
 use nix::libc;
 use rustix::thread::CapabilitySet;
 use seccompiler::BpfProgram;
 
 use crate::ids::Range;
-use crate::ids::account::{id_of, name_of, ranges};
 use crate::ids::mapping::with_single;
 use crate::privileges::seccomp::Seccomp;
 

@@ -1,6 +1,5 @@
 //! Which users and groups a new user namespace has, and who may say so to the kernel.
 
-pub mod account;
 pub mod mapping;
 
 use std::fmt;

@@ -169,8 +169,7 @@ fn open_descriptor(fd: i32) -> Result<i32> {
 
 /// What login(1) would set, as far as it can be known here.
 fn clean(command: &Command) -> Vec<(OsString, OsString)> {
-    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into();
     let home = command.env.get("HOME").unwrap_or("/".as_ref()).into();
     let term = command.env.get("TERM").unwrap_or("linux".as_ref()).into();
-    vec![("PATH".into(), path), ("HOME".into(), home), ("TERM".into(), term)]
+    vec![("PATH".into(), chain::defaults::PATH.into()), ("HOME".into(), home), ("TERM".into(), term)]
 }

@@ -11,6 +11,7 @@ use std::fmt;
 use std::os::fd::BorrowedFd;
 
 use anyhow::{Context, Result, anyhow};
+use chain::account::{Sort, id};
 use chain::{Tool, User, WithHint, warn};
 use nix::errno::Errno;
 use nix::sys::prctl::{set_keepcaps, set_no_new_privs};
@@ -21,7 +22,6 @@ use rustix::thread::{
 };
 
 use crate::args::Args;
-use crate::ids::account::{Sort, id};
 use crate::privileges::seccomp::Seccomp;
 
 pub struct Privileges {

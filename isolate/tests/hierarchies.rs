@@ -65,6 +65,24 @@ fn version_1_alone_will_do() {
     assert!(outcome.stderr.contains("limit of processes was reached"), "{outcome:?}");
 }
 
+/// mountinfo writes blanks as octal numbers.
+#[test]
+fn a_hierarchy_is_found_on_a_mount_point_with_blanks() {
+    needs_root!();
+    let (kind, option, version) = match (unified("pids"), of_its_own("pids")) {
+        (Some(_), _) => ("cgroup2", "", 2),
+        (None, Some(_)) => ("cgroup", "-o pids", 1),
+        (None, None) => skip!("neither version 1 nor version 2 of cgroups has pids here"),
+    };
+    let outcome = sh(&format!(
+        "unshare --mount sh -c 'umount -a -l -t cgroup,cgroup2; mount -t tmpfs tmpfs /mnt && mkdir \"/mnt/a b\" &&
+        mount -t {kind} {option} none \"/mnt/a b\" && exec $ISOLATE --explain --pids-max 5 true'"
+    ));
+    assert_eq!(outcome.status, 0, "{outcome:?}");
+    assert!(outcome.stdout.contains(&format!("# cgroup version {version}: pids")), "{outcome:?}");
+    assert!(outcome.stdout.contains("'/mnt/a b"), "{outcome:?}");
+}
+
 #[test]
 fn what_is_missing_is_said() {
     needs_root!();

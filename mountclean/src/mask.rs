@@ -1,5 +1,4 @@
-//! The parts of /proc and /sys that container runtimes hide or make read-only: what runc 1.3, moby and podman do of it in
-//! 2026.
+//! Hides the parts of /proc and /sys that container runtimes hide, and makes read-only what they do.
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
@@ -7,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place, READ_ONLY};
+use chain::defaults::{HIDDEN_IN_PROC, HIDDEN_IN_SYS, READ_ONLY_IN_PROC};
 use chain::retry_eintr::openat;
 use chain::{Umask, mounts, open_inside};
 use nix::dir::Dir;
@@ -20,23 +20,9 @@ use rustix::io::Errno;
 use crate::procfs;
 use crate::state::State;
 
-const HIDDEN: [&str; 10] = [
-    "acpi",
-    "asound",
-    "interrupts",
-    "kcore",
-    "keys",
-    "latency_stats",
-    "timer_list",
-    "timer_stats",
-    "sched_debug",
-    "scsi",
-];
-const HIDDEN_IN_SYS: [&str; 3] = ["/sys/devices/virtual/powercap", "/sys/firmware", "/sys/fs/selinux"];
-/// Here each processor has a directory, and in it what tells of its heat: of what everyone else does.
+/// Each processor has a directory here, and its heat in it tells what everyone else does.
 const PROCESSORS: &str = "/sys/devices/system/cpu";
 const HIDDEN_OF_EACH: &str = "thermal_throttle";
-const READ_ONLY_PATHS: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
 /// Masks what is there. The image's /dev/null may be missing or no device, so files are hidden by an
 /// empty file, directories by an empty directory, both in memory and read-only.
@@ -66,7 +52,7 @@ fn all(nothing: &OwnedFd, proc: &OwnedFd, root: &OwnedFd) -> Result<Vec<u64>> {
     let file = open_inside(nothing, Path::new("file"), OFlags::PATH)?;
     let directory = open_inside(nothing, Path::new("directory"), OFlags::PATH)?;
     let of_each = processors(root)?;
-    let in_proc = HIDDEN.iter().map(|path| Place { root: proc.as_fd(), path: Path::new(path) });
+    let in_proc = HIDDEN_IN_PROC.iter().map(|path| Place { root: proc.as_fd(), path: Path::new(path) });
     let in_sys = HIDDEN_IN_SYS.iter().map(Path::new).chain(of_each.iter().map(PathBuf::as_path));
     let in_sys = in_sys.map(|path| Place { root: root.as_fd(), path });
     let mut ids = Vec::new();
@@ -76,7 +62,7 @@ fn all(nothing: &OwnedFd, proc: &OwnedFd, root: &OwnedFd) -> Result<Vec<u64>> {
         let cover = if kind == SFlag::S_IFDIR { &directory } else { &file };
         ids.push(covered(cover, place)?);
     }
-    for path in READ_ONLY_PATHS {
+    for path in READ_ONLY_IN_PROC {
         let place = Place { root: proc.as_fd(), path: Path::new(path) };
         let Some(there) = open_if_there(place)? else { continue };
         ids.push(covered(&there, place)?);
@@ -115,8 +101,8 @@ fn covered(cover: &OwnedFd, place: Place) -> Result<u64> {
 }
 
 pub fn shell(f: &mut fmt::Formatter) -> fmt::Result {
-    let hidden: Vec<String> = HIDDEN.iter().map(|path| format!("/proc/{path}")).collect();
-    let read_only: Vec<String> = READ_ONLY_PATHS.iter().map(|path| format!("/proc/{path}")).collect();
+    let hidden: Vec<String> = HIDDEN_IN_PROC.iter().map(|path| format!("/proc/{path}")).collect();
+    let read_only: Vec<String> = READ_ONLY_IN_PROC.iter().map(|path| format!("/proc/{path}")).collect();
     writeln!(
         f,
         "mask() {{\nfor path in {} {} {PROCESSORS}/cpu[0-9]*/{HIDDEN_OF_EACH}; do if [ -d $path ]; then mount -t tmpfs -o ro tmpfs $path; \

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use anyhow::{Error, anyhow};
 use chain::retry_eintr::{open, statfs};
-use chain::{Hint, mounts};
+use chain::{Hint, mountinfo, mounts};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
@@ -87,6 +87,5 @@ pub fn is_rootfs() -> bool {
 
 /// Whether the mount of `/` or the one above it passes mounts on to others (mountinfo's `shared:`).
 fn shared() -> bool {
-    let Ok(text) = std::fs::read_to_string("/proc/self/mountinfo") else { return false };
-    text.lines().any(|line| line.split(" - ").next().is_some_and(|fields| fields.contains(" shared:")))
+    mountinfo::read().is_ok_and(|table| table.iter().any(|mount| mount.is_shared))
 }

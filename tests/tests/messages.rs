@@ -7,7 +7,7 @@ const PAGE: &str = include_str!("../../docs/troubleshooting.md");
 
 /// Where a hint is chosen before it is given: the functions and constants that hold its texts.
 const CHOSEN: &[(&str, &[&str])] = &[
-    ("isolate/src/ids/account.rs", &["fn missing"]),
+    ("chain/src/account.rs", &["fn missing"]),
     ("isolate/src/privileges/capability.rs", &["pub fn set"]),
     ("isolate/src/limits/hierarchy.rs", &["fn missing"]),
     ("isolate/src/namespaces/join.rs", &["    let hint"]),

@@ -54,6 +54,12 @@ fn the_unsafe_blocks_are_those_that_contributing_counts() {
 }
 
 #[test]
+fn the_scripts_clean_path_is_the_tools_standard_path() {
+    let script = document("scripts/sandbox.sh");
+    assert!(script.contains(&format!("clean_path={}\n", chain::defaults::PATH)));
+}
+
+#[test]
 fn every_test_that_the_security_page_names_is_there() {
     let page = document("docs/security.md");
     let names = page.split('`').skip(1).step_by(2).filter(|text| text.contains("::")).collect::<BTreeSet<_>>();

@@ -2,19 +2,16 @@
 //! would let the image tell the runtime what to do.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail};
-use chain::{Tool, User, WithHint, warn};
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use anyhow::{Context, Result, bail};
+use chain::account::{self, Sort};
+use chain::{Tool, WithHint, defaults, warn};
+use rustix::fs::{Mode, OFlags};
 use serde_json::{Map, Value, json};
 
 use crate::receipt::{Standing, standing};
-
-/// Larger is no passwd or group file.
-const LARGEST: u64 = 4 << 20;
-const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Writes `config.json` into the bundle, from its root's receipt.
 pub fn write(bundle: &Path, root: &Path) -> Result<()> {
@@ -43,11 +40,13 @@ fn runtime_config(image: &Value, root: &Path) -> Result<Value> {
     }
     let mut env = strings(&config["Env"]);
     if !env.iter().any(|variable| variable.starts_with("PATH=")) {
-        env.push(PATH.into());
+        env.push(format!("PATH={}", defaults::PATH));
     }
     let cwd = config["WorkingDir"].as_str().filter(|dir| dir.starts_with('/')).unwrap_or("/");
     let rootless = !rustix::process::geteuid().is_root();
-    let capabilities: Vec<_> = CAPABILITIES.iter().map(|name| format!("CAP_{name}")).collect();
+    let capabilities: Vec<_> = defaults::CAPABILITIES.iter().map(|name| format!("CAP_{name}")).collect();
+    let in_proc = |names: &[&str]| names.iter().map(|name| format!("/proc/{name}")).collect::<Vec<_>>();
+    let hidden = [in_proc(&defaults::HIDDEN_IN_PROC), defaults::HIDDEN_IN_SYS.map(String::from).to_vec()].concat();
     let mut spec = json!({
         "ociVersion": "1.0.2",
         "process": {
@@ -65,17 +64,16 @@ fn runtime_config(image: &Value, root: &Path) -> Result<Value> {
         "annotations": annotations(image),
         "linux": {
             "namespaces": namespaces(rootless),
-            "maskedPaths": ["/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-                "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware"],
-            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+            "maskedPaths": hidden,
+            "readonlyPaths": in_proc(&defaults::READ_ONLY_IN_PROC),
         },
     });
     if rootless {
         let user = &spec["process"]["user"];
         let others = ["uid", "gid", "additionalGids"].iter().any(|id| user[id] != 0 && user[id] != json!([]));
-        let map = |id: u32, file| [vec![mapping(0, id, 1)], subordinate(file, others)].concat();
-        let uids = map(rustix::process::geteuid().as_raw(), "/etc/subuid");
-        let gids = map(rustix::process::getegid().as_raw(), "/etc/subgid");
+        let map = |id: u32, sort| [vec![mapping(0, id, 1)], subordinate(sort, others)].concat();
+        let uids = map(rustix::process::geteuid().as_raw(), Sort::User);
+        let gids = map(rustix::process::getegid().as_raw(), Sort::Group);
         spec["linux"]["uidMappings"] = uids.into();
         spec["linux"]["gidMappings"] = gids.into();
     } else {
@@ -90,42 +88,13 @@ fn mapping(inside: u32, outside: u32, size: u32) -> Value {
 
 /// The caller's first range of subordinate ids (subuid(5)), where a user other than root is to be in the container: what
 /// runs it needs newuidmap(1) then, and can do without otherwise.
-fn subordinate(file: &str, wanted: bool) -> Vec<Value> {
+fn subordinate(sort: Sort, wanted: bool) -> Vec<Value> {
     if !wanted {
         return Vec::new();
     }
-    let id = rustix::process::geteuid().as_raw().to_string();
-    // Not getpwuid(3): in a static program it loads what does not fit it.
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let mut accounts = passwd.lines().map(|line| line.split(':'));
-    let name = accounts.find_map(|mut fields| Some((fields.next()?, fields.nth(1)?)).filter(|&(_, uid)| uid == id));
-    let ranges = std::fs::read_to_string(file).unwrap_or_default();
-    let range = ranges.lines().find_map(|line| {
-        let (who, range) = line.split_once(':')?;
-        let (start, count) = range.split_once(':')?;
-        let ours = who == id || name.is_some_and(|(name, _)| name == who);
-        ours.then(|| Some(mapping(1, start.parse().ok()?, count.trim().parse().ok()?))).flatten()
-    });
-    range.into_iter().collect()
+    let ranges = account::subordinate(sort, rustix::process::geteuid().as_raw()).unwrap_or_default();
+    ranges.first().map(|&(first, count)| mapping(1, first, count)).into_iter().collect()
 }
-
-/// Docker's.
-const CAPABILITIES: [&str; 14] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FSETID",
-    "FOWNER",
-    "MKNOD",
-    "NET_RAW",
-    "SETGID",
-    "SETUID",
-    "SETFCAP",
-    "SETPCAP",
-    "NET_BIND_SERVICE",
-    "SYS_CHROOT",
-    "KILL",
-    "AUDIT_WRITE",
-];
 
 fn namespaces(rootless: bool) -> Value {
     let mut kinds = vec!["pid", "ipc", "uts", "mount"];
@@ -237,55 +206,9 @@ fn strings(list: &Value) -> Vec<String> {
     list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// `user`, `uid`, `user:group` and so on, by the image's own files. Where no group is given, the user's other groups
-/// count too (the image specification, config.md).
 fn user(text: &str, root: &Path) -> Result<Value> {
-    let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
-    let passwd = file_in(root, "etc/passwd").unwrap_or_default();
-    let groups = file_in(root, "etc/group").unwrap_or_default();
-    let field = |line: &str, n: usize| line.split(':').nth(n).unwrap_or_default().to_owned();
-    let named = |file: &str, name: &str| {
-        file.lines().find(|line| field(line, 0) == name || field(line, 2) == name).map(str::to_owned)
-    };
-    let user = if user.is_empty() { "0" } else { user };
-    let line = named(&passwd, user);
-    let number = User::number;
-    let field_number = |line: &String, n| number(&field(line, n));
-    let unknown = |what: &str, name: &str| -> Result<u32> {
-        Err(anyhow!("the image's configuration names the {what} {name}, which its files do not"))
-            .hint("unpack without --bundle and write the configuration by hand")
-    };
-    let uid = match (number(user)?, &line) {
-        (Some(uid), _) => uid,
-        (None, Some(line)) => field_number(line, 2)?.map_or_else(|| unknown("user", user), Ok)?,
-        (None, None) => unknown("user", user)?,
-    };
-    let group = group.filter(|group| !group.is_empty());
-    let gid = match (group, &line) {
-        (Some(group), _) => match (number(group)?, named(&groups, group)) {
-            (Some(gid), _) => gid,
-            (None, Some(line)) => field_number(&line, 2)?.map_or_else(|| unknown("group", group), Ok)?,
-            (None, None) => unknown("group", group)?,
-        },
-        (None, Some(line)) => field_number(line, 3)?.unwrap_or(0),
-        (None, None) => 0,
-    };
-    let name = line.map(|line| field(&line, 0)).unwrap_or_default();
-    let member =
-        |line: &&str| group.is_none() && !name.is_empty() && field(line, 3).split(',').any(|member| member == name);
-    let more = groups.lines().filter(member).filter_map(|line| number(&field(line, 2)).transpose());
-    let more = more.collect::<Result<Vec<_>>>()?;
-    Ok(json!({ "uid": uid, "gid": gid, "additionalGids": more }))
-}
-
-/// A file of the image, wherever its links lead inside the root.
-fn file_in(root: &Path, path: &str) -> Option<String> {
-    let root = crate::retry_eintr::open(root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let file = File::from(crate::retry_eintr::openat2(&root, path, flags, inside).ok()?);
-    let mut text = String::new();
-    file.metadata().ok()?.is_file().then_some(())?;
-    file.take(LARGEST).read_to_string(&mut text).ok()?;
-    Some(text)
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = crate::retry_eintr::open(root, flags, Mode::empty()).with_context(|| root.display().to_string())?;
+    let ids = account::in_root(text, &root).hint("unpack without --bundle and write the configuration by hand")?.ids;
+    Ok(json!({ "uid": ids.uid, "gid": ids.gid, "additionalGids": ids.groups }))
 }

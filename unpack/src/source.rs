@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use chain::WithHint;
-use nix::errno::Errno;
 use rustix::fs::{Mode, OFlags};
 
 use crate::digest::{Algorithm, Digest, Hashing};
@@ -229,7 +228,7 @@ pub(crate) fn unnamed(directory: &Path) -> Result<File> {
         Ok(file) => return Ok(file.into()),
         // open(2): a filesystem, or a kernel, without O_TMPFILE.
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL) => {}
-        Err(error) => return Err(Errno::from_raw(error.raw_os_error()).into()),
+        Err(error) => return Err(chain::sys::errno(error).into()),
     }
     for attempt in 0..100 {
         let path = directory.join(format!(".unpack-spool-{}-{attempt}", std::process::id()));

@@ -4,10 +4,10 @@ use std::fs::read_to_string;
 
 use anyhow::{Context, Result, anyhow};
 use chain::WithHint;
+use chain::account::{Sort, id, subordinate};
 use nix::unistd::{getegid, geteuid};
 
 use crate::args::{Args, Mapping};
-use crate::ids::account::{Sort, id, subordinate};
 use crate::ids::{Maps, Range};
 
 pub fn is_wanted(args: &Args) -> bool {

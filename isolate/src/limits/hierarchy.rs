@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use chain::WithHint;
+use chain::{WithHint, mountinfo};
 
 use crate::limits::setting::Version;
 
@@ -15,12 +15,12 @@ pub struct Mount {
     /// What of the hierarchy is mounted here.
     root: PathBuf,
     pub point: PathBuf,
-    options: String,
+    options: Vec<String>,
 }
 
 impl Mount {
     pub fn has(&self, controller: &str) -> bool {
-        self.options.split(',').any(|option| option == controller)
+        self.options.iter().any(|option| option == controller)
     }
 
     /// The directory of the group that this /proc/PID/cgroup names. Never another one: a group made
@@ -70,21 +70,16 @@ pub fn groups_of(who: &str) -> Result<String> {
 }
 
 pub fn mounts() -> Result<Vec<Mount>> {
-    let table = read_to_string("/proc/self/mountinfo").context("/proc/self/mountinfo")?;
-    let mount = |line: &str| {
-        let (front, back) = line.split_once(" - ")?;
-        let mut front = front.split(' ').skip(3);
-        let (root, point) = (front.next()?, front.next()?);
-        let mut back = back.split(' ');
-        let version = match back.next()? {
+    let mount = |entry: mountinfo::Entry| {
+        let version = match &entry.kind[..] {
             "cgroup" => Version::One,
             "cgroup2" => Version::Two,
             _ => return None,
         };
-        let options = back.nth(1)?.to_owned();
-        Some(Mount { version, root: root.into(), point: point.into(), options })
+        let options = entry.options().map(|option| String::from_utf8_lossy(option).into_owned()).collect();
+        Some(Mount { version, root: entry.root, point: entry.point, options })
     };
-    Ok(table.lines().filter_map(mount).collect())
+    Ok(mountinfo::read()?.into_iter().filter_map(mount).collect())
 }
 
 /// Why no hierarchy has this controller.

@@ -1,9 +1,10 @@
 //! Why the kernel refused a namespace: one errno has several causes, told apart here.
 
 use std::fs::read_to_string;
+use std::path::Path;
 
 use anyhow::{Error, anyhow};
-use chain::Hint;
+use chain::{Hint, mountinfo};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::geteuid;
@@ -87,8 +88,7 @@ fn user_namespaces_forbidden(setting: impl Fn(&str) -> Option<i64>) -> String {
 
 /// In a chroot `/` is not the root of any mount that the process sees (user_namespaces(7)).
 fn in_chroot() -> bool {
-    let Ok(table) = read_to_string("/proc/self/mountinfo") else { return false };
-    !table.lines().any(|line| line.split(' ').nth(4) == Some("/"))
+    mountinfo::read().is_ok_and(|table| !table.iter().any(|mount| mount.point == Path::new("/")))
 }
 
 /// ENOSPC: a limit per user and user namespace (namespaces(7)), or the nesting of 32.

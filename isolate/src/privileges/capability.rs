@@ -1,7 +1,7 @@
 //! Capabilities by name (capabilities(7)).
 
 use anyhow::{Result, anyhow};
-use chain::WithHint;
+use chain::{WithHint, defaults};
 use rustix::thread::CapabilitySet;
 
 use crate::args::CapabilityName;
@@ -50,32 +50,13 @@ const NAMES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
-/// What container runtimes leave to a container. unpack writes the same into a bundle; a test holds the two
-/// together (tests/tests/capabilities.rs).
-const DEFAULT: [&str; 14] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FSETID",
-    "FOWNER",
-    "MKNOD",
-    "NET_RAW",
-    "SETGID",
-    "SETUID",
-    "SETFCAP",
-    "SETPCAP",
-    "NET_BIND_SERVICE",
-    "SYS_CHROOT",
-    "KILL",
-    "AUDIT_WRITE",
-];
-
 pub fn set(names: &[CapabilityName]) -> Result<CapabilitySet> {
     let mut set = CapabilitySet::empty();
     for CapabilityName(name) in names {
         set |= match &name[..] {
             "ALL" => CapabilitySet::from_bits_retain(u64::MAX),
             "NONE" => CapabilitySet::empty(),
-            "DEFAULT" => DEFAULT.iter().fold(CapabilitySet::empty(), |set, name| set | one(name)),
+            "DEFAULT" => defaults::CAPABILITIES.iter().fold(CapabilitySet::empty(), |set, name| set | one(name)),
             name if NAMES.contains(&name) => one(name),
             name => {
                 let near = NAMES.iter().find(|known| known.contains(name) || name.contains(**known));

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use chain::WithHint;
-use nix::errno::Errno;
 use rustix::fs::{OFlags, ResolveFlags};
 
 use super::Request;
@@ -151,7 +150,7 @@ fn within(directory: &OwnedFd, name: &str, resolve: ResolveFlags) -> Result<Opti
             return Err(anyhow!("leads out of the directory, and only blobs may, which have digests"))
                 .hint("copy it with what its links lead to: cp -rL DIR COPY");
         }
-        Err(error) => return Err(Errno::from_raw(error.raw_os_error()).into()),
+        Err(error) => return Err(chain::sys::errno(error).into()),
     };
     match Source::of(file)? {
         Source::File(region) => Ok(Some(region)),

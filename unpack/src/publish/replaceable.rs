@@ -7,7 +7,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use chain::WithHint;
-use chain::mounts::unescaped;
+use chain::mountinfo::{self, unescaped};
+use chain::shell::quote;
 use rustix::fs::{Mode, OFlags};
 
 use crate::expected_root::foreign;
@@ -53,10 +54,10 @@ fn is_empty(dir: &Path) -> bool {
 fn nothing_mounted(root: &Path) -> Result<()> {
     let at: Vec<_> = chain::mounts::table()?.into_iter().map(|mount| mount.point).collect();
     let below: Vec<_> = at.iter().filter(|point| point.starts_with(root)).collect();
-    let mut named: Vec<_> = below.iter().take(NAMED).map(chain::shell::quote).collect();
+    let mut named: Vec<_> = below.iter().take(NAMED).map(quote).collect();
     let hint = match below[..] {
         [] => return Ok(()),
-        [one] => format!("umount {} first, or name another ROOT", chain::shell::quote(one)),
+        [one] => format!("umount {} first, or name another ROOT", quote(one)),
         _ => "umount them first, or name another ROOT".to_owned(),
     };
     if below.len() > NAMED {
@@ -67,23 +68,18 @@ fn nothing_mounted(root: &Path) -> Result<()> {
 
 /// The overlay of this mount namespace that has the directory as a lower one (proc_pid_mountinfo(5)).
 fn overlay_over(root: &Path) -> Result<Option<String>> {
-    let Ok(table) = std::fs::read("/proc/self/mountinfo") else { return Ok(None) };
-    let table = String::from_utf8_lossy(&table);
+    let Ok(table) = mountinfo::read() else { return Ok(None) };
     let ours = rustix::fs::stat(root)?;
-    for line in table.lines() {
-        let Some((mount, filesystem)) = line.split_once(" - ") else { continue };
-        if !filesystem.starts_with("overlay ") {
-            continue;
-        }
-        let options = filesystem.split(' ').next_back().unwrap_or_default().split(',');
-        let lower =
-            options.filter_map(|option| option.strip_prefix("lowerdir=").or_else(|| option.strip_prefix("lowerdir+=")));
-        for path in lower.flat_map(|paths| paths.split(':')) {
-            let same = rustix::fs::stat(OsString::from_vec(unescaped(path.as_bytes())))
+    for mount in table.iter().filter(|mount| mount.kind == "overlay") {
+        let lower = |option| {
+            let option: &[u8] = option;
+            option.strip_prefix(b"lowerdir=").or_else(|| option.strip_prefix(b"lowerdir+="))
+        };
+        for path in mount.options().filter_map(lower).flat_map(|paths| paths.split(|&b| b == b':')) {
+            let same = rustix::fs::stat(OsString::from_vec(unescaped(path)))
                 .is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (ours.st_dev, ours.st_ino));
             if same {
-                let at = mount.split(' ').nth(4).unwrap_or_default();
-                return Ok(Some(at.to_owned()));
+                return Ok(Some(quote(&mount.point)));
             }
         }
     }

@@ -1,6 +1,8 @@
 //! POSIX access control lists: from the text of archives (acl(5)) to the attribute that the kernel
 //! takes (linux/posix_acl_xattr.h).
 
+use chain::account::{self, Sort};
+
 const VERSION: u32 = 2;
 const NO_ID: u32 = u32::MAX;
 
@@ -43,12 +45,12 @@ fn parse(entry: &str) -> Option<(u16, u32, u16)> {
     let (kind, who) = (fields.next()?, fields.next()?);
     let permissions = permissions(fields.next()?)?;
     let number = fields.next().and_then(|text| text.parse().ok());
-    let id = |file| number.or_else(|| who.parse().ok()).or_else(|| look_up(file, who));
+    let id = |sort| number.or_else(|| who.parse().ok()).or_else(|| look_up(sort, who));
     match (kind, who.is_empty()) {
         ("user" | "u", true) => Some((USER_OBJ, NO_ID, permissions)),
-        ("user" | "u", false) => Some((USER, id("/etc/passwd")?, permissions)),
+        ("user" | "u", false) => Some((USER, id(Sort::User)?, permissions)),
         ("group" | "g", true) => Some((GROUP_OBJ, NO_ID, permissions)),
-        ("group" | "g", false) => Some((GROUP, id("/etc/group")?, permissions)),
+        ("group" | "g", false) => Some((GROUP, id(Sort::Group)?, permissions)),
         ("mask" | "m", true) => Some((MASK, NO_ID, permissions)),
         ("other" | "o", true) => Some((OTHER, NO_ID, permissions)),
         _ => None,
@@ -69,10 +71,8 @@ fn permissions(text: &str) -> Option<u16> {
 }
 
 /// A name that came without its number means what it means here, as GNU tar takes it.
-fn look_up(file: &str, name: &str) -> Option<u32> {
-    let text = std::fs::read_to_string(file).ok()?;
-    let line = text.lines().find(|line| line.split(':').next() == Some(name))?;
-    line.split(':').nth(2)?.parse().ok()
+fn look_up(sort: Sort, name: &str) -> Option<u32> {
+    account::id(sort, name.as_ref()).ok()
 }
 
 #[cfg(test)]

@@ -1,13 +1,18 @@
-//! Users and groups by name, and the ranges that they were granted. They are looked up in files: a
-//! static program has no name service switch, and the image may not have the host's.
+//! Users and groups by name (passwd(5), group(5)), and the ids that they were granted (subuid(5)). They are looked up
+//! in files: a static program has no name service switch, and an image may not have the host's.
+
+mod in_root;
 
 use std::ffi::OsStr;
 
 use anyhow::{Context, Result, anyhow};
-use chain::retry_eintr::open;
-use chain::{WithHint, read_small};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
+
+use crate::retry_eintr::open;
+use crate::{WithHint, read_small};
+
+pub use in_root::in_root;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sort {
