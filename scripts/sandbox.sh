@@ -137,7 +137,8 @@ find_limits() {
     own_words "$why" >&2
 }
 
-own_words() { printf '%s\n' "$1" | sed "s/^isolate:/$script:/"; }
+# The line that the hint names is to be one with this script.
+own_words() { printf '%s\n' "$1" | sed "s/^isolate:/$script:/; s/ -- isolate …/ -- $script …/"; }
 
 # pasta answers here for the resolver that the host asks, be it one on the host's loopback.
 find_resolver() {

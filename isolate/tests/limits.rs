@@ -222,6 +222,20 @@ fn what_a_killed_isolate_and_its_guard_left_is_removed_by_the_next() {
 }
 
 #[test]
+fn a_group_that_another_of_the_same_pid_left_is_no_obstacle() {
+    if !can_limit("--pids-max", "50") {
+        return;
+    }
+    // A shell makes what such a one would have left, with a process in it, and becomes isolate.
+    let outcome = sh("parent=$($ISOLATE $U --explain --pids-max 50 true | sed -n 's|^mkdir \\(/.*\\)/isolate-..$|\\1|p')
+        export parent namespace=$(stat -Lc %i /proc/self/ns/pid)
+        sh -c 'group=$parent/isolate-$namespace-$$; mkdir -p $group/command || exit
+            sleep 1000 & echo $! >$group/command/cgroup.procs; exec $ISOLATE $U --pids-max 50 -- echo started' & pid=$!
+        wait $pid; echo $?; find /sys/fs/cgroup -name \"isolate-*-$pid\" 2>/dev/null");
+    assert_eq!(outcome.stdout, "started\n0\n", "{outcome:?}");
+}
+
+#[test]
 fn rlimits_are_soft_and_hard() {
     assert_eq!(isolate(["--rlimit", "nofile=64:128", "sh", "-c", "ulimit -Sn; ulimit -Hn"]).good(), "64\n128");
     assert_eq!(isolate(["--rlimit", "nofile=64,core=0", "sh", "-c", "ulimit -n; ulimit -c"]).good(), "64\n0");

@@ -27,9 +27,12 @@ fn unit(properties: &[&str], script: &str) -> Outcome {
     command.args(["-E", if is_root() { "U=" } else { "U=--map-root" }]);
     command.args(["-E", if is_root() { "SYSTEMCTL=systemctl" } else { "SYSTEMCTL=systemctl --user" }]);
     command.args(properties.iter().map(|property| format!("--property={property}")));
-    // It reads a unit's command line, where a dollar is a variable (systemd.service(5)).
-    let script = script.replace('$', "$$");
-    Outcome::of(command.args(["--", "timeout", "-v", "60", "sh", "-c", &script]).output().expect("systemd-run starts"))
+    // Not on the command line, where a dollar is a variable (systemd.service(5)), and two of them are, once another
+    // test has systemd reload the unit.
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(&file, script).expect("write");
+    command.args(["--", "timeout", "-v", "60", "sh"]).arg(file.path());
+    Outcome::of(command.output().expect("systemd-run starts"))
 }
 
 /// As the tests are run: in a group that is delegated.

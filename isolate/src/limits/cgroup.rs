@@ -68,6 +68,8 @@ fn create_at(place: &Place, dir: &Path) -> Result<()> {
         // For a limit of another kind inside this one, which could not have them from further up.
         enable_others(&place.parent);
     }
+    // One by our own pid is of an isolate that had it before, and was killed together with its guard.
+    remove(dir);
     create_dir(dir)
         .with_context(|| dir.display().to_string())
         .hint("limits need root, or a cgroup that is delegated to the own user")?;

@@ -1,0 +1,191 @@
+//! The scripts where systemd owns the cgroups: service, container and enter. scripts/test-systemd
+//! boots a machine for these.
+
+use std::path::Path;
+
+use chainroot_tests::{Outcome, Work, busybox_image, is_root, needs_root, script, skip};
+
+/// Ends the test where systemd does not run, or not with version 2 of cgroups alone.
+macro_rules! needs_systemd {
+    () => {
+        if !Path::new("/run/systemd/system").exists() || !Path::new("/sys/fs/cgroup/init.scope").exists() {
+            skip!("no systemd on version 2 of cgroups (scripts/test-systemd boots one)");
+        }
+    };
+}
+
+/// Makes a service of this command and runs the script beside it, where $name is the unit, $data its
+/// state directory, `next` waits for a line that the command writes to /data/up, and `limit` adds lines
+/// to the unit's [Unit] and [Service]. Afterwards nothing of it is left.
+fn with_service(command: &str, commands: &str) -> Outcome {
+    let work = Work::new();
+    let prepare = format!(
+        "set -e
+        name=chainroot-test-$$ data=/var/lib/chainroot-test-$$ file=/run/systemd/system/chainroot-test-$$.service
+        trap 'systemctl stop $name; rm -rf $file $file.d $data /var/cache/$name
+            systemctl daemon-reload; systemctl reset-failed $name 2>/dev/null || :' EXIT
+        next() {{ read -r line <$data/up; echo \"$1 $line\"; }}
+        limit() {{
+            mkdir -p $file.d; printf '[Unit]\\n%s\\n[Service]\\n%s\\n' \"$1\" \"$2\" >$file.d/limit.conf
+            systemctl daemon-reload
+        }}
+        mkdir $data; mkfifo $data/up; cp '{}' image.tar
+        {} $name image.tar {command} >$file
+        systemctl daemon-reload
+        {commands}",
+        busybox_image().display(),
+        script("service"),
+    );
+    work.sh(&prepare)
+}
+
+#[test]
+fn a_service_starts_stops_restarts_and_comes_back_after_a_kill() {
+    needs_systemd!();
+    needs_root!();
+    let command = r#"sh -c 'trap "echo told to stop >/data/end; exit 0" TERM
+        echo "$(cat /etc/image) $(ls /changed 2>/dev/null)" >/data/up; touch /changed
+        echo a line for the journal; sleep 1000 & wait'"#
+        .replace('\n', ";")
+        .replace("TERM;", "TERM;");
+    let outcome = with_service(
+        &command,
+        "systemctl start $name; next started
+        group=/sys/fs/cgroup$(systemctl show -P ControlGroup $name); [ -d $group ] && echo its group
+        systemctl restart $name; cat $data/end; rm $data/end; next restarted
+        systemctl kill --signal KILL --kill-whom main $name; next killed
+        systemctl stop $name; cat $data/end; [ -d $group ] || echo gone
+        systemctl show -P ActiveState -P Result $name
+        journalctl --sync; journalctl -q -t $name -o cat | grep -c 'a line for'",
+    );
+    let lines = "started busybox \nits group\ntold to stop\nrestarted busybox \nkilled busybox \ntold to stop\ngone\n";
+    outcome.expect(0, &format!("{lines}success\ninactive\n3\n"));
+}
+
+#[test]
+fn a_command_that_takes_no_signal_of_its_own_stops_all_the_same() {
+    needs_systemd!();
+    needs_root!();
+    let outcome = with_service(
+        "sh -c 'echo >/data/up; exec sleep 1000'",
+        "systemctl start $name; next started; systemctl stop $name; systemctl show -P ActiveState $name",
+    );
+    outcome.expect(0, "started \ninactive\n");
+}
+
+#[test]
+fn another_image_in_the_services_place_runs_from_the_next_start_on() {
+    needs_systemd!();
+    needs_root!();
+    let outcome = with_service(
+        "sh -c 'cat /etc/image >/data/up; exec sleep 1000'",
+        "systemctl start $name; next first
+        unpack --quiet image.tar root >/dev/null; echo another >root/etc/image; tar -C root -cf new.tar .
+        mv new.tar image.tar; systemctl restart $name; next then
+        systemctl stop $name; ls -A /var/cache/$name",
+    );
+    outcome.expect(0, "first busybox\nthen another\nroot\nroot.image.json\n");
+}
+
+#[test]
+fn a_service_that_crashes_again_and_again_is_given_up_and_leaves_nothing() {
+    needs_systemd!();
+    needs_root!();
+    // Emulated, five starts take longer than systemd's ten seconds.
+    let outcome = with_service(
+        "sh -c 'echo start >>/data/starts; [ $(wc -l </data/starts) -lt 4 ] || echo >/data/up; exit 3'",
+        "limit 'StartLimitIntervalSec=1h
+StartLimitBurst=4' ''
+        systemctl start $name; next fourth
+        until [ \"$(systemctl show -P ActiveState $name)\" = failed ]; do :; done
+        systemctl show -P Result -P ExecMainStatus -P NRestarts $name; wc -l <$data/starts
+        ls -A /var/cache/$name; find /sys/fs/cgroup -name \"$name*\"",
+    );
+    let lines: Vec<&str> = outcome.stdout.lines().collect();
+    assert_eq!((outcome.status, lines.len()), (0, 7), "{outcome:?}");
+    assert!(lines.contains(&"exit-code") && lines[4..] == ["4", "root", "root.image.json"], "{outcome:?}");
+}
+
+#[test]
+fn the_services_own_limit_of_memory_holds_inside() {
+    needs_systemd!();
+    needs_root!();
+    let outcome = with_service(
+        "sh -c 'dd if=/dev/zero of=/dev/null bs=200M count=1; echo >/data/up; sleep 1000'",
+        "limit '' 'MemoryMax=64M
+OOMPolicy=stop
+Restart=no'
+        systemctl start $name
+        until [ \"$(systemctl show -P ActiveState $name)\" = failed ]; do :; done
+        systemctl show -P Result $name",
+    );
+    outcome.expect(0, "oom-kill\n");
+}
+
+/// Runs a script in a unit of its own: root's, or of the user's own manager.
+fn in_unit(work: &Work, options: &str, commands: &str) -> Outcome {
+    let user = if is_root() { "" } else { "--user" };
+    std::fs::write(work.join("commands"), commands).expect("write");
+    work.sh(&format!(
+        "systemd-run {user} --quiet --wait --pipe --collect --same-dir -E PATH -E XDG_CACHE_HOME=$PWD/cache {options} -- \
+            sh commands"
+    ))
+}
+
+fn container(options: &str, command: &str) -> String {
+    format!("{} {options} '{}' {command}", script("container"), busybox_image().display())
+}
+
+#[test]
+fn container_says_where_its_limits_would_hold_and_they_do_there() {
+    needs_systemd!();
+    let work = Work::new();
+    let run = if is_root() { "systemd-run" } else { "systemd-run --user" };
+    let hint = format!("Delegate=yes in the unit; or {run} --scope -p Delegate=yes -- container …");
+    // A session as ssh makes one; a user's own is not his to make.
+    let sessions: &[&str] = if is_root() { &["", "-p PAMName=login"] } else { &[""] };
+    for session in sessions {
+        let outcome = in_unit(&work, session, &container("", "echo started"));
+        outcome.expect(0, "started\n");
+        assert!(outcome.stderr.starts_with("container: running WITHOUT the usual limits"), "{session}: {outcome:?}");
+        assert!(outcome.stderr.contains(&hint), "{session}: {outcome:?}");
+        let outcome = in_unit(&work, session, &container("-p 20", "echo started"));
+        outcome.expect(125, "");
+        assert!(outcome.stderr.contains(&hint), "{session}: {outcome:?}");
+    }
+    let limits = "group=/sys/fs/cgroup$(sed s/0::// /proc/$!/cgroup); until grep -q . $group/isolate-*/command/cgroup.procs; do :; done
+        cat $group/isolate-*/pids.max $group/isolate-*/memory.max";
+    let limited = container("-p 20", "sh -c 'echo; read -r line' <down >up");
+    let outcome = in_unit(
+        &work,
+        "-p Delegate=yes",
+        &format!("mkfifo up down; {limited} & exec 4>down; read -r line <up; {limits}; exec 4>&-; wait; rm up down"),
+    );
+    assert!(outcome.stdout.starts_with("20\n536870912\n") && outcome.stderr.is_empty(), "{outcome:?}");
+    let user = if is_root() { "" } else { "--user" };
+    let named = format!("systemd-run {user} --scope --quiet -p Delegate=yes -- {}", container("-p 20", "echo started"));
+    let outcome = in_unit(&work, "", &named);
+    outcome.expect(0, "started\n");
+    assert_eq!(outcome.stderr, "");
+}
+
+#[test]
+fn who_enters_a_container_of_another_unit_is_under_its_limits() {
+    needs_systemd!();
+    let work = Work::new();
+    let limited = container("-p 20", "sh -c 'echo >/shared/up; exec sleep 1000'");
+    let limited = limited.replacen("-p 20", "-p 20 -v $PWD/shared:/shared", 1);
+    let enter = format!("{} $(cat /proc/$!/task/$!/children) cat /proc/self/cgroup", script("enter"));
+    let user = if is_root() { "" } else { "--user" };
+    // From another scope of the same manager, as from another terminal.
+    let outcome = in_unit(
+        &work,
+        "-p Delegate=yes",
+        &format!(
+            "mkdir shared; mkfifo shared/up; {limited} & read -r line <shared/up
+            systemd-run {user} --scope --quiet -- {enter}; kill $!; wait; rm -r shared"
+        ),
+    );
+    // In the container's own view of cgroups its group is the root.
+    assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("0::/\n", ""), "{outcome:?}");
+}
