@@ -1,34 +1,35 @@
 //! scripts/bridge-net: two containers on one bridge.
 
-use chainroot_tests::{Work, busybox_image, needs_root, script, skip};
+use chainroot_tests::{Outcome, Work, busybox_image, is_root, script, skip};
 
-/// Runs a script in a network of its own, and with a /run of its own for ip's names.
-fn in_own_network(work: &Work, commands: &str) -> chainroot_tests::Outcome {
-    std::fs::write(work.join("commands"), format!("set -e\nmount -t tmpfs none /run\nip link set lo up\n{commands}"))
-        .expect("write");
-    work.sh("unshare --net --mount --propagation private sh commands")
-}
-
-fn have_bridges(work: &Work) -> bool {
-    in_own_network(work, "ip link add name chain0 type bridge && ip link add name one type veth peer name two").status
-        == 0
+/// Runs a script in a network of its own, and with a /run of its own for ip's names; None, and why, where
+/// there is no bridge-net.
+fn in_own_network(commands: &str) -> Option<Outcome> {
+    let work = Work::new();
+    let own = |commands: &str| {
+        let prepare = "set -e\nmount -t tmpfs none /run\nip link set lo up\nPATH=$SCRIPTS:$PATH";
+        std::fs::write(work.join("commands"), format!("{prepare}\n{commands}")).expect("write");
+        let scripts = script("bridge-net").replace("/bridge-net", "");
+        work.sh(&format!("SCRIPTS={scripts} unshare --net --mount --propagation private sh commands"))
+    };
+    if !is_root() {
+        eprintln!("skipped: needs root");
+        return None;
+    }
+    if own("ip link add name chain0 type bridge; ip link add name one type veth peer name two").status != 0 {
+        eprintln!("skipped: the kernel has no bridge or no veth");
+        return None;
+    }
+    Some(own(commands))
 }
 
 #[test]
 fn two_containers_talk_over_a_bridge() {
-    needs_root!();
-    let work = Work::new();
-    if !have_bridges(&work) {
-        skip!("the kernel has no bridge or no veth");
-    }
-    let bridge_net = script("bridge-net");
     let container = "-- pivot --ephemeral --dev ./root -- mountclean --";
-    let outcome = in_own_network(
-        &work,
-        &format!(
-            r#"unpack --quiet '{}' >/dev/null
-            {bridge_net} add web 10.88.0.2/24
-            {bridge_net} add client 10.88.0.3/24
+    let Some(outcome) = in_own_network(&format!(
+        r#"unpack --quiet '{}' >/dev/null
+            bridge-net add web 10.88.0.2/24
+            bridge-net add client 10.88.0.3/24
             mkfifo ready
             isolate --join net=/run/netns/web -- isolate --pid --init --uts {container} \
                 sh -c 'echo from the web >/tmp/index.html; httpd -h /tmp -p 80 && echo listening; exec sleep 60' >ready &
@@ -38,52 +39,46 @@ fn two_containers_talk_over_a_bridge() {
             wget -q -O - http://10.88.0.2/index.html
             kill $!
             wait $! || :
-            {bridge_net} del web
+            bridge-net del web
             ip -o link show master chain0 | wc -l
-            {bridge_net} del client
+            bridge-net del client
             ip -o link show type bridge
             ls /run/netns"#,
-            busybox_image().display()
-        ),
-    );
+        busybox_image().display()
+    )) else {
+        return;
+    };
     outcome.expect(0, "listening\nfrom the web\nfrom the web\n1\n");
 }
 
 #[test]
 fn half_a_network_is_taken_away_again() {
-    needs_root!();
-    let work = Work::new();
-    if !have_bridges(&work) {
-        skip!("the kernel has no bridge or no veth");
-    }
-    let bridge_net = script("bridge-net");
     // An ip whose Nth call that changes something fails, or ends the script by a signal.
-    let outcome = in_own_network(
-        &work,
-        &format!(
-            r#"mkdir bin
+    let Some(outcome) = in_own_network(
+        r#"mkdir bin
             cat >bin/ip <<'END'
 #!/bin/sh
 case "$*" in *' show'* | 'netns list') exec "$IP" "$@" ;; esac
 calls=$(($(cat calls) + 1)); echo $calls >calls
-[ $calls != "$LAST" ] || {{ [ "$HOW" = fail ] || kill -$HOW $PPID; exit 1; }}
+[ $calls != "$LAST" ] || { [ "$HOW" = fail ] || kill -$HOW $PPID; exit 1; }
 exec "$IP" "$@"
 END
             chmod +x bin/ip
             export IP=$(command -v ip) LAST HOW
-            state() {{ $IP -o link | wc -l; $IP netns; }}
+            state() { $IP -o link | wc -l; $IP netns; }
             set +e
             state >before
             for HOW in fail TERM INT HUP; do
                 LAST=1
-                until echo 0 >calls; PATH=$PWD/bin:$PATH {bridge_net} add web 10.88.0.2/24 2>/dev/null; do
+                until echo 0 >calls; PATH=$PWD/bin:$PATH bridge-net add web 10.88.0.2/24 2>/dev/null; do
                     state | cmp - before; LAST=$((LAST + 1))
                 done
-                echo $((LAST > 10)); {bridge_net} del web
+                echo $((LAST > 10)); bridge-net del web
             done
-            state | cmp - before"#
-        ),
-    );
+            state | cmp - before"#,
+    ) else {
+        return;
+    };
     outcome.expect(0, "1\n1\n1\n1\n");
 }
 
@@ -92,17 +87,9 @@ const STATE: &str = "state() { ip -d -o link | sed 's/^[0-9]*: //; s/ state .*al
 
 #[test]
 fn it_deletes_only_what_it_made() {
-    needs_root!();
-    let work = Work::new();
-    if !have_bridges(&work) {
-        skip!("the kernel has no bridge or no veth");
-    }
-    let bridge_net = script("bridge-net");
     // The administrator's: a bridge, a cable and a namespace with the names that ours would have, a way out.
-    let outcome = in_own_network(
-        &work,
-        &format!(
-            "{STATE}
+    let Some(outcome) = in_own_network(&format!(
+        "{STATE}
             ip link add name br0 type bridge; ip addr add 192.168.7.254/24 dev br0
             ip link add name c-web type veth peer name away; ip netns add mine
             ip link add name eth0 type veth peer name far; ip addr add 10.1.0.9/24 dev eth0
@@ -111,47 +98,41 @@ fn it_deletes_only_what_it_made() {
             for line in 'add web 192.168.7.9/24 br0' 'del web br0' 'del mine' 'del nosuch' 'del nosuch br0' \
                 'add db 10.88.0.2/24 eth0' 'add db 10.1.0.2/16' 'add mine 10.88.0.2/24' 'add db 10.88.0.2/24 br0' \
                 'add - 10.88.0.2/24' 'add .. 10.88.0.2/24' 'add db 10.88.0.2/24 ..'; do
-                {bridge_net} $line 2>>errors
+                bridge-net $line 2>>errors
                 [ $? = 125 ] || echo \"$line: not refused\"
                 state | cmp -s - before || echo \"$line: changed something\"
             done
             [ $(grep -vc '^bridge-net: ' errors) = 0 ] || cat errors
-            {bridge_net} add db 192.168.7.9/24 br0 && ip -n db route show default
-            {bridge_net} del db
+            bridge-net add db 192.168.7.9/24 br0 && ip -n db route show default
+            bridge-net del db
             state | cmp - before && echo as before"
-        ),
-    );
+    )) else {
+        return;
+    };
     outcome.expect(0, "default via 192.168.7.254 dev eth0 \nas before\n");
 }
 
 #[test]
 fn a_network_is_as_long_as_it_says_and_each_address_is_given_once() {
-    needs_root!();
-    let work = Work::new();
-    if !have_bridges(&work) {
-        skip!("the kernel has no bridge or no veth");
-    }
-    let bridge_net = script("bridge-net");
-    let outcome = in_own_network(
-        &work,
-        &format!(
-            "route() {{ {bridge_net} add $1 $2 $3 && ip -n $1 -o route show default; }}
+    let Some(outcome) = in_own_network(
+        "route() { bridge-net add $1 $2 $3 && ip -n $1 -o route show default; }
             route a 10.88.0.2/24 chain0; route b 10.88.0.3/24 chain0
             route c 10.90.3.77/16 chain1; route d 10.91.0.200/25 chain2; route e 10.91.0.2/30 chain3
             ip -4 -o addr show | sed 's/ scope.*//; s/.*chain/chain/'
             # Its own address stays when the cable with the lowest one leaves.
             before=$(ip -o link show chain0 | sed 's/.*ether//')
-            for name in a c d e; do {bridge_net} del $name; done
+            for name in a c d e; do bridge-net del $name; done
             [ \"$(ip -o link show chain0 | sed 's/.*ether//')\" = \"$before\" ] && echo the same
             set +e
             for wrong in 10.88.0.1/24 10.88.0.0/24 10.88.0.255/24 10.88.0.3/24 10.88.1.2/24 10.88.0.2/16 10.88.0.2/32 \
                 10.88.0.256/24 10.88.0.02/24 10.88.0/24 10.88.0.2 10.88.0.2/33 x; do
-                {bridge_net} add x $wrong 2>>errors; [ $? = 125 ] || echo $wrong: not refused
+                bridge-net add x $wrong 2>>errors; [ $? = 125 ] || echo $wrong: not refused
             done
             [ $(grep -c '^bridge-net: ' errors) = 13 ] || cat errors
-            ip netns; ip -o link show type bridge | wc -l"
-        ),
-    );
+            ip netns; ip -o link show type bridge | wc -l",
+    ) else {
+        return;
+    };
     outcome.expect(
         0,
         "default via 10.88.0.1 dev eth0 \ndefault via 10.88.0.1 dev eth0 \ndefault via 10.90.0.1 dev eth0 \n\
@@ -163,34 +144,27 @@ fn a_network_is_as_long_as_it_says_and_each_address_is_given_once() {
 
 #[test]
 fn twenty_five_rounds_of_two_side_by_side_leave_nothing_and_fail_nowhere() {
-    needs_root!();
-    let work = Work::new();
-    if !have_bridges(&work) {
-        skip!("the kernel has no bridge or no veth");
-    }
-    let bridge_net = script("bridge-net");
-    let outcome = in_own_network(
-        &work,
-        &format!(
-            "set +e
-            both() {{ {bridge_net} $1 a $2 & first=$!; {bridge_net} $1 b $3 || echo failed; wait $first || echo failed; }}
+    let Some(outcome) = in_own_network(
+        "set +e
+            both() { bridge-net $1 a $2 & first=$!; bridge-net $1 b $3 || echo failed; wait $first || echo failed; }
             for round in $(seq 25); do both add 10.88.0.2/24 10.88.0.3/24; both del '' ''; done
             # Of two that want one name, one gets it.
             for round in 1 2 3; do
-                {bridge_net} add a 10.88.0.2/24 2>/dev/null & first=$!
-                {bridge_net} add a 10.88.0.3/24 2>/dev/null && echo one; wait $first && echo one
-                {bridge_net} del a
+                bridge-net add a 10.88.0.2/24 2>/dev/null & first=$!
+                bridge-net add a 10.88.0.3/24 2>/dev/null && echo one; wait $first && echo one
+                bridge-net del a
             done
-            ip -o link | wc -l; ip netns"
-        ),
-    );
+            ip -o link | wc -l; ip netns",
+    ) else {
+        return;
+    };
     outcome.expect(0, "one\none\none\n1\n");
 }
 
 #[test]
 fn an_ordinary_user_is_told_that_it_needs_root() {
     let work = Work::new();
-    let outcome = if chainroot_tests::is_root() {
+    let outcome = if is_root() {
         work.sh(&format!("setpriv --reuid 65534 --clear-groups -- sh {} add web 10.88.0.2/24", script("bridge-net")))
     } else {
         work.sh(&format!("{} add web 10.88.0.2/24", script("bridge-net")))

@@ -46,8 +46,7 @@ fn a_service_starts_stops_restarts_and_comes_back_after_a_kill() {
     let command = r#"sh -c 'trap "echo told to stop >/data/end; exit 0" TERM
         echo "$(cat /etc/image) $(ls /changed 2>/dev/null)" >/data/up; touch /changed
         echo a line for the journal; sleep 1000 & wait'"#
-        .replace('\n', ";")
-        .replace("TERM;", "TERM;");
+        .replace('\n', ";");
     let outcome = with_service(
         &command,
         "systemctl start $name; next started
