@@ -227,7 +227,8 @@ fn a_group_that_another_of_the_same_pid_left_is_no_obstacle() {
         return;
     }
     // A shell makes what such a one would have left, with a process in it, and becomes isolate.
-    let outcome = sh("parent=$($ISOLATE $U --explain --pids-max 50 true | sed -n 's|^mkdir \\(/.*\\)/isolate-..$|\\1|p')
+    let outcome =
+        sh("parent=$($ISOLATE $U --explain --pids-max 50 true | sed -n 's|^mkdir \\(/.*\\)/isolate-..$|\\1|p')
         export parent namespace=$(stat -Lc %i /proc/self/ns/pid)
         sh -c 'group=$parent/isolate-$namespace-$$; mkdir -p $group/command || exit
             sleep 1000 & echo $! >$group/command/cgroup.procs; exec $ISOLATE $U --pids-max 50 -- echo started' & pid=$!

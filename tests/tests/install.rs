@@ -89,6 +89,30 @@ fn the_package_is_the_same_whoever_makes_it_and_whenever() {
 }
 
 #[test]
+fn lintian_finds_no_error_in_the_package_that_is_not_explained() {
+    if !have("dpkg-deb") || !have("lintian") {
+        skip!("dpkg-deb or lintian is not installed");
+    }
+    let work = Work::new();
+    // Errors and warnings; an override has its reason beside it.
+    work.sh(&format!(
+        "{BIN}; '{SCRIPTS}/deb' . >/dev/null && lintian --no-cfg --allow-root --fail-on error,warning *.deb"
+    ))
+    .expect(0, "");
+}
+
+#[test]
+fn what_is_linked_in_has_its_notice() {
+    if std::env::var_os("CARGO").is_none() {
+        skip!("needs cargo, which is not what runs this (it is where the tests run as root)");
+    }
+    let work = Work::new();
+    work.sh(&format!("'{SCRIPTS}/notices' --check")).expect(0, "");
+    work.sh(&format!("grep -c '^zstd (C)\\|^xz, liblzma (C)\\|^musl, ' '{SCRIPTS}/../THIRD-PARTY-NOTICES'"))
+        .expect(0, "3\n");
+}
+
+#[test]
 fn installed_in_a_clean_debian_by_our_own_chain_the_line_runs_there() {
     needs_root!();
     let Some(debian) = debian_image("") else { skip!("no Debian image can be made here") };

@@ -108,3 +108,20 @@ fn a_source_that_skopeo_refuses_is_answered_by_skopeo_alone() {
         docker://registry:5000/name@sha256:0123 docker-archive:/dev/stdout\n";
     assert_eq!(asked.stderr, line);
 }
+
+#[test]
+fn debian_refuses_options_that_the_root_was_not_made_with() {
+    let work = Work::new();
+    let debian = script("debian");
+    work.sh(&format!("unpack --quiet '{}' debian >/dev/null", busybox_image().display())).expect(0, "");
+    work.sh(&format!("{debian} echo started")).expect(0, "started\n");
+    // Nobody knows.
+    work.sh(&format!("{debian} -i gcc echo started"))
+        .expect_refusal(&["debian: ./debian: was made with \"other options\""]);
+    work.sh(&format!("echo 'stable --include=gcc' >debian.debian; {debian} -i gcc echo started"))
+        .expect(0, "started\n");
+    for options in ["-s trixie -i gcc", "-i make", "-s stable"] {
+        let outcome = work.sh(&format!("{debian} {options} echo started"));
+        outcome.expect_refusal(&["was made with \"stable --include=gcc\"", "rm -r ./debian"]);
+    }
+}
