@@ -1,6 +1,6 @@
 //! scripts/initramfs: an archive that a kernel boots into the chain.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use chainroot_tests::{Work, busybox_image, have, script, skip};
 
@@ -23,12 +23,44 @@ fn kernel() -> Option<PathBuf> {
         })
 }
 
+/// What of qemu and a kernel is here.
+macro_rules! needs_a_machine {
+    () => {{
+        if !have("qemu-system-x86_64") || cfg!(not(target_arch = "x86_64")) {
+            skip!("no qemu-system-x86_64");
+        }
+        let Some(kernel) = kernel() else { skip!("no kernel in /boot, nor in $CHAINROOT_TEST_KERNEL") };
+        kernel
+    }};
+}
+
+/// Boots boot.img. As soon as `prompt` shows on the console, a person types `answer`.
+fn boot(work: &Work, kernel: &Path, append: &str, disk: &str, prompt: &str, answer: &str) -> String {
+    // Emulated: a /dev/kvm that is there need not work. Opened to read and write, the fifo never blocks nor ends.
+    let outcome = work.sh(&format!(
+        "[ -p console ] || mkfifo console
+        exec 4<>console; : >log
+        timeout 200 qemu-system-x86_64 -accel tcg -cpu max -m 1G -display none -nodefaults -no-reboot \
+            -kernel '{}' -initrd boot.img -append 'console=ttyS0 quiet panic=-1 {append}' {disk} -serial stdio <&4 >log & qemu=$!
+        until grep -q '{prompt}' log || ! kill -0 $qemu 2>/dev/null; do sleep .1; done
+        printf '{answer}' >&4
+        wait $qemu; tr -d '\\r' <log",
+        kernel.display()
+    ));
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{}", outcome.stdout);
+    outcome.stdout
+}
+
+#[track_caller]
+fn shows(console: &str, lines: &[&str]) {
+    for line in lines {
+        assert!(console.contains(line), "no {line:?} in:\n{console}");
+    }
+}
+
 #[test]
 fn it_boots_into_the_chain() {
-    if !have("qemu-system-x86_64") || cfg!(not(target_arch = "x86_64")) {
-        skip!("no qemu-system-x86_64");
-    }
-    let Some(kernel) = kernel() else { skip!("no kernel in /boot, nor in $CHAINROOT_TEST_KERNEL") };
+    let kernel = needs_a_machine!();
     let work = Work::new();
     let made = work.sh(&format!(
         r#"{} '{}' boot.img sh -c 'echo "it'\''s $$ in $(cat /etc/image) on $(hostname)"; ls /..; exit 3' && ls"#,
@@ -36,18 +68,64 @@ fn it_boots_into_the_chain() {
         busybox_image().display()
     ));
     made.expect(0, "boot.img\n");
-    // Emulated: a /dev/kvm that is there need not work.
-    let boot = format!(
-        "timeout 200 qemu-system-x86_64 -accel tcg -cpu max -m 1G -display none -nodefaults -no-reboot \
-         -kernel '{}' -initrd boot.img -append 'console=ttyS0 quiet panic=-1' -serial file:log </dev/null; tr -d '\\r' <log",
-        kernel.display()
-    );
-    let boot = work.sh(&boot);
-    for line in ["it's 1 in busybox on initramfs\n", "init: the command ended with status 3\n", "reboot: Power down\n"]
-    {
-        assert!(boot.stdout.contains(line), "no {line:?} in:\n{}{}", boot.stdout, boot.stderr);
+    let console = boot(&work, &kernel, "", "", "Power down", "");
+    let ends = ["init: the command ended with status 3\n", "reboot: Power down\n"];
+    shows(&console, &["it's 1 in busybox on initramfs\n", ends[0], ends[1]]);
+    assert!(!console.contains("\ninit\n"), "the initramfs is still there:\n{console}");
+    // First a shell of the initramfs, where it was asked for; then the same.
+    let look = "busybox ls /bin/pivot; echo the shell: $((6 * 7)); exit\\n";
+    let console = boot(&work, &kernel, "rescue", "", "a rescue was asked for: here is a shell; exit goes on", look);
+    shows(&console, &["/bin/pivot\n", "the shell: 42\n", "it's 1 in busybox on initramfs\n", ends[0], ends[1]]);
+}
+
+#[test]
+fn a_chain_or_a_disk_that_fails_ends_in_a_shell() {
+    let kernel = needs_a_machine!();
+    let work = Work::new();
+    work.sh(&format!("{} '{}' boot.img", script("initramfs"), busybox_image().display())).expect(0, "");
+    let answer = "echo the shell: $((6 * 7)); exit\\n";
+    let prompt = "here is a shell; exit powers off";
+    let console = boot(&work, &kernel, "root=/dev/nosuch", "", prompt, answer);
+    let why = "init: root=/dev/nosuch cannot be mounted: mount: ";
+    shows(&console, &[why, "the shell: 42\n", "reboot: Power down\n"]);
+    // The kernel hands an image that is cut short to nobody else: the chain's own step fails.
+    work.sh(&format!("{} '{}' boot.img /no/such/command", script("initramfs"), busybox_image().display()))
+        .expect(0, "");
+    let console = boot(&work, &kernel, "", "", "Power down", "");
+    shows(&console, &["/no/such/command", "init: the command ended with status 127\n"]);
+}
+
+#[test]
+fn it_switches_to_a_root_on_a_disk() {
+    let kernel = needs_a_machine!();
+    if !have("mke2fs") || !have("modprobe") {
+        skip!("no mke2fs, or no modprobe, for a disk that qemu shows");
     }
-    assert!(!boot.stdout.contains("\ninit\n"), "the initramfs is still there:\n{}", boot.stdout);
+    let work = Work::new();
+    let init = "#!/bin/sh\n/bin/mount -o remount,rw / && echo x >/x\n\
+        echo \"the disk's init: $$ $(cat /etc/image) $(ls /x /proc/1/stat /dev/vda /init 2>/dev/null | tr '\\n' ' ')\"\n\
+        echo o >/proc/sysrq-trigger\nsleep 1000\n";
+    let made = work.sh(&format!(
+        "mkdir disk; tar -xf '{image}' -C disk; mkdir -p disk/sbin disk/sys
+        cat >disk/sbin/init <<'END'\n{init}END
+        chmod 755 disk/sbin/init; truncate -s 64M disk.img; mke2fs -q -t ext4 -d disk disk.img
+        kernel='{kernel}'
+        modules=$(modprobe -d \"${{kernel%/boot/*}}\" -aS \"${{kernel##*/vmlinuz-}}\" --show-depends virtio_pci virtio_blk ext4 |
+            sed -n 's/^insmod/-m/p')
+        {initramfs} $modules '{image}' boot.img",
+        image = busybox_image().display(),
+        kernel = kernel.display(),
+        initramfs = script("initramfs"),
+    ));
+    if made.stderr.contains("modprobe") {
+        skip!("no kernel in /boot with its modules: {}", made.stderr.lines().next().unwrap_or_default());
+    }
+    made.expect(0, "");
+    let disk = "-drive file=disk.img,format=raw,if=virtio";
+    let console = boot(&work, &kernel, "root=/dev/vda", disk, "Power down", "");
+    shows(&console, &["the disk's init: 1 busybox /dev/vda /proc/1/stat /x \n"]);
+    let console = boot(&work, &kernel, "root=/dev/vda rw init=/bin/nosuch", disk, "here is a shell", "exit\\n");
+    shows(&console, &["init: root=/dev/vda has no /bin/nosuch: here is a shell; exit powers off"]);
 }
 
 #[test]
