@@ -10,7 +10,7 @@ map\t'As the image has them where this user namespace maps them, the caller\'s o
 complete -c unpack -l bundle -d 'Write an OCI runtime bundle: DIR/rootfs and DIR/config.json, for runc and crun' -r -F
 complete -c unpack -l threads -d 'Threads that write files [default: the number of processors, at most 8]' -r
 complete -c unpack -l max-bytes -d 'Bytes of file content in the whole image' -r
-complete -c unpack -l max-entries -d 'Entries in the whole image' -r
+complete -c unpack -l max-entries -d 'Entries in the whole image [default: 32K and one for every 8 bytes of the image as stored, at most 16M]' -r
 complete -c unpack -l max-depth -d 'Nested directories' -r
 complete -c unpack -l max-name -d 'Length of one entry\'s name or link target' -r
 complete -c unpack -l max-pax -d 'Size of one extended header (PAX records, extended attributes included)' -r

@@ -45,8 +45,8 @@ NOTES
   A signature says whose an image is, a pin which one it is. Check the signature where the image comes from, then pin what
   was checked: cosign verify prints the digest that it verified, and --ref takes that digest.
   A bomb is refused with nothing left. Until then, at the defaults, it may cost a gibibyte of disk over 100 times its own
-  size (4 MB of gzip: 1.4 GiB and 2 seconds), or 16 million inodes (100 MB of gzip: about 12 minutes). --max-bytes and
-  --max-entries lower that.";
+  size (4 MB of gzip: 1.4 GiB and 2 seconds), and an inode for every 8 bytes (at most 16 million, of 128 MB). --max-bytes
+  and --max-entries lower that.";
 
 /// Extract a container image into a root directory, all or nothing
 ///
@@ -144,12 +144,15 @@ pub struct LimitArgs {
     #[arg(long, value_name = "SIZE", default_value = "1T", value_parser = size)]
     pub max_bytes: u64,
 
-    /// Entries in the whole image
-    #[arg(long, value_name = "N", default_value = "16M", value_parser = size)]
-    pub max_entries: u64,
+    /// Entries in the whole image [default: 32K and one for every 8 bytes of the image as stored, at most 16M]
+    ///
+    /// Directories that a path implies count as entries, and so do extended attributes and sparse segments; what is deep
+    /// counts once more for every 32 levels, a layer 32 times.
+    #[arg(long, value_name = "N", value_parser = size)]
+    pub max_entries: Option<u64>,
 
     /// Nested directories
-    #[arg(long, value_name = "N", default_value = "4096", value_parser = size)]
+    #[arg(long, value_name = "N", default_value = "256", value_parser = size)]
     pub max_depth: u64,
 
     /// Length of one entry's name or link target

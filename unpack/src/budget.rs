@@ -14,8 +14,10 @@ pub struct Limits {
     pub strict: bool,
     /// Bytes of all files, and of each uncompressed stream.
     pub bytes: u64,
-    /// Entries of all layers together.
-    pub entries: u64,
+    /// What all layers together may ask to be made. None: in proportion to `image`.
+    pub entries: Option<u64>,
+    /// Bytes of the image as it is stored; from a stream, of what was read of it.
+    pub image: Arc<AtomicU64>,
     /// Nested directories.
     pub depth: u64,
     /// Bytes of a path or of a link's target.
@@ -37,13 +39,28 @@ pub struct Limits {
 /// otherwise is far below the default ratio, and what gzip can do at most (1032) far above.
 pub const RATIO_FREE: u64 = 1 << 30;
 
+/// So many entries cost no more than a second or two, whatever they are.
+const ENTRIES_FREE: u64 = 32 << 10;
+/// Of a tree that is nothing but symbolic links, xz -6 keeps 13 bytes for each (/usr/share and /usr/lib of Debian), gzip 22.
+const BYTES_OF_AN_ENTRY: u64 = 8;
+const ENTRIES_MOST: u64 = 16 << 20;
+/// A kernel that opens or makes a file looks at every directory above it, for its path and again for Landlock: about as
+/// many levels as this cost what a file does.
+const LEVELS: u64 = 32;
+
+/// What a file or directory so deep counts as.
+pub fn weight(depth: u64) -> u64 {
+    1 + depth / LEVELS
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
             strict: false,
             bytes: 1 << 40,
-            entries: 16 << 20,
-            depth: 4096,
+            entries: None,
+            image: Arc::default(),
+            depth: 256,
             name: 1 << 20,
             pax: 1 << 20,
             segments: 1 << 20,
@@ -64,6 +81,27 @@ impl Limits {
         }
         Err(anyhow!("{what} more than {} times its size", self.ratio))
             .hint("raise it with --max-ratio if this image is trusted")
+    }
+
+    /// Fails where an image asks for more than is in proportion to its size.
+    pub fn within_entries(&self, entries: u64) -> Result<()> {
+        let image = self.image.load(Ordering::Relaxed);
+        let default = || (ENTRIES_FREE + image / BYTES_OF_AN_ENTRY).min(ENTRIES_MOST);
+        within(
+            entries,
+            self.entries.unwrap_or_else(default),
+            "entries of the image and what they imply",
+            "--max-entries",
+        )
+    }
+
+    /// Fails where layers are more bytes than is in proportion to an image: it may name one layer again and again.
+    pub fn within_layers(&self, bytes: u64) -> Result<()> {
+        match self.over_ratio(bytes, self.image.load(Ordering::Relaxed)) {
+            ..=RATIO_FREE => Ok(()),
+            _ => Err(anyhow!("the layers unpack to more than {} times the image's size", self.ratio))
+                .hint("raise it with --max-ratio if this image is trusted"),
+        }
     }
 
     /// How many of the bytes that came out are more than the ratio allows for those that went in.

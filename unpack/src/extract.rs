@@ -167,6 +167,7 @@ fn limits(args: &Args) -> Limits {
         segments: limits.max_sparse,
         ratio: limits.max_ratio,
         over_ratio: Arc::default(),
+        image: Arc::default(),
         window: limits.max_window,
     }
 }

@@ -39,7 +39,14 @@ pub const TARGETS: [(&str, Target); 7] = [
 ];
 
 fn limits() -> Limits {
-    Limits { bytes: 16 << 20, entries: 10_000, pax: 1 << 16, name: 1 << 16, segments: 10_000, ..Limits::default() }
+    Limits {
+        bytes: 16 << 20,
+        entries: Some(10_000),
+        pax: 1 << 16,
+        name: 1 << 16,
+        segments: 10_000,
+        ..Limits::default()
+    }
 }
 
 /// The framing of a tar stream.

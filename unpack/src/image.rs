@@ -12,10 +12,12 @@ mod passed;
 mod platform;
 mod recognise;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io::{Cursor, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, anyhow};
 use chain::WithHint;
@@ -28,7 +30,7 @@ pub use platform::Platform;
 use crate::args::Format;
 use crate::budget::Limits;
 use crate::digest::{Algorithm, Digest, Hashing};
-use crate::source::{Region, Source, read_full, spool};
+use crate::source::{Counting, Region, Source, read_full, spool};
 use crate::stream::{Bytes, Compression, Decoder, run_ahead};
 use evidence::Evidence;
 use layer::{Input, Passing};
@@ -105,6 +107,7 @@ impl Image {
         match source {
             Source::Directory(directory) => from_directory(directory, request),
             Source::File(region) => {
+                request.limits.image.store(region.len(), Ordering::Relaxed);
                 let head = region.head(foreign::HEAD)?;
                 match Compression::of(&head) {
                     Compression::Plain => from_region(region, &head, request),
@@ -120,7 +123,8 @@ impl Image {
                 let filled = read_full(&mut stream, &mut head)?;
                 head.truncate(filled);
                 let compression = Compression::of(&head);
-                let stream: Box<dyn Read + Send> = Box::new(Cursor::new(head).chain(stream));
+                let stream = Counting { source: Cursor::new(head).chain(stream), read: request.limits.image.clone() };
+                let stream: Box<dyn Read + Send> = Box::new(stream);
                 from_stream(Hashing::new(stream, Some(request.source_algorithm())), compression, request)
             }
         }
@@ -158,7 +162,12 @@ impl Image {
 fn from_directory(directory: OwnedFd, request: &Request) -> Result<Image> {
     let evidence = Evidence::in_directory(&directory)?;
     match recognise::layered(&Members::directory(directory, request), &evidence, request)? {
-        Some(image) => Ok(image),
+        Some(image) => {
+            let stored: HashMap<_, _> =
+                image.layers.iter().map(|layer| ((&layer.digest, &layer.diff_id), layer.size())).collect();
+            request.limits.image.store(stored.into_values().flatten().sum(), Ordering::Relaxed);
+            Ok(image)
+        }
         None => Err(anyhow!("is a directory, and no OCI layout"))
             .hint("an OCI layout has oci-layout and index.json; a root directory needs no unpacking"),
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::Timespec;
 
-use crate::budget::{Limits, within};
+use crate::budget::{Limits, weight, within};
 use crate::frame::{Archive, Entry, Kind, Segment, Time};
 use crate::gate::Gate;
 use crate::ledger::Change;
@@ -24,6 +24,9 @@ const AUFS: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Where aufs kept the content of files with several names: they are hard links to what is in here.
 const LINKED: &[u8] = b".wh..wh.plnk";
+
+/// As many entries cost what it takes to start reading a layer: its threads, its buffers.
+const LAYER: u64 = 32;
 
 /// Files from this size on are copied from file to file, where the archive lies plain in one.
 const COPIED: u64 = 64 << 10;
@@ -40,6 +43,7 @@ pub struct Layers<'a> {
     pub progress: &'a AtomicU64,
     /// Whiteouts mean something: the archive is a layer and no plain root filesystem.
     pub layered: bool,
+    /// What they asked for so far, weighed by what it costs.
     pub entries: u64,
     pub bytes: u64,
 }
@@ -47,6 +51,7 @@ pub struct Layers<'a> {
 impl Layers<'_> {
     /// Applies one layer over those before it.
     pub fn apply<R: Content>(&mut self, archive: &mut Archive<R>) -> Result<()> {
+        self.entries += LAYER;
         while let Some(entry) = archive.next()? {
             let offset = entry.offset;
             self.entry(entry, archive).with_context(|| format!("at byte {offset}"))?;
@@ -59,8 +64,9 @@ impl Layers<'_> {
 
     fn entry<R: Content>(&mut self, mut entry: Entry, archive: &mut Archive<R>) -> Result<()> {
         let member = self.member(&entry.path).with_context(|| shown(&entry.path))?;
-        self.entries += 1;
-        within(self.entries, self.limits.entries, "entries of the image", "--max-entries")?;
+        let segments = entry.sparse.as_ref().map_or(0, Vec::len);
+        self.entries += weight(member.depth) + (entry.xattrs.len() + segments) as u64;
+        self.limits.within_entries(self.entries + self.tree.implied())?;
         self.bytes = self.bytes.saturating_add(entry.size);
         within(self.bytes, self.limits.bytes, "bytes of the image's files", "--max-bytes")?;
         within(

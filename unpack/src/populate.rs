@@ -67,10 +67,12 @@ impl Filling<'_> {
             let archive = layer.open(self.limits, Some(&near)).map(|stream| stream.entries(self.limits));
             Some((number, layer.name.clone(), archive))
         };
+        let mut bytes = 0;
         let mut finish = |(number, name, archive): (usize, String, Archive<LayerStream>)| -> Result<()> {
             let checked = archive.finish().and_then(LayerStream::finish);
             verified[number] = of(&name, checked)?;
-            Ok(())
+            bytes += verified[number].bytes;
+            self.limits.within_layers(bytes)
         };
         let (mut next, mut applied) = (open(0), None);
         for step in 1.. {

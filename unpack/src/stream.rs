@@ -100,6 +100,11 @@ impl<R: Read> Decoder<R> {
         self.input
     }
 
+    /// Bytes that came out so far.
+    pub fn given(&self) -> u64 {
+        self.given
+    }
+
     fn refill(&mut self) -> io::Result<()> {
         if self.begin > 0 {
             self.buffer.copy_within(self.begin..self.end, 0);

@@ -48,6 +48,7 @@ pub struct Tree {
     longest_name: u64,
     waiting: Waiting,
     made: Made,
+    implied: u64,
 }
 
 /// Entries that are neither directory nor regular file.
@@ -69,11 +70,24 @@ impl Tree {
         let longest_name = rustix::fs::fstatvfs(&root).context("statvfs")?.f_namemax;
         let places = Places::default();
         let dirs = Dirs::new(root, last, pending, places.clone())?;
-        Ok(Tree { policy, dirs, epoch, longest_name, waiting: Waiting::default(), made: Made::first_layer(places) })
+        Ok(Tree {
+            policy,
+            dirs,
+            epoch,
+            longest_name,
+            waiting: Waiting::default(),
+            made: Made::first_layer(places),
+            implied: 0,
+        })
     }
 
     pub fn root(&self) -> BorrowedFd<'_> {
         self.dirs.root()
+    }
+
+    /// Directories made that no entry speaks of, and links followed, weighed as entries are.
+    pub fn implied(&self) -> u64 {
+        self.implied + self.dirs.followed()
     }
 
     /// Whether the filesystem takes every name of a path.

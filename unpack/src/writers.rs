@@ -156,7 +156,10 @@ impl Writers {
 
     /// Waits until every file is there, if not yet whole.
     pub fn settle(&mut self) -> Result<()> {
-        self.submit(None)?;
+        if self.batch.planned > 0 {
+            // Written by this thread: to wake another takes longer than most such batches.
+            self.enqueue(None)?;
+        }
         let queue = self.queue.clone();
         let mut state = queue.lock();
         while state.planned > 0 && !state.failed {
@@ -177,6 +180,17 @@ impl Writers {
     }
 
     fn submit(&mut self, to: Option<usize>) -> Result<()> {
+        let idle = self.enqueue(to)?;
+        match (idle, to) {
+            (0, _) => {}
+            (_, Some(_)) => self.queue.filled.notify_all(),
+            (_, None) => self.queue.filled.notify_one(),
+        }
+        Ok(())
+    }
+
+    /// How many writers have nothing to do but this batch, of which nobody has told them yet.
+    fn enqueue(&mut self, to: Option<usize>) -> Result<usize> {
         let queue = self.queue.clone();
         let mut state = queue.lock();
         while state.waiting >= self.waiting && !state.failed {
@@ -184,7 +198,7 @@ impl Writers {
         }
         failure(&mut state)?;
         if self.batch.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let batch = std::mem::take(&mut self.batch);
         state.waiting += 1;
@@ -193,14 +207,7 @@ impl Writers {
             Some(own) => own.push_back(batch),
             None => state.shared.push_back(batch),
         }
-        let idle = state.idle;
-        drop(state);
-        match (idle, to) {
-            (0, _) => {}
-            (_, Some(_)) => queue.filled.notify_all(),
-            (_, None) => queue.filled.notify_one(),
-        }
-        Ok(())
+        Ok(state.idle)
     }
 
     /// Writes a batch in place of waiting for somebody to do it: each waiting costs two switches.

@@ -37,7 +37,8 @@ fn extracted(root: &Path, archives: &[Vec<u8>], threads: usize) -> Result<Option
                 privileged: is_root(),
                 setuid: 0.into(),
             });
-            let (gate, progress, limits) = (Arc::<Gate>::default(), AtomicU64::new(0), Limits::default());
+            let (gate, progress, limits) =
+                (Arc::<Gate>::default(), AtomicU64::new(0), Limits { entries: Some(1 << 20), ..Limits::default() });
             let (tree, writers) = tree_with_writers(fs::File::open(root)?.into(), policy.clone(), 0, threads, &gate)?;
             let mut layers = Layers {
                 tree,

@@ -62,6 +62,8 @@ pub struct Verified {
     pub diff_id: Option<Digest>,
     /// Of the file that a plain root filesystem is, and of everything that came through a stream for one that did.
     pub source: Option<Digest>,
+    /// Plain bytes.
+    pub bytes: u64,
 }
 
 impl Layer {
@@ -216,7 +218,8 @@ impl LayerStream {
     pub fn finish(mut self) -> Result<Verified> {
         let mut found = Verified::default();
         match self.stream {
-            Stream::Plain { digests, source, .. } => {
+            Stream::Plain { reader, digests, source } => {
+                found.bytes = reader.length();
                 if let Some(thread) = digests {
                     let digests = thread.join().ok().context("the digesting thread ended too early")??;
                     let like = |announced: &Option<Digest>| {
@@ -232,6 +235,7 @@ impl LayerStream {
                 drain(ahead)?;
                 let Stream::Decoded(ahead) = self.stream else { bail!("no stream") };
                 let (decoder, plain) = ahead.finish()?;
+                found.bytes = decoder.given();
                 found.digest = decoder.into_inner().finish().0;
                 if self.digest.is_some() && found.digest.is_none() {
                     found.digest.clone_from(&plain);
@@ -241,6 +245,7 @@ impl LayerStream {
             Stream::Passing(mut passing) => {
                 drain(&mut passing.rest)?;
                 let (decoder, _) = passing.rest.finish()?;
+                found.bytes = decoder.given();
                 found.source = decoder.into_inner().finish().0;
             }
         }
@@ -315,6 +320,11 @@ struct Buffered {
 impl Buffered {
     fn new(region: Region) -> Buffered {
         Buffered { begin: region.position(), region, current: Bytes::default() }
+    }
+
+    /// Bytes from its beginning to its end.
+    fn length(&self) -> u64 {
+        self.region.position() + self.region.len() - self.begin
     }
 
     fn skip(&mut self, bytes: u64) -> io::Result<()> {

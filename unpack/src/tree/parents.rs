@@ -8,8 +8,9 @@ use rustix::io::Errno;
 
 use super::dir::Dir;
 use super::meta::Final;
-use super::path::{join, shown};
+use super::path::{join, levels, shown};
 use super::{Tree, implied};
+use crate::budget::weight;
 
 impl Tree {
     /// The directory at a path, for an entry to be put into: made with its parents where it is not there, in place of what
@@ -25,6 +26,7 @@ impl Tree {
             done = path.len() - rest.len() + name.len();
             let last = implied(&self.policy, self.epoch)?;
             (dir, _) = self.make_directory(&dir, name, last)?;
+            self.implied += weight(levels(dir.path()));
         }
         self.made.put_into(&dir);
         Ok(dir)

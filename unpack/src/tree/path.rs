@@ -62,6 +62,11 @@ pub fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
     if dir.is_empty() { name.to_owned() } else { [dir, b"/", name].concat() }
 }
 
+/// How deep a path is.
+pub fn levels(path: &[u8]) -> u64 {
+    if path.is_empty() { 0 } else { 1 + path.iter().filter(|&&b| b == b'/').count() as u64 }
+}
+
 /// For messages.
 pub fn shown(path: &[u8]) -> String {
     if path.is_empty() {
