@@ -140,6 +140,17 @@ find_limits() {
 # The line that the hint names is to be one with this script.
 own_words() { printf '%s\n' "$1" | sed "s/^isolate:/$script:/; s/ -- isolate …/ -- $script …/"; }
 
+# A terminal of its own where the caller's is ours to read; no terminal anywhere else. The process group is the third field
+# behind the name, and the terminal's the sixth (proc_pid_stat(5)).
+find_session() {
+    session=--new-session
+    [ -t 0 ] || return 0
+    read -r stat </proc/$$/stat
+    # shellcheck disable=SC2086 # words
+    set -- ${stat##*) }
+    [ "$3" != "$6" ] || session=--pty
+}
+
 # pasta answers here for the resolver that the host asks, be it one on the host's loopback.
 find_resolver() {
     [ -n "$resolv" ] || return 0

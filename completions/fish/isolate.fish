@@ -40,6 +40,8 @@ complete -c isolate -s c -l map-current -d 'Keep the own user and group in the n
 complete -c isolate -l map-auto -d 'Map the first range of /etc/subuid and /etc/subgid as well; to be root if nothing says who (implies --user)'
 complete -c isolate -s f -l fork -d 'Stay and wait for COMMAND even where no namespace needs it'
 complete -c isolate -l init -d 'Put a small reaper at PID 1 and COMMAND under it (implies --pid and --mount)'
+complete -c isolate -l pty -d 'Give COMMAND a terminal and a session of its own: it can neither read, set nor push into the caller\'s (implies --fork)'
+complete -c isolate -l new-session -d 'Give COMMAND a session of its own without a terminal: what it reads of one is empty, what it writes to one is passed on (implies --fork)'
 complete -c isolate -l clean-env -d 'Start with PATH, HOME and TERM alone in the environment'
 complete -c isolate -l keep-caps -d 'Keep the capabilities of the new user namespace for a command that is not root in it'
 complete -c isolate -l no-new-privs -d 'Let no setuid or setgid file or file capability give privileges (no_new_privs)'

@@ -144,6 +144,16 @@ pub struct Args {
     #[arg(long, help_heading = "Process")]
     pub init: bool,
 
+    /// Give COMMAND a terminal and a session of its own: it can neither read, set nor push into the caller's
+    /// (implies --fork)
+    #[arg(long, conflicts_with = "new_session", help_heading = "Process")]
+    pub pty: bool,
+
+    /// Give COMMAND a session of its own without a terminal: what it reads of one is empty, what it writes to one is
+    /// passed on (implies --fork)
+    #[arg(long, help_heading = "Process")]
+    pub new_session: bool,
+
     /// Change the root directory
     #[arg(short = 'R', long, value_name = "DIR", help_heading = "Process")]
     pub root: Option<PathBuf>,

@@ -18,9 +18,14 @@ use crate::namespaces::{Kind, New};
 use crate::privileges::Privileges;
 use crate::signals;
 use crate::step::Step;
+use crate::supervise::Session;
 
 pub fn of(args: &Args, user: Option<User>, command: &mut Command, carry: &mut Carry) -> Result<Vec<Step>> {
-    let mut plan = Vec::new();
+    let session = match args.pty {
+        true => Some(Session::WithTerminal),
+        false => args.new_session.then_some(Session::WithoutTerminal),
+    };
+    let mut plan: Vec<Step> = session.map(Step::Session).into_iter().collect();
     let pasta = is_pasta(args);
     let new = namespaces(args, pasta);
     let has = |kind| new.iter().any(|new: &New| new.kind == kind);
@@ -46,6 +51,7 @@ pub fn of(args: &Args, user: Option<User>, command: &mut Command, carry: &mut Ca
         || joins_pid
         || args.kill_child.is_some()
         || args.status_fd.is_some()
+        || session.is_some()
         || !limits.is_empty()
         || has(Kind::Pid)
         || new.iter().any(|new| new.file.is_some())
@@ -56,6 +62,7 @@ pub fn of(args: &Args, user: Option<User>, command: &mut Command, carry: &mut Ca
             status: args.status_fd.map(open_descriptor).transpose()?,
             pasta,
             init: args.init,
+            session: session.is_some(),
         }),
         false => None,
     };
@@ -79,7 +86,7 @@ pub fn of(args: &Args, user: Option<User>, command: &mut Command, carry: &mut Ca
         plan.push(Step::Loopback);
     }
     if args.init {
-        plan.push(Step::Init);
+        plan.push(Step::Init { session: session.is_some() });
     }
     // As unshare(1): the root first, then the proc in it.
     plan.extend(args.root.clone().map(Step::Root));

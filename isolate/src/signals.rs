@@ -129,6 +129,8 @@ pub struct Arrival {
     pub from_kernel: bool,
     /// This process caused it: SIGPIPE.
     pub from_self: bool,
+    /// A process did that has no number in our pid namespace.
+    pub from_outside: bool,
 }
 
 impl Arrivals {
@@ -150,7 +152,13 @@ impl Arrivals {
         }
         let word = |at: usize| i32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
         let sender = rustix::process::getpid().as_raw_nonzero().get();
-        Some(Arrival { signal: word(0), from_kernel: word(8) == libc::SI_KERNEL, from_self: word(12) == sender })
+        let code = word(8);
+        Some(Arrival {
+            signal: word(0),
+            from_kernel: code == libc::SI_KERNEL,
+            from_self: word(12) == sender,
+            from_outside: code == libc::SI_USER && word(12) == 0,
+        })
     }
 }
 

@@ -20,9 +20,10 @@ use crate::namespaces::join::{Join, Opened};
 use crate::namespaces::loopback;
 use crate::namespaces::unshare::{Unshare, Wait};
 use crate::privileges::Privileges;
-use crate::supervise::{self, Start, reaper};
+use crate::supervise::{self, Session, Start, reaper};
 
 pub enum Step {
+    Session(Session),
     Limit(Limit),
     HoldTools,
     Join(Join),
@@ -32,7 +33,9 @@ pub enum Step {
     MountProc(PathBuf),
     Root(PathBuf),
     Chdir(PathBuf),
-    Init,
+    Init {
+        session: bool,
+    },
     Rlimit(rlimit::Limit),
     Privileges(Privileges),
     /// The environment is the command's: it is changed there.
@@ -70,6 +73,7 @@ impl chain::Step for Step {
 
     fn perform(&self, state: &mut State) -> Result<()> {
         match self {
+            Step::Session(session) => session.start()?,
             Step::Limit(limit) => state.cgroup = Some(limit.group()),
             Step::HoldTools => state.carry.hold_tools()?,
             Step::Join(join) if join.forks => state.joined = Some(join.open()?),
@@ -86,8 +90,8 @@ impl chain::Step for Step {
                 chdir("/").context("/")?;
             }
             Step::Chdir(dir) => chdir(dir).with_context(|| format!("working directory {}", dir.display()))?,
-            Step::Init => {
-                reaper::start(state.reports.take().context("no isolate waits for this one")?)?;
+            Step::Init { session } => {
+                reaper::start(state.reports.take().context("no isolate waits for this one")?, *session)?;
                 // It dies with its PID 1, and that with isolate.
                 state.carry.parent = None;
             }
@@ -102,7 +106,15 @@ impl chain::Step for Step {
     }
 
     fn nests(&self) -> bool {
-        matches!(self, Step::Join(_) | Step::Unshare(_) | Step::Root(_) | Step::Privileges(_) | Step::CleanEnv(_))
+        matches!(
+            self,
+            Step::Session(_)
+                | Step::Join(_)
+                | Step::Unshare(_)
+                | Step::Root(_)
+                | Step::Privileges(_)
+                | Step::CleanEnv(_)
+        )
     }
 }
 
@@ -145,6 +157,10 @@ fn mount_proc(dir: &Path) -> Result<()> {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
+            Step::Session(Session::WithTerminal) => {
+                f.write_str("# the rest runs at a new terminal, as script(1) gives one\nsetsid --wait")
+            }
+            Step::Session(Session::WithoutTerminal) => f.write_str("setsid --wait"),
             Step::Limit(limit) => limit.fmt(f),
             Step::HoldTools => f.write_str("# open the links that follow, which the other root does not hold"),
             Step::Join(join) => join.fmt(f),
@@ -160,7 +176,9 @@ impl fmt::Display for Step {
             }
             Step::Root(dir) => write!(f, "chroot {}", quote(dir)),
             Step::Chdir(dir) => write!(f, "cd {}", quote(dir)),
-            Step::Init => f.write_str("# here a small reaper becomes PID 1 and the rest its child, as tini does it"),
+            Step::Init { .. } => {
+                f.write_str("# here a small reaper becomes PID 1 and the rest its child, as tini does it")
+            }
             Step::Rlimit(limit) => limit.fmt(f),
             Step::Privileges(privileges) => privileges.fmt(f),
             Step::CleanEnv(kept) => {

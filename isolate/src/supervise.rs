@@ -2,15 +2,19 @@
 
 mod decision;
 mod disposition;
+mod flow;
 mod gate;
 mod group_signals;
 mod guard;
 mod listener;
 pub mod reaper;
+mod relay;
+mod session;
 mod start;
 mod status;
 mod stops;
 mod terminal;
 mod waiting;
 
+pub use session::Session;
 pub use start::{Start, start};

@@ -174,8 +174,8 @@ fn the_masks_are_those_of_runc_path_by_path() {
     }
 }
 
-/// What this machine has no file of is hidden all the same: https://github.com/moby/moby/security/advisories/GHSA-jq35-85cj-fj4p
-/// is of the power counters, which tell what other programs compute.
+/// What this machine has no file of is hidden all the same. https://github.com/advisories/GHSA-jq35-85cj-fj4p: the power
+/// counters of sysfs tell what other programs compute.
 #[test]
 fn what_tells_of_the_hosts_heat_and_power_is_hidden() {
     for way in ways() {

@@ -22,6 +22,7 @@ const PROMPT: &str = "ready> ";
 pub struct Terminal<'a> {
     work: &'a Work,
     master: File,
+    name: String,
     child: Child,
     seen: String,
 }
@@ -40,7 +41,8 @@ impl Work {
         let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).expect("a terminal");
         grantpt(&master).and_then(|()| unlockpt(&master)).expect("a terminal");
         let name = ptsname_r(&master).expect("its name");
-        let slave = File::options().read(true).write(true).custom_flags(libc::O_NOCTTY).open(name).expect("a terminal");
+        let slave =
+            File::options().read(true).write(true).custom_flags(libc::O_NOCTTY).open(&name).expect("a terminal");
         rustix::termios::tcsetwinsize(&slave, size).expect("its size");
         let stdio = || Stdio::from(slave.try_clone().expect("dup"));
         command
@@ -67,7 +69,7 @@ impl Work {
         drop(slave);
         // SAFETY: the descriptor is the master's alone.
         let master = unsafe { File::from_raw_fd(master.into_raw_fd()) };
-        Terminal { work: self, master, child, seen: String::new() }
+        Terminal { work: self, master, name, child, seen: String::new() }
     }
 }
 
@@ -135,6 +137,17 @@ impl Terminal<'_> {
     /// How the command has ended, if it has.
     pub fn try_wait(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("wait")
+    }
+
+    /// The terminal goes away, as a window that is closed does.
+    pub fn hang_up(mut self) {
+        self.master = File::open("/dev/null").expect("/dev/null");
+        self.child.wait().expect("wait");
+    }
+
+    /// Its name, for stty(1) -F.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     pub fn pid(&self) -> i32 {

@@ -10,7 +10,7 @@ fn shell(work: &Work) -> Terminal<'_> {
     terminal
 }
 
-const OPTIONS: [&str; 4] = ["--uts", "--fork", "--pid", "--init"];
+const OPTIONS: [&str; 7] = ["--uts", "--fork", "--pid", "--init", "--pty", "--pty --pid", "--pty --init"];
 
 /// What /proc says of the process with this one word as its command line.
 fn state_of(work: &Work, word: &str) -> Option<char> {
@@ -143,7 +143,7 @@ fn a_pipeline_without_its_reader_ends() {
         skip!("no yes");
     }
     let work = Work::new();
-    for option in OPTIONS {
+    for option in ["--uts", "--fork", "--pid", "--init", "--new-session"] {
         // The command writes into a pipe that nobody reads any more, and that isolate does not hold.
         let outcome = work.sh(&format!(
             "{{ isolate {0} {option} -- yes; echo $? >status; }} | head -n 1; cat status

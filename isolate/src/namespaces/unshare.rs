@@ -38,6 +38,8 @@ pub struct Wait {
     pub pasta: bool,
     /// A reaper of ours will be the child.
     pub init: bool,
+    /// This process leads a session of COMMAND's own.
+    pub session: bool,
 }
 
 impl Unshare {

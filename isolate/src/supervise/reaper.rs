@@ -16,6 +16,9 @@ use rustix::io::{Errno, retry_on_intr, write};
 use crate::process::{Change, Ending, close_all_but, fork, let_go_of, next_change};
 use crate::signals::{self, Arrivals, ChildSignal};
 
+/// What a terminal sends to a job.
+pub const TYPED: [i32; 3] = [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP];
+
 /// What PID 1 tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Report {
@@ -62,8 +65,9 @@ pub fn is_sealed() -> Result<bool> {
         .is_ok_and(|seals| SealFlag::from_bits_retain(seals).contains(SealFlag::F_SEAL_WRITE)))
 }
 
-/// Returns in the command's process; PID 1 stays in here.
-pub fn start(reports: File) -> Result<()> {
+/// Returns in the command's process; PID 1 stays in here. In a session of its own isolate sends to the whole of the command's
+/// group what is typed (`TYPED`).
+pub fn start(reports: File, session: bool) -> Result<()> {
     let child_signal = ChildSignal::set_default();
     let mask = signals::block_all();
     match fork().context("fork")? {
@@ -72,11 +76,11 @@ pub fn start(reports: File) -> Result<()> {
             child_signal.put_back();
             Ok(())
         }
-        Some(command) => stay(command, reports),
+        Some(command) => stay(command, reports, session),
     }
 }
 
-fn stay(command: Pid, reports: File) -> Result<()> {
+fn stay(command: Pid, reports: File, session: bool) -> Result<()> {
     let arrivals = Arrivals::open()?;
     close_all_but(&[arrivals.as_fd().as_raw_fd(), reports.as_raw_fd()]);
     let_go_of(&[0, 1, 2]);
@@ -96,7 +100,8 @@ fn stay(command: Pid, reports: File) -> Result<()> {
             let shares_group = getpgid(Some(command)) == Ok(getpgrp());
             // What the terminal sends goes to a whole group, and what continues a group of our own comes from isolate: a
             // second SIGCONT from here might come when the command has stopped again.
-            let has_it = arrival.from_kernel || arrival.signal == libc::SIGCONT && getpgrp() == getpid();
+            let is_typed = session && arrival.from_outside && TYPED.contains(&arrival.signal);
+            let has_it = arrival.from_kernel || is_typed || arrival.signal == libc::SIGCONT && getpgrp() == getpid();
             if !(shares_group && has_it || arrival.from_self) {
                 // The command is not reaped yet.
                 let _ = signals::send(command.as_raw(), arrival.signal);

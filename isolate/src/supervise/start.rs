@@ -173,7 +173,7 @@ impl Begun<'_> {
     /// Everything the parent must do before the child may run.
     fn release(self, gate: &Gate, started: &mut Option<(Guard, &'static Shared)>) -> Result<Waiting> {
         let child = self.child;
-        let own_group = self.unshare.has(Kind::Pid) && self.terminal.wants_own_group();
+        let own_group = self.wait.session || self.unshare.has(Kind::Pid) && self.terminal.wants_own_group();
         if own_group {
             setpgid(child, child).context("process group")?;
         }
@@ -222,8 +222,9 @@ impl Begun<'_> {
             shared.terminal.belongs_to(child);
         }
         gate.tell()?;
-        let (nested, reports, now) = (self.nested, self.reports, Default::default());
-        Ok(Waiting { shared, nested, own_group, reports, arrivals, guard, listener, gate: None, now })
+        let (nested, relayed) = (self.nested, self.wait.session);
+        let (reports, now) = (self.reports, Default::default());
+        Ok(Waiting { shared, nested, relayed, own_group, reports, arrivals, guard, listener, gate: None, now })
     }
 }
 

@@ -48,7 +48,11 @@ impl Waiting {
         if take(&[libc::SIGCONT]).is_some() {
             return self.go_on();
         }
-        raise_default(signal, target);
+        match self.relayed {
+            // A leader of a session stops of nothing else: nobody there could continue it (setpgid(2)).
+            true => raise_default(libc::SIGSTOP, Target::Own),
+            false => raise_default(signal, target),
+        }
         if !(self.nested && getpid().as_raw() == 1) {
             // What has ended the stop is dealt with here: a second time it would continue a child that has stopped again.
             let was_stopped = take(&[libc::SIGCONT]).is_some();

@@ -19,7 +19,7 @@ use crate::supervise::decision::{Action, Known, Phase, Source, decide};
 use crate::supervise::disposition::Proc;
 use crate::supervise::guard::{Guard, Shared};
 use crate::supervise::listener;
-use crate::supervise::reaper::Report;
+use crate::supervise::reaper::{Report, TYPED};
 use crate::supervise::stops::Coming;
 
 /// A command that has not ended by now is one to wait for.
@@ -29,6 +29,8 @@ pub struct Waiting {
     pub shared: &'static Shared,
     /// An isolate waits for us as we do for the child: it stops us, as PID 1 cannot stop itself.
     pub nested: bool,
+    /// We lead a session of the child's own, and a relay outside of it waits for us.
+    pub relayed: bool,
     /// The child leads a process group of its own.
     pub own_group: bool,
     /// PID 1 is a reaper of ours, and tells here what becomes of the command.
@@ -201,6 +203,10 @@ impl Waiting {
             Action::Reap => self.reap()?,
             Action::GoOn => self.go_on(),
             Action::Continue => self.send_continue(),
+            // What the terminal sent to the relay, it would have sent to all of the job.
+            Action::Forward if self.relayed && TYPED.contains(&signal) && source == Source::Sender => {
+                let _ = signals::send(-self.shared.child.as_raw(), signal);
+            }
             Action::Forward => self.send(signal),
             Action::Stop => self.stop_with_child(signal, target),
             Action::Kill => {

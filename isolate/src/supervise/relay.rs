@@ -1,0 +1,319 @@
+//! The process between a caller's terminal and a session of COMMAND's own: it passes bytes, sizes and signals on, stops and
+//! continues with the session's leader, and ends as that does. Whatever becomes of it, the caller's terminal is as it was.
+
+use std::convert::Infallible;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::rc::Rc;
+
+use anyhow::{Context, Result};
+use nix::libc;
+use nix::unistd::{Pid, setpgid};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, read, retry_on_intr};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+
+use crate::process::{Change, Ending, close_all_but, fork, let_go_of, next_change};
+use crate::signals::{self, Arrivals, Target, is_ignored, raise_default, take};
+use crate::supervise::flow::{Flow, Pumped};
+use crate::supervise::guard::Guard;
+
+/// What the kernel may hold of a session's output when that has ended: a pipe's buffer, and more than a terminal's.
+const LAST_BYTES: usize = 128 << 10;
+
+/// How often to look whether we are in the foreground again.
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 300_000_000 };
+
+/// The terminal of the new session.
+pub struct Pty {
+    pub master: Rc<OwnedFd>,
+    /// Open here as well: while a session has none of it open, a master only ever says that it is hung up.
+    pub slave: Rc<OwnedFd>,
+}
+
+impl Pty {
+    pub fn take_settings(&self, tty: &Rc<OwnedFd>) -> Result<()> {
+        let settings = tcgetattr(tty).context("the terminal's settings")?;
+        tcsetattr(&self.slave, OptionalActions::Now, &settings).context("the new terminal's settings")?;
+        self.take_size(tty);
+        Ok(())
+    }
+
+    /// The kernel sends SIGWINCH to who is in the new terminal's foreground.
+    fn take_size(&self, tty: &Rc<OwnedFd>) {
+        if let Ok(size) = tcgetwinsize(tty) {
+            let _ = tcsetwinsize(&self.slave, size);
+        }
+    }
+}
+
+pub struct Relay {
+    leader: Pid,
+    own_pidfd: OwnedFd,
+    arrivals: Arrivals,
+    tty: Option<Rc<OwnedFd>>,
+    pty: Option<Pty>,
+    /// From the caller's terminal to the session's, while we have that.
+    input: Option<Attached>,
+    outputs: Vec<Flow>,
+    /// A signal that somebody sent, passed on.
+    passed_on: Option<i32>,
+    end: Option<Ending>,
+}
+
+/// The caller's terminal passes every key on.
+struct Attached {
+    flow: Flow,
+    before: Termios,
+    guard: Guard,
+}
+
+impl Relay {
+    /// Every signal is blocked.
+    pub fn new(
+        leader: Pid,
+        own_pidfd: OwnedFd,
+        tty: Option<Rc<OwnedFd>>,
+        pty: Option<Pty>,
+        outputs: Vec<Flow>,
+    ) -> Result<Relay> {
+        let arrivals = Arrivals::open()?;
+        let relay = Relay { leader, own_pidfd, arrivals, tty, pty, input: None, outputs, passed_on: None, end: None };
+        close_all_but(&relay.descriptors());
+        let_go_of(&[0, 1]);
+        Ok(relay)
+    }
+
+    fn descriptors(&self) -> Vec<i32> {
+        let pty = self.pty.iter().flat_map(|pty| [&pty.master, &pty.slave]);
+        let own = [self.own_pidfd.as_raw_fd(), self.arrivals.as_fd().as_raw_fd()].into_iter();
+        let flows = self.outputs.iter().flat_map(Flow::descriptors);
+        own.chain(flows).chain(self.tty.iter().chain(pty).map(|fd| fd.as_raw_fd())).collect()
+    }
+
+    pub fn until_the_end(mut self) -> Result<Infallible> {
+        let relayed = self.relay();
+        if relayed.is_ok() {
+            self.drain()?;
+        }
+        self.detach();
+        relayed?.exit_like(self.target())
+    }
+
+    fn relay(&mut self) -> Result<Ending> {
+        self.attach()?;
+        loop {
+            if let Some(ending) = self.end {
+                return Ok(ending);
+            }
+            // In the background nobody tells us of the foreground: a shell continues only what has stopped.
+            let is_away = self.input.is_none() && self.pty.is_some();
+            self.wait(is_away.then_some(&LOOK))?;
+            self.hear()?;
+            if is_away {
+                self.attach()?;
+            }
+            self.pump();
+        }
+    }
+
+    /// Until there is a signal, or something to pass on.
+    fn wait(&self, timeout: Option<&Timespec>) -> Result<()> {
+        let flows = self.outputs.iter().chain(self.input.as_ref().map(|input| &input.flow)).map(Flow::interest);
+        let all = flows.chain([(self.arrivals.as_fd(), PollFlags::IN)]);
+        let mut all: Vec<PollFd> = all.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)).collect();
+        retry_on_intr(|| poll(&mut all, timeout)).context("poll")?;
+        Ok(())
+    }
+
+    fn pump(&mut self) {
+        self.outputs.retain_mut(|flow| flow.pump() != Pumped::Ended);
+        if self.input.as_mut().is_some_and(|input| input.flow.pump() == Pumped::Ended) {
+            if self.is_hung_up() {
+                self.hang_up();
+            } else {
+                // Somebody has put us into the background and not told us: what is set there is no more ours.
+                self.let_go();
+            }
+        }
+    }
+
+    fn is_hung_up(&self) -> bool {
+        let Some(tty) = &self.tty else { return true };
+        let mut fds = [PollFd::new(tty, PollFlags::empty())];
+        poll(&mut fds, Some(&Timespec::default())).is_ok()
+            && fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+    }
+
+    /// The new terminal hangs up as the caller's has: the kernel tells the session.
+    fn hang_up(&mut self) {
+        self.let_go();
+        (self.tty, self.pty, self.outputs) = (None, None, Vec::new());
+    }
+
+    fn hear(&mut self) -> Result<()> {
+        while let Some(arrival) = self.arrivals.next() {
+            match arrival.signal {
+                libc::SIGCHLD => self.reap()?,
+                libc::SIGPIPE if arrival.from_self => {}
+                libc::SIGWINCH if self.pty.is_some() => {
+                    self.pty.iter().zip(&self.tty).for_each(|(pty, tty)| pty.take_size(tty));
+                }
+                libc::SIGCONT => {
+                    self.attach()?;
+                    self.send(libc::SIGCONT);
+                }
+                signal => {
+                    self.passed_on = Some(signal);
+                    self.send(signal);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn reap(&mut self) -> Result<()> {
+        while let Some((pid, change)) = next_change()? {
+            match change {
+                Change::Ended(ending) if pid == self.leader => self.end = Some(ending),
+                Change::Stopped(_) if pid == self.leader => self.suspend()?,
+                Change::Ended(_) if self.input.as_ref().is_some_and(|input| input.guard.0 == pid) => {
+                    self.guard_again()?
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The session's leader has stopped, and so do we, for our caller to see it.
+    fn suspend(&mut self) -> Result<()> {
+        // What it has written until then, the key's echo included, comes before what a shell says of the stop.
+        let mut left = LAST_BYTES / 4096;
+        while left > 0 && self.outputs.iter_mut().any(|flow| flow.pump() == Pumped::Some) {
+            left -= 1;
+        }
+        // Somebody has continued us since: a stop now would discard that (signal(7)).
+        if take(&[libc::SIGCONT]).is_some() {
+            self.send(libc::SIGCONT);
+            return Ok(());
+        }
+        self.detach();
+        // The terminal would have stopped all of our group; without one, whoever sent the stop chose whom.
+        let target = if self.pty.is_some() { Target::OwnGroup } else { Target::Own };
+        raise_default(libc::SIGTSTP, target);
+        let _ = take(&[libc::SIGCONT]);
+        self.attach()?;
+        self.send(libc::SIGCONT);
+        Ok(())
+    }
+
+    /// Takes the caller's terminal, where we are in its foreground: every key is for the session.
+    fn attach(&mut self) -> Result<()> {
+        let (Some(tty), Some(pty), None) = (&self.tty, &self.pty, &self.input) else { return Ok(()) };
+        if !is_in_foreground(tty) {
+            return Ok(());
+        }
+        let Ok(before) = tcgetattr(tty) else { return Ok(()) };
+        pty.take_size(tty);
+        let guard = start_guard(&self.own_pidfd, tty, &before)?;
+        let _ = tcsetattr(tty, OptionalActions::Now, &raw(&before));
+        self.input = Some(Attached { flow: Flow::new(tty, &pty.master), before, guard });
+        Ok(())
+    }
+
+    /// Gives the caller's terminal back as it was.
+    fn detach(&mut self) {
+        if let (Some(input), Some(tty)) = (&self.input, &self.tty) {
+            let _ = tcsetattr(tty, OptionalActions::Now, &input.before);
+        }
+        self.let_go();
+    }
+
+    fn let_go(&mut self) {
+        if let Some(input) = self.input.take() {
+            input.guard.dismiss();
+        }
+    }
+
+    fn guard_again(&mut self) -> Result<()> {
+        if let (Some(input), Some(tty)) = (&mut self.input, &self.tty) {
+            input.guard = start_guard(&self.own_pidfd, tty, &input.before)?;
+        }
+        Ok(())
+    }
+
+    /// What the session wrote before its end. What it left behind may write for ever.
+    fn drain(&mut self) -> Result<()> {
+        if let Some(pty) = self.pty.take() {
+            drop(pty.slave);
+        }
+        let mut left = LAST_BYTES / 4096;
+        self.outputs.retain_mut(|flow| !(flow.is_empty() && flow.pump() != Pumped::Some));
+        while !self.outputs.is_empty() && left > 0 {
+            if let Some(flow) = self.outputs.first_mut() {
+                match flow.pump() {
+                    Pumped::Some => left -= 1,
+                    Pumped::Nothing if !flow.is_empty() => self.wait(None)?,
+                    Pumped::Nothing | Pumped::Ended => drop(self.outputs.remove(0)),
+                }
+            }
+            // A terminal that takes nothing is no reason to stay.
+            let ends = |arrival: &signals::Arrival| signals::default_action(arrival.signal) == signals::Default::Ends;
+            if self.arrivals.next().is_some_and(|arrival| ends(&arrival) && !arrival.from_self) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// A key that ended the session's command would have reached all of our group: a script around us, too.
+    fn target(&self) -> Target {
+        match self.end {
+            Some(Ending::Signal(signal @ (libc::SIGINT | libc::SIGQUIT))) if self.passed_on != Some(signal) => {
+                Target::OwnGroup
+            }
+            _ => Target::Own,
+        }
+    }
+
+    fn send(&self, signal: i32) {
+        // It is not reaped yet, so the pid is its own.
+        if self.end.is_none() {
+            let _ = signals::send(self.leader.as_raw(), signal);
+        }
+    }
+}
+
+/// The kernel is asked, by a read of no bytes: in a pid namespace all groups from outside are 0. SIGTTIN is blocked, so in the
+/// background it answers EIO. A script's `&` shares the script's group, and is started with SIGINT ignored (POSIX).
+fn is_in_foreground(tty: &Rc<OwnedFd>) -> bool {
+    let is_background_of_script = is_ignored(libc::SIGINT) && is_ignored(libc::SIGQUIT);
+    !is_background_of_script && read(tty, &mut [0; 0]) != Err(Errno::IO)
+}
+
+fn raw(before: &Termios) -> Termios {
+    let mut raw = before.clone();
+    raw.make_raw();
+    raw
+}
+
+/// A process that gives the caller's terminal back where we cannot: in no group that a signal for ours would reach.
+fn start_guard(own_pidfd: &OwnedFd, tty: &Rc<OwnedFd>, before: &Termios) -> Result<Guard> {
+    if let Some(guard) = fork().context("fork")? {
+        return Ok(Guard(guard));
+    }
+    let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+    let _ = rustix::thread::set_name(chain::handoff::GUARD);
+    close_all_but(&[own_pidfd.as_raw_fd(), tty.as_raw_fd()]);
+    let_go_of(&[2]);
+    let _ = retry_on_intr(|| poll(&mut [PollFd::new(own_pidfd, PollFlags::IN)], None));
+    // Unless a shell has set it by now: then it is the shell's.
+    if tcgetattr(tty).is_ok_and(|now| is_same(&now, &raw(before))) {
+        let _ = tcsetattr(tty, OptionalActions::Now, before);
+    }
+    chain::leave(0)
+}
+
+fn is_same(one: &Termios, other: &Termios) -> bool {
+    (one.input_modes, one.output_modes, one.local_modes) == (other.input_modes, other.output_modes, other.local_modes)
+}
