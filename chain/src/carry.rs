@@ -37,6 +37,8 @@ pub struct Carry {
     pub mount_namespace: Option<u64>,
     /// A pivot of ours made `/` in that namespace, and this is where it left the host's mounts.
     pub host_tree: Option<HostTree>,
+    /// A link of ours has another root than the chain began with: a path is no more the host's.
+    pub left_host: bool,
     /// The mounts that pivot made on request, by mount id (field 1 of proc_pid_mountinfo(5)).
     pub mounts: Vec<u64>,
     /// The mounts, attached nowhere, through which pivot holds its locks: their ids.
@@ -81,6 +83,7 @@ impl Carry {
                         _ => return None,
                     });
                 }
+                "left" => carry.left_host = value == "host",
                 "mounts" => carry.mounts = numbers(value)?,
                 "image" => carry.image = Some(Image::from_text(value)?),
                 "locks" => carry.locks = numbers(value)?,
@@ -114,6 +117,9 @@ impl Carry {
             Some(HostTree::Stacked) => field("host", "stacked"),
             Some(HostTree::Kept) => field("host", "kept"),
             None => {}
+        }
+        if self.left_host {
+            field("left", "host");
         }
         for (key, ids) in [("mounts", &self.mounts), ("locks", &self.locks)] {
             if !ids.is_empty() {
@@ -271,6 +277,7 @@ mod tests {
             host_tree: Some(HostTree::Stacked),
             mounts: vec![1, 2],
             locks: vec![3],
+            left_host: true,
             image: Some(Image { cmd: vec!["a b".into()], ..Image::default() }),
             explain: Some(vec!["A".into(), "B".into()]),
             writer: Some(Writer::Caller),
@@ -284,6 +291,7 @@ mod tests {
         assert_eq!(carry.host_tree, Some(HostTree::Stacked));
         assert_eq!(carry.mounts, [1, 2]);
         assert_eq!(carry.locks, [3]);
+        assert!(carry.left_host);
         assert_eq!(carry.image.unwrap().cmd, ["a b"]);
         assert_eq!(carry.explain.as_deref(), Some(&["A".to_owned(), "B".to_owned()][..]));
         assert_eq!(carry.writer, Some(Writer::Caller));

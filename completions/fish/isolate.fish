@@ -33,7 +33,7 @@ complete -c isolate -l rlimit -d 'A limit of setrlimit(2), such as nofile=64:128
 complete -c isolate -l cap-keep -d 'Keep only these capabilities: names, ALL, or `default` for those of container runtimes' -r
 complete -c isolate -l cap-drop -d 'Drop these capabilities' -r
 complete -c isolate -l cap-add -d 'Keep these though dropped; for a command that is not root, make them effective' -r
-complete -c isolate -l seccomp -d 'Filter system calls: `default`, or a JSON profile as container runtimes have them' -r -F
+complete -c isolate -l seccomp -d 'Filter system calls: `default`, or a JSON profile as container runtimes have them, in a file or open as N' -r -F
 complete -c isolate -l all -d 'All eight namespaces'
 complete -c isolate -s r -l map-root -d 'Be root in the new user namespace (implies --user)'
 complete -c isolate -s c -l map-current -d 'Keep the own user and group in the new user namespace (implies --user); links of ours that follow have the capabilities that they need, and COMMAND has none of them'

@@ -206,8 +206,8 @@ pub struct Args {
     #[arg(long, help_heading = "Privileges")]
     pub no_new_privs: bool,
 
-    /// Filter system calls: `default`, or a JSON profile as container runtimes have them
-    #[arg(long, value_name = "default|FILE", help_heading = "Privileges")]
+    /// Filter system calls: `default`, or a JSON profile as container runtimes have them, in a file or open as N
+    #[arg(long, value_name = "default|FILE|fd:N", help_heading = "Privileges")]
     pub seccomp: Option<PathBuf>,
 
     #[command(flatten)]

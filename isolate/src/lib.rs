@@ -19,6 +19,7 @@ use std::os::unix::ffi::OsStringExt;
 use anyhow::{Context, Result, bail};
 use chain::{Command, Link, Tool};
 
+use crate::privileges::seccomp;
 use crate::step::{State, Step};
 use crate::supervise::reaper;
 
@@ -31,6 +32,9 @@ pub fn run(args: args::Args) -> Result<()> {
     // Who is inside sees our program at PID 1, and in each of ours that comes in.
     if args.init || args.join.is_some() {
         link = sealed(link)?;
+    }
+    if let Some(file) = args.seccomp.as_ref().filter(|_| link.carry.left_host) {
+        seccomp::refuse_path_of_image(file)?;
     }
     // The last link is who becomes the image's user.
     let image = link.carry.image.as_mut().filter(|_| command.tool().is_none());

@@ -75,7 +75,10 @@ impl chain::Step for Step {
         match self {
             Step::Session(session) => session.start()?,
             Step::Limit(limit) => state.cgroup = Some(limit.group()),
-            Step::HoldTools => state.carry.hold_tools()?,
+            Step::HoldTools => {
+                state.carry.hold_tools()?;
+                state.carry.left_host = true;
+            }
             Step::Join(join) if join.forks => state.joined = Some(join.open()?),
             Step::Join(join) => join.open()?.enter()?,
             Step::Unshare(unshare) => match &unshare.wait {

@@ -193,7 +193,10 @@ impl chain::Step for Step<'_> {
                 state.path = await_root(root, known)?.unwrap_or_else(|| root.to_path_buf());
             }
             Step::OwnMounts => chain::own_mount_namespace(&mut state.carry)?,
-            Step::HoldTools => state.carry.hold_tools()?,
+            Step::HoldTools => {
+                state.carry.hold_tools()?;
+                state.carry.left_host = true;
+            }
             Step::OpenRoot { .. } => state.source = Some(root::open_root(&state.path)?),
             Step::Lock { expected } => {
                 let shown = || state.path.display().to_string();

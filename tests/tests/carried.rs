@@ -18,6 +18,43 @@ fn an_image_that_ships_our_names_does_not_get_them_run() {
     work.sh(&script).expect(0, "1\n/\n/proc\n");
 }
 
+/// An image could bring a filter that lets everything through.
+#[test]
+fn a_seccomp_profile_is_the_hosts_in_the_last_link_too() {
+    let work = Work::new();
+    let allow = r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#;
+    image_of(&work.join("hostile.tar"), &format!("echo '{allow}' >profile.json"));
+    let deny = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir"],"action":"SCMP_ACT_ERRNO"}]}"#;
+    std::fs::write(work.join("profile.json"), deny).expect("write");
+    assert_eq!(work.sh("unpack --quiet hostile.tar").status, 0);
+    for link in ["", "mountclean --", "isolate --clean-env --"] {
+        let chain = |options: &str, profile: &str| {
+            work.sh(&format!(
+                "isolate {} --pid -- pivot {options} ./root -- {link} isolate --no-new-privs --seccomp {profile} -- \
+                 sh -c 'mkdir /new; echo $?; ls /proc/self/fd 2>/dev/null | grep -c 3' 3<profile.json 2>/dev/null",
+                work.user()
+            ))
+        };
+        for path in ["profile.json", "/profile.json", "./profile.json"] {
+            chain("", path).expect(125, "");
+        }
+        // What is behind the 3 of ls is its own.
+        let outcome = chain("--keep-fd 3", "fd:3");
+        assert!(outcome.stdout.starts_with("1\n"), "{link}: {outcome:?}");
+    }
+    // Where no link has left the host, a path is the host's, also with a reaper, for which isolate starts again.
+    for options in ["--pid", "--init"] {
+        work.sh(&format!(
+            "isolate {} {options} --no-new-privs --seccomp profile.json -- sh -c 'mkdir new 2>/dev/null; echo $?'",
+            work.user()
+        ))
+        .expect(0, "1\n");
+    }
+    let said =
+        work.sh(&format!("isolate {} --pid -- pivot ./root -- isolate --seccomp profile.json -- true", work.user()));
+    said.expect_refusal(&["would be the image's", "--keep-fd 3 ROOT -- isolate --seccomp fd:3"]);
+}
+
 #[test]
 fn a_foreign_word_ends_the_chain_of_ours() {
     let work = Work::new();

@@ -1,5 +1,8 @@
 //! From a profile to the programs that the kernel runs before each system call.
 
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::RawFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
@@ -12,6 +15,7 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, sock_fil
 use crate::privileges::default::default;
 use crate::privileges::profile::{Action, Flag, Profile, Rules, error_number};
 use crate::privileges::syscall::{LAST, Machine, Syscalls};
+use crate::process::close_at_exec;
 
 /// A profile that can be made into filters.
 pub struct Seccomp {
@@ -25,9 +29,9 @@ impl Seccomp {
             return Ok(Seccomp { profile: default(), syscalls: Syscalls::read() });
         }
         let shown = file.display();
-        let text = std::fs::read_to_string(file)
+        let text = text_of(file)
             .with_context(|| format!("--seccomp {shown}"))
-            .hint("`default`, or a file: a JSON profile as container runtimes have them")?;
+            .hint("`default`, or a file or fd:N: a JSON profile as container runtimes have them")?;
         Seccomp::parse(&text).map_err(|why| anyhow!("--seccomp {shown}: {why}"))
     }
 
@@ -102,6 +106,29 @@ impl Seccomp {
         };
         self.profile.flags.iter().flatten().map(bit).fold(0, |flags, flag| flags | flag)
     }
+}
+
+/// The number in fd:N.
+fn descriptor(file: &Path) -> Option<RawFd> {
+    file.to_str()?.strip_prefix("fd:")?.parse().ok()
+}
+
+fn text_of(file: &Path) -> Result<String> {
+    let Some(number) = descriptor(file) else { return Ok(std::fs::read_to_string(file)?) };
+    let fd = chain::inherited(number).context("it is not open")?;
+    let mut text = String::new();
+    File::from(fd.try_clone_to_owned()?).read_to_string(&mut text)?;
+    close_at_exec(Some(number));
+    Ok(text)
+}
+
+/// Behind a pivot a path is the image's, which could bring a filter of its own that allows everything.
+pub fn refuse_path_of_image(file: &Path) -> Result<()> {
+    if file.as_os_str() == "default" || descriptor(file).is_some() {
+        return Ok(());
+    }
+    Err(anyhow!("--seccomp {}: behind pivot this path would be the image's", file.display()))
+        .hint("open it outside: pivot --keep-fd 3 ROOT -- isolate --seccomp fd:3 COMMAND 3<FILE")
 }
 
 fn profile_error(why: String) -> anyhow::Error {
