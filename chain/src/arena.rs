@@ -6,7 +6,7 @@ use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Pages that are not touched cost nothing. What does not fit any more comes from malloc.
-const SIZE: usize = 1 << 20;
+const SIZE: usize = 1 << 18;
 
 pub struct Arena {
     used: AtomicUsize,

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 
+use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, Signal, signal};
 
 use crate::{FAILED, Tool};
@@ -51,8 +52,12 @@ pub fn fail(tool: Tool, error: &anyhow::Error) -> u8 {
     // SAFETY: no handler is installed, and nothing is executed after this.
     let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) };
     say(tool, &message(error));
-    if let Some(Hint(hint)) = error.downcast_ref::<Hint>() {
-        say(tool, &format!("hint: {hint}"));
+    match error.downcast_ref::<Hint>() {
+        Some(Hint(hint)) => say(tool, &format!("hint: {hint}")),
+        None if describe(error.root_cause()) == Errno::EMFILE.desc() => {
+            say(tool, "hint: RLIMIT_NOFILE is too low: ulimit -n 64 or more");
+        }
+        None => {}
     }
     error.downcast_ref::<WithStatus>().map_or(FAILED, |error| error.status)
 }
@@ -92,7 +97,7 @@ pub(crate) fn reason(error: impl Into<std::io::Error>) -> String {
 
 fn describe(cause: &(dyn std::error::Error + 'static)) -> String {
     let text = cause.to_string();
-    match cause.downcast_ref::<nix::errno::Errno>() {
+    match cause.downcast_ref::<Errno>() {
         Some(errno) => errno.desc().to_owned(),
         None => match text.find(" (os error ") {
             Some(end) => text[..end].to_owned(),

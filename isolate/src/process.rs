@@ -3,7 +3,8 @@
 
 use std::os::fd::BorrowedFd;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result, anyhow};
+use chain::Hint;
 use chain::retry_eintr::retry;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -85,6 +86,15 @@ pub fn fork_into(flags: CloneFlags) -> Result<Option<Pid>, Errno> {
     match Errno::result(pid)? {
         0 => Ok(None),
         pid => Ok(Some(Pid::from_raw(pid as libc::pid_t))),
+    }
+}
+
+/// Why there is no further process: fork(2) has one errno for all of its limits.
+pub fn no_process(errno: Errno) -> Error {
+    match errno {
+        Errno::EAGAIN => anyhow!("fork: too many processes")
+            .context(Hint("RLIMIT_NPROC (ulimit -u), the pids.max of the cgroup or kernel.pid_max is reached".into())),
+        _ => Error::new(errno).context("fork"),
     }
 }
 

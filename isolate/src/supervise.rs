@@ -6,6 +6,7 @@ mod flow;
 mod gate;
 mod group_signals;
 mod guard;
+mod last_words;
 mod listener;
 pub mod reaper;
 mod relay;

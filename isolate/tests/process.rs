@@ -227,6 +227,49 @@ fn many_options_and_a_small_stack_are_enough() {
     assert!(outcome.stderr.starts_with("isolate: the stack may have 32 KiB\n"), "{outcome:?}");
 }
 
+#[test]
+fn a_limit_that_is_too_low_is_named_or_enough() {
+    // The kernel ends a program whose data does not fit before its first instruction: ours need little of it.
+    assert_eq!(sh("ulimit -d 1000; $ISOLATE $U --pid -- true").good(), "");
+    let lines = |limit: &str, options: &str| {
+        let outcome = sh(&format!("{limit}; exec $ISOLATE $U {options} -- true"));
+        match outcome.status {
+            0 => outcome.good(),
+            _ => {
+                let lines: Vec<&str> = outcome.stderr.lines().collect();
+                assert_eq!((outcome.status, lines.len()), (125, 2), "{limit} {options}: {outcome:?}");
+                assert!(lines[0].starts_with("isolate: ") && lines[1].starts_with("isolate: hint: "), "{outcome:?}");
+                outcome.stderr
+            }
+        }
+    };
+    for options in ["--fork", "--pid", "--init", "--all"] {
+        for number in 3..16 {
+            lines(&format!("ulimit -n {number}"), options);
+        }
+        assert!(lines("ulimit -n 3", options).contains("Too many open files"), "{options}");
+    }
+    // The program's own loader finds no descriptor, or it is one that needs none.
+    let outcome = as_root(["--pid", "--rlimit", "nofile=3", "--", "true"]);
+    assert!([0, 127].contains(&outcome.status) && !outcome.stderr.contains("isolate"), "{outcome:?}");
+}
+
+/// The limit counts all of a user's processes: a number of its own is nobody else's.
+#[test]
+fn a_user_who_may_have_no_further_process_is_told_so() {
+    needs_root!();
+    let run = |options: &str, limit: u32| {
+        sh(&format!(
+            "exec prlimit --nproc={limit} setpriv --reuid=3111222 --regid=3111222 --clear-groups $ISOLATE --map-root {options} -- true"
+        ))
+    };
+    for options in ["--fork", "--pid", "--init"] {
+        run(options, 1).refused("fork: too many processes");
+        run(options, 2).refused("fork: too many processes");
+        assert_eq!(run(options, 5).good(), "", "{options}");
+    }
+}
+
 /// The reader is gone before isolate writes to it: that is no signal for the command.
 #[test]
 fn a_reader_of_the_status_that_is_gone_is_no_harm() {

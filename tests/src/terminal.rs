@@ -94,15 +94,23 @@ impl Terminal<'_> {
     /// Waits until the text has been printed, and returns everything before it since the last wait.
     #[track_caller]
     pub fn expect(&mut self, text: &str) -> String {
+        let before = self.look_for(text, Duration::from_secs(60));
+        before.unwrap_or_else(|| panic!("no {text:?} in:\n{}", self.seen))
+    }
+
+    /// The same; None where the text has not been printed by then.
+    pub fn look_for(&mut self, text: &str, patience: Duration) -> Option<String> {
         let begun = Instant::now();
         loop {
             if let Some(at) = self.seen.find(text) {
                 let before = self.seen[..at].to_owned();
                 self.seen.drain(..at + text.len());
-                return before;
+                return Some(before);
             }
-            let left = Duration::from_secs(60).saturating_sub(begun.elapsed());
-            assert!(!left.is_zero() && self.read(left), "no {text:?} in:\n{}", self.seen);
+            let left = patience.saturating_sub(begun.elapsed());
+            if left.is_zero() || !self.read(left) {
+                return None;
+            }
         }
     }
 

@@ -196,7 +196,7 @@ fn of_files(files: &[(String, PathBuf)]) -> Result<Opened> {
 /// enters, makes a child that counts as ours (CLONE_PARENT), and ends.
 pub fn fork_into(opened: Opened, flags: CloneFlags, status: Option<i32>) -> Result<Result<Option<Pid>, Errno>> {
     let (read, write) = pipe2(OFlag::O_CLOEXEC).context("pipe")?;
-    let Some(between) = fork().context("fork")? else {
+    let Some(between) = fork().map_err(process::no_process)? else {
         close_at_exec(status);
         opened.enter()?;
         return match process::fork_into(flags | CloneFlags::CLONE_PARENT) {

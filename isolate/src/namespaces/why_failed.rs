@@ -10,7 +10,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::geteuid;
 
 use crate::namespaces::Kind;
-use crate::process::{Ending, ending_of, fork};
+use crate::process::{Ending, ending_of, fork, no_process};
 
 pub fn explain(errno: Errno, new: &[Kind]) -> Error {
     let names = new.iter().map(|kind| kind.option()).collect::<Vec<_>>().join(", ");
@@ -39,6 +39,7 @@ pub fn explain(errno: Errno, new: &[Kind]) -> Error {
         Errno::ENOMEM if new.is_empty() || new.contains(&Kind::Pid) => {
             error("out of memory, or the pid namespace to fork into has lost its PID 1".into())
         }
+        Errno::EAGAIN => no_process(errno),
         errno => Error::new(errno).context(what),
     }
 }

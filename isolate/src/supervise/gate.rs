@@ -4,9 +4,8 @@
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
-use nix::fcntl::OFlag;
-use nix::unistd::pipe2;
 use rustix::io::{Errno, read, retry_on_intr, write};
+use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::process::Ending;
 use crate::signals::Target;
@@ -22,7 +21,7 @@ pub struct Gate {
 
 /// The parent's side and the child's. Pipes: a service may be denied sockets (RestrictAddressFamilies=).
 pub fn make() -> Result<(Gate, Gate)> {
-    let ends = || pipe2(OFlag::O_CLOEXEC).context("pipe");
+    let ends = || pipe_with(PipeFlags::CLOEXEC).context("pipe");
     let (parents, childs) = (ends()?, ends()?);
     Ok((Gate { hears: parents.0, tells: childs.1 }, Gate { hears: childs.0, tells: parents.1 }))
 }

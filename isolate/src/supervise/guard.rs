@@ -21,7 +21,7 @@ use rustix::process::{Pid as RustixPid, PidfdFlags, Signal as RustixSignal, pidf
 
 use crate::limits::cgroup::Group;
 use crate::namespaces::pasta::Pasta;
-use crate::process::{close_all_but, ending_of, let_go_of, spawn_beside};
+use crate::process::{close_all_but, ending_of, let_go_of, no_process, spawn_beside};
 use crate::signals;
 use crate::supervise::disposition::{Disposition, Proc};
 use crate::supervise::group_signals::GroupSignals;
@@ -66,7 +66,7 @@ impl Guard {
     /// Every signal must be blocked: the guard never unblocks any.
     pub fn start(shared: &'static Shared) -> Result<Guard> {
         // SAFETY: `stand` keeps to the rule, and `shared` is for good.
-        let pid = unsafe { spawn_beside(stand, std::ptr::from_ref(shared).cast_mut().cast()) }.context("fork")?;
+        let pid = unsafe { spawn_beside(stand, std::ptr::from_ref(shared).cast_mut().cast()) }.map_err(no_process)?;
         // In our session, to give the terminal back in (tcsetpgrp(3)), but in nobody's group. From here, not by itself: the group
         // may have been stopped before the guard ran.
         let _ = setpgid(pid, pid);

@@ -7,21 +7,21 @@
 
 use std::os::fd::AsFd;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nix::libc;
 use nix::unistd::{Pid, setpgid};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Signal as RustixSignal, set_parent_process_death_signal};
 
-use crate::process::spawn_beside;
+use crate::process::{no_process, spawn_beside};
 use crate::signals::{self, Default, default_action};
 use crate::supervise::guard::Shared;
 
 /// Starts it. Every signal must be blocked. None where the child's group is gone.
 pub fn start(shared: &'static Shared) -> Result<Option<Pid>> {
     // SAFETY: `stand` keeps to the rule, and `shared` is for good.
-    let pid = unsafe { spawn_beside(stand, std::ptr::from_ref(shared).cast_mut().cast()) }.context("fork")?;
+    let pid = unsafe { spawn_beside(stand, std::ptr::from_ref(shared).cast_mut().cast()) }.map_err(no_process)?;
     if setpgid(pid, shared.child).is_err() {
         let _ = signals::send(pid.as_raw(), libc::SIGKILL);
         return Ok(None);

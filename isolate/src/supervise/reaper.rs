@@ -13,7 +13,7 @@ use nix::unistd::{Pid, chdir, getpgid, getpgrp, getpid};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, retry_on_intr, write};
 
-use crate::process::{Change, Ending, close_all_but, fork, let_go_of, next_change};
+use crate::process::{Change, Ending, close_all_but, fork, let_go_of, next_change, no_process};
 use crate::signals::{self, Arrivals, ChildSignal};
 
 /// What a terminal sends to a job.
@@ -57,7 +57,7 @@ impl Report {
 /// Whether this program runs from a read-only clone or a sealed copy of itself: root in the container could
 /// otherwise change the host's file through /proc/1/exe.
 pub fn is_sealed() -> Result<bool> {
-    let exe = File::open("/proc/self/exe")?;
+    let exe = File::open("/proc/self/exe").context("/proc/self/exe")?;
     if retry(|| fstatvfs(&exe))?.flags().contains(FsFlags::ST_RDONLY) {
         return Ok(true);
     }
@@ -70,7 +70,7 @@ pub fn is_sealed() -> Result<bool> {
 pub fn start(reports: File, session: bool) -> Result<()> {
     let child_signal = ChildSignal::set_default();
     let mask = signals::block_all();
-    match fork().context("fork")? {
+    match fork().map_err(no_process)? {
         None => {
             mask.restore();
             child_signal.put_back();

@@ -6,16 +6,16 @@
 
 use std::convert::Infallible;
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Error, Result};
 use chain::{Hint, Tool};
-use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sched::unshare;
-use nix::unistd::{Pid, pipe2, setpgid};
+use nix::unistd::{Pid, setpgid};
 use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{PidfdFlags, pidfd_open};
 
 use crate::limits::cgroup::Group;
@@ -28,8 +28,9 @@ use crate::signals::{self, Arrivals, ChildSignal, Mask, Target};
 use crate::supervise::gate::{self, Gate};
 use crate::supervise::group_signals::GroupSignals;
 use crate::supervise::guard::{Guard, Shared, pidfd_of};
+use crate::supervise::last_words::can_write;
 use crate::supervise::terminal::Terminal;
-use crate::supervise::waiting::Waiting;
+use crate::supervise::waiting::{Now, Waiting};
 use crate::supervise::{listener, status};
 
 /// Made by the child for itself: a cgroup namespace shows the group that its maker is in, so it has
@@ -62,7 +63,7 @@ pub struct Child<'a> {
 pub fn start(start: Start) -> Result<Child> {
     let own_pidfd = pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).map_err(no_pidfd)?;
     let (gate, childs_gate) = gate::make()?;
-    let reports = start.wait.init.then(|| pipe2(OFlag::O_CLOEXEC)).transpose().context("pipe")?;
+    let reports = start.wait.init.then(|| pipe_with(PipeFlags::CLOEXEC)).transpose().context("pipe")?;
     let (reports, childs_reports) = reports.map(|(read, write)| (File::from(read), File::from(write))).unzip();
     let terminal = Terminal::find();
     let child_signal = ChildSignal::set_default();
@@ -89,7 +90,10 @@ pub fn start(start: Start) -> Result<Child> {
 
 fn no_pidfd(errno: Errno) -> Error {
     let error = Error::new(errno).context("pidfd");
-    if errno == Errno::NOSYS { error.context(Hint("this needs Linux 5.3 or newer".into())) } else { error }
+    match errno {
+        Errno::NOSYS => error.context(Hint("this needs Linux 5.3 or newer".into())),
+        _ => error,
+    }
 }
 
 /// Whether the parent has something to do with namespaces that the child makes for itself.
@@ -223,7 +227,7 @@ impl Begun<'_> {
         }
         gate.tell()?;
         let (nested, relayed) = (self.nested, self.wait.session);
-        let (reports, now) = (self.reports, Default::default());
+        let (reports, now) = (self.reports, Now::default());
         Ok(Waiting { shared, nested, relayed, own_group, reports, arrivals, guard, listener, gate: None, now })
     }
 }
@@ -237,7 +241,7 @@ fn clean_up(shared: &Shared) {
 }
 
 /// To the end of this process. Where that is an error the guard ends the child.
-fn stay(wait: &Wait, waiting: Waiting) -> Result<Infallible> {
+fn stay(wait: &Wait, mut waiting: Waiting) -> Result<Infallible> {
     let shared = waiting.shared;
     let (ending, target) = waiting.until_the_end(|waiting| {
         let keep: Vec<i32> = waiting.descriptors().into_iter().chain(wait.status).collect();
@@ -247,10 +251,10 @@ fn stay(wait: &Wait, waiting: Waiting) -> Result<Infallible> {
     })?;
     shared.pasta.get().inspect(|pasta| pasta.stop());
     let exceeded = shared.cgroup.as_ref().and_then(|group| group.finish());
-    if let Some(fd) = wait.status {
+    if let Some(fd) = wait.status.filter(|&fd| can_write(status::borrow(fd), &waiting.arrivals)) {
         status::exited(fd, ending, exceeded.as_ref());
     }
-    if let Some(exceeded) = exceeded {
+    if let Some(exceeded) = exceeded.filter(|_| can_write(std::io::stderr().as_fd(), &waiting.arrivals)) {
         chain::warn(Tool::Isolate, exceeded);
     }
     ending.exit_like(target)

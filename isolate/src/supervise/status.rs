@@ -33,11 +33,14 @@ pub fn exited(fd: i32, ending: Ending, exceeded: Option<&Exceeded>) {
     write(fd, &line);
 }
 
+pub fn borrow(fd: i32) -> BorrowedFd<'static> {
+    // SAFETY: the descriptor was checked when the options were read, and stays open.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
 /// A reader that is gone does not matter, the child does; SIGPIPE must be blocked. Any other loss is said.
 fn write(fd: i32, line: &Value) {
-    // SAFETY: the descriptor was checked when the options were read, and stays open.
-    let status = unsafe { BorrowedFd::borrow_raw(fd) };
-    let written = status
+    let written = borrow(fd)
         .try_clone_to_owned()
         .and_then(|file| std::fs::File::from(file).write_all(format!("{line}\n").as_bytes()));
     match written {

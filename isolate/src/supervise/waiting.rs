@@ -74,7 +74,7 @@ impl Waiting {
     }
 
     /// `settle` gives back what only starting needed; not for a command that ends at once.
-    pub fn until_the_end(mut self, settle: impl FnOnce(&Waiting)) -> Result<(Ending, Target)> {
+    pub fn until_the_end(&mut self, settle: impl FnOnce(&Waiting)) -> Result<(Ending, Target)> {
         let mut settle = Some(settle);
         // What has become of the child before its signals were heard.
         self.reap()?;
@@ -100,7 +100,7 @@ impl Waiting {
                 self.stop_now();
             }
             if let Some(settle) = settle.take_if(|_| !news.gate && self.now.end.is_none()) {
-                settle(&self);
+                settle(self);
             }
         };
         self.shared.terminal.give_back(self.now.child_group);
