@@ -7,3 +7,13 @@ pub fn script(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts").join(name);
     format!("'{}'", path.canonicalize().unwrap_or_else(|error| panic!("{}: {error}", path.display())).display())
 }
+
+/// The examples in the comment at a script's top, as they stand: lines further in than the text, but no
+/// list of options.
+pub fn examples(name: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts").join(name);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let header = text.lines().take_while(|line| !line.starts_with("set -e"));
+    let lines = header.filter_map(|line| line.strip_prefix("#   "));
+    lines.filter(|line| !line.starts_with(['-', ' '])).map(str::to_owned).collect()
+}

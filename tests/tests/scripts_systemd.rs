@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use chainroot_tests::{Outcome, Work, busybox_image, is_root, needs_root, script, skip};
+use chainroot_tests::{Outcome, Work, busybox_image, examples, is_root, needs_root, script, skip};
 
 /// Ends the test where systemd does not run, or not with version 2 of cgroups alone.
 macro_rules! needs_systemd {
@@ -150,9 +150,10 @@ fn container_says_where_its_limits_would_hold_and_they_do_there() {
         outcome.expect(125, "");
         assert!(outcome.stderr.contains(&hint), "{session}: {outcome:?}");
     }
-    let limits = "group=/sys/fs/cgroup$(sed s/0::// /proc/$!/cgroup); until grep -q . $group/isolate-*/command/cgroup.procs; do :; done
-        cat $group/isolate-*/pids.max $group/isolate-*/memory.max";
-    let limited = container("-p 20", "sh -c 'echo; read -r line' <down >up");
+    // Those of the group that is in the unit beside the one where this script waits meanwhile.
+    let limits = "unit=/sys/fs/cgroup$(sed 's/0:://; s|/isolate-.*||' /proc/self/cgroup)
+        cat $unit/isolate-[0-9]*/pids.max $unit/isolate-[0-9]*/memory.max";
+    let limited = container("-p 20", "sh -c 'echo up; read -r line' <down >up");
     let outcome = in_unit(
         &work,
         "-p Delegate=yes",
@@ -179,10 +180,30 @@ fn who_enters_a_container_of_another_unit_is_under_its_limits() {
         &work,
         "-p Delegate=yes",
         &format!(
-            "mkdir shared; mkfifo shared/up; {limited} & read -r line <shared/up
+            "mkdir shared; mkfifo shared/up; {limited} & timeout 100 cat shared/up
             systemd-run {user} --scope --quiet -- {enter}; kill $!; wait; rm -r shared"
         ),
     );
     // In the container's own view of cgroups its group is the root.
-    assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("0::/\n", ""), "{outcome:?}");
+    assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("\n0::/\n", ""), "{outcome:?}");
+}
+
+/// /srv/web.tar and the name web are the example's own.
+#[test]
+fn the_example_of_services_header_serves() {
+    needs_systemd!();
+    needs_root!();
+    let work = Work::new();
+    let scripts = script("service").replace("/service", "");
+    let example = examples("service").join("\n");
+    let outcome = work.sh(&format!(
+        "set -e; PATH={scripts}:$PATH
+        cp '{}' /srv/web.tar; bridge-net add web 10.88.0.2/24
+        trap 'systemctl stop web; bridge-net del web
+            rm -rf /srv/web.tar /etc/systemd/system/web.service /var/lib/web /var/cache/web; systemctl daemon-reload' EXIT
+        {example}
+        until busybox wget -O - http://10.88.0.2/ 2>&1 | grep '404 Not Found'; do sleep .2; done",
+        busybox_image().display()
+    ));
+    assert!(outcome.status == 0 && outcome.stdout.contains("404 Not Found"), "{outcome:?}");
 }
