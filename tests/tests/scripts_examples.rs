@@ -12,7 +12,7 @@ echo "${0##*/} $* in $PWD${CC:+ with $CC}"
     work.sh(&format!(
         "mkdir image; tar -xf '{}' -C image
         for name in make gcc bash simulate; do install -m 755 program image/bin/$name; done
-        tar -C image -cf debian.tar .; cp debian.tar debian-gcc.tar; cp debian.tar image.tar",
+        tar -C image --owner=0 --group=0 -cf debian.tar .; cp debian.tar debian-gcc.tar; cp debian.tar image.tar",
         busybox_image().display()
     ))
     .expect(0, "");
