@@ -10,14 +10,20 @@ use rustix::io::Errno;
 
 use crate::WithHint;
 
+/// How often openat2(2) may answer EAGAIN before that is an error: a neighbour that renames without a pause must not keep
+/// us for ever.
+const UNSURE: u32 = 10_000;
+
 /// Opens `path` inside `root`, close-on-exec. Nothing may be stacked on `root` itself: a `..` there
 /// stays on it, and then goes on to what is mounted on it.
 pub fn open_inside(root: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let mut unsure = 0;
     loop {
         match openat2(&root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            Err(Errno::INTR) => {}
             // Something was renamed or mounted anywhere on the machine during a `..`; nothing is wrong.
-            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(Errno::AGAIN) if unsure < UNSURE => unsure += 1,
             Err(Errno::NOSYS) => return Err(Errno::NOSYS).context("openat2").hint("this needs Linux 5.6 or later"),
             result => return Ok(result?),
         }

@@ -15,6 +15,9 @@ use crate::{WithHint, mountinfo, sys};
 
 /// Linux 6.8: an id that is never given again.
 pub(crate) const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
+/// A mount namespace holds no more by default (fs.mount-max, proc_sys_fs(5)): who detaches mounts one by one and needs
+/// more rounds is up against somebody who mounts.
+pub const MOST: usize = 100_000;
 const STATMOUNT_MNT_BASIC: u64 = 0x02;
 const STATMOUNT_MNT_POINT: u64 = 0x10;
 /// Where the strings of struct statmount begin.

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use chain::Hint;
 use chain::attach::{self, Place};
 use chain::mounts::{self, Mount};
@@ -15,20 +15,24 @@ use rustix::fs::CWD;
 use crate::procfs;
 use crate::state::{Fresh, State};
 
+const MOUNTING: &str = "another process keeps mounting in this mount namespace";
+
 /// Detaches the host's tree that a pivot stacked on `/`.
 pub fn stacked() -> Result<()> {
-    umount2("/", MntFlags::MNT_DETACH).context("detach the host's tree")?;
-    // A root that was / itself may have more than one mount stacked on it.
-    while mounts::id_at(CWD, "/..")? != mounts::id_at(CWD, "/")? {
+    for _ in 0..mounts::MOST {
         umount2("/", MntFlags::MNT_DETACH).context("detach the host's tree")?;
+        // A root that was / itself may have more than one mount stacked on it.
+        if mounts::id_at(CWD, "/..")? == mounts::id_at(CWD, "/")? {
+            return Ok(());
+        }
     }
-    Ok(())
+    bail!("{MOUNTING}")
 }
 
 /// Detaches everything but `/`, the fresh /proc and what is kept.
 pub fn all_but(keep: &[PathBuf], state: &mut State) -> Result<()> {
     let root = mounts::id_at(CWD, "/")?;
-    loop {
+    for _ in 0..mounts::MOST {
         let table = mounts::table()?;
         // Only what is mounted on the root's own mount: what lies below goes along.
         let children = || table.iter().rev().filter(|mount| mount.parent == root && mount.id != root);
@@ -44,6 +48,7 @@ pub fn all_but(keep: &[PathBuf], state: &mut State) -> Result<()> {
             None => detach(mounted)?,
         }
     }
+    bail!("{MOUNTING}")
 }
 
 /// Mountclean's own, and what pivot was asked for.

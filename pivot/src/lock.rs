@@ -24,9 +24,12 @@ use crate::why_failed;
 /// High enough that no script's own redirections meet it.
 const NUMBER: i32 = 100;
 
+/// How often ROOT may be replaced while it is being locked.
+const ATTEMPTS: usize = 1000;
+
 /// ROOT, kept from being removed. What `unpack --replace` has put in its place meanwhile is taken instead.
 pub fn shared(mut root: OwnedFd, path: &Path) -> Result<OwnedFd> {
-    loop {
+    for _ in 0..ATTEMPTS {
         let receipt = find_receipt(path);
         let locked = receipt.as_ref().map(hold).transpose()?.flatten();
         // A tree that has lost its name to another may be on its way out, and the receipt that was there may be of the
@@ -43,6 +46,7 @@ pub fn shared(mut root: OwnedFd, path: &Path) -> Result<OwnedFd> {
         locked.map(keep).transpose()?;
         return Ok(root);
     }
+    Err(anyhow!("it is replaced again and again")).hint("start again once no unpack --replace works on it")
 }
 
 struct Receipt {

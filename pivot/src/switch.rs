@@ -51,7 +51,7 @@ pub fn pivot(tree: &OwnedFd, wanted: HostTree) -> Result<HostTree> {
 /// Takes the tree off that pivot_root stacked on `/`. Where the chain was started in a chroot that is
 /// a mount point, the kernel lets it pivot, and leaves the host's tree above: that is no root to run in.
 pub fn detach_host() -> Result<()> {
-    loop {
+    for _ in 0..mounts::MOST {
         umount2(".", MntFlags::MNT_DETACH).context("detach the host's tree")?;
         if at_root_of_mount_namespace()? {
             return Ok(());

@@ -205,12 +205,15 @@ impl fmt::Display for Process {
 /// This process and its ancestors, as far up as /proc shows them.
 fn ancestry() -> Option<Vec<Process>> {
     let mut line = vec![Process::parse(&fs::read("/proc/self/stat").ok()?)?];
-    while let Some(parent) =
-        line.last().filter(|process| process.parent > 0).and_then(|process| Process::read(process.parent))
-    {
+    loop {
+        let above = line.last()?.parent;
+        // A pid that is used again meanwhile could lead back.
+        if above <= 0 || line.iter().any(|process| process.pid == above) {
+            return Some(line);
+        }
+        let Some(parent) = Process::read(above) else { return Some(line) };
         line.push(parent);
     }
-    Some(line)
 }
 
 /// The living children of ours and of our ancestors, as far up as the shell that made the pipeline can be:
