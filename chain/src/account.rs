@@ -55,7 +55,7 @@ pub fn id(sort: Sort, text: &OsStr) -> Result<u32> {
         .hint(format!("names are looked up in {file} alone; give the number: id {name}"))
 }
 
-/// The kernel keeps the last number for "no change" (setresuid(2)).
+/// The kernel takes the last number for "no change" (setresuid(2)).
 fn valid(id: u32) -> Option<u32> {
     (id != u32::MAX).then_some(id)
 }

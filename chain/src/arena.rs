@@ -1,11 +1,11 @@
-//! The links' allocator: blocks one behind the other. A link runs for a fraction of a millisecond, and much of what
-//! malloc would do in that time is to map and unmap a page for each kind of block.
+//! The links' allocator: one block after another. A link runs for a fraction of a millisecond, in which malloc would
+//! mostly map and unmap a page for each kind of block.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Pages that are not touched cost nothing. What does not fit any more comes from malloc.
+/// Untouched pages cost nothing. What no longer fits comes from malloc.
 const SIZE: usize = 1 << 18;
 
 pub struct Arena {

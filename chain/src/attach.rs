@@ -27,8 +27,8 @@ pub use nix::libc::{
     MOUNT_ATTR_NODEV as NODEV, MOUNT_ATTR_NOEXEC as NOEXEC, MOUNT_ATTR_NOSUID as NOSUID, MOUNT_ATTR_RDONLY as READ_ONLY,
 };
 
-/// How the mount that a descriptor is on keeps times of access, as attributes. In a user namespace a new proc or
-/// sysfs must keep them as the one that is there (MNT_LOCK_ATIME in Linux's mnt_already_visible).
+/// How the descriptor's mount keeps access times, as attributes. In a user namespace a new proc or sysfs must keep them
+/// as the existing one does (MNT_LOCK_ATIME in Linux's mnt_already_visible).
 pub fn atime_of(there: Option<&OwnedFd>) -> u64 {
     let Some(there) = there.and_then(|there| fstatvfs(there).ok()) else { return libc::MOUNT_ATTR_RELATIME };
     let flags = there.flags();
@@ -54,8 +54,8 @@ impl Place<'_> {
     }
 }
 
-/// Mounts what is at `source`, with everything mounted below it, at `place`; the attributes go for
-/// all of that. The result is a descriptor on the new mount.
+/// Mounts what is at `source`, with everything mounted below it, at `place`. The attributes apply to all of it.
+/// Returns a descriptor on the new mount.
 pub fn bind(source: impl AsFd, place: Place, attributes: u64) -> Result<OwnedFd> {
     match copy(source.as_fd()) {
         Ok(tree) => {
@@ -81,8 +81,8 @@ pub fn bind(source: impl AsFd, place: Place, attributes: u64) -> Result<OwnedFd>
     }
 }
 
-/// A copy of the mount tree from `source` down that is attached nowhere yet. In a user namespace
-/// only a whole tree can be copied, for a part would show what its mounts hide.
+/// A detached copy of the mount tree from `source` down. In a user namespace only a whole tree can be copied: a part
+/// would show what its mounts hide.
 pub fn copy(source: impl AsFd) -> Result<OwnedFd, Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
@@ -116,7 +116,7 @@ pub fn filesystem(kind: &str, options: &[(&str, Option<&str>)], attributes: u64,
     }
 }
 
-/// A new filesystem, attached nowhere yet.
+/// A new filesystem, not attached yet.
 pub fn unattached(kind: &str, options: &[(&str, Option<&str>)], attributes: u64) -> Result<OwnedFd> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(sys::errno)?;
     let set = |key: &str, value: Option<&str>| match value {
@@ -132,7 +132,7 @@ pub fn unattached(kind: &str, options: &[(&str, Option<&str>)], attributes: u64)
     Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(sys::errno)?)
 }
 
-/// What the kernel has to say about it can be read from the context (fsopen(2)).
+/// The context holds the kernel's own message (fsopen(2)).
 fn said(context: &OwnedFd, errno: Errno) -> Error {
     let mut buffer = [0; 1024];
     let said = nix::unistd::read(context, &mut buffer).map(|length| String::from_utf8_lossy(&buffer[..length]));
@@ -159,7 +159,7 @@ pub fn set(tree: impl AsFd, attributes: u64) -> Result<()> {
     Ok(())
 }
 
-/// The same, for mounts that may be attached nowhere yet; says whether the kernel can (Linux 5.12).
+/// The same for mounts that may still be detached. False: the kernel cannot (before Linux 5.12).
 pub fn set_unattached(tree: impl AsFd, attributes: u64) -> Result<bool> {
     match sys::mount_setattr(&tree, libc::AT_RECURSIVE, attributes, 0) {
         Err(Errno::ENOSYS) => Ok(false),
@@ -180,7 +180,7 @@ fn remount_each(tree: BorrowedFd, attributes: u64) -> Result<()> {
             return Err(anyhow!("{}: hidden below another mount", point.display()))
                 .hint("on Linux before 5.12 each mount is changed by its path: unmount what hides it");
         }
-        // A remount sets every flag anew, and those of a more privileged namespace's mount are locked.
+        // A remount replaces all flags, and those of a more privileged namespace's mount are locked.
         let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | old_flags(attributes) | held_flags(&fd)?;
         mount_on(&fd, |path| mount(None::<&str>, path, None::<&str>, flags, None::<&str>))
             .with_context(|| point.display().to_string())?;
@@ -215,8 +215,8 @@ fn held_flags(mounted: &OwnedFd) -> Result<MsFlags> {
     Ok(pairs.into_iter().filter(|(has, _)| held.contains(*has)).map(|(_, flag)| flag).collect())
 }
 
-/// Has an old call use a target that is open. It takes a path: a directory is the working directory
-/// for the moment, since there may be no /proc; anything else goes by its number.
+/// Lets a call that takes a path work on an open target. A directory becomes the working directory for the moment, since
+/// there may be no /proc; anything else goes by its number.
 fn mount_on(target: &OwnedFd, call: impl FnOnce(&Path) -> Result<(), Errno>) -> Result<(), Errno> {
     if SFlag::from_bits_truncate(fstat(target)?.st_mode) & SFlag::S_IFMT != SFlag::S_IFDIR {
         return call(&by_number(target));
@@ -228,12 +228,12 @@ fn mount_on(target: &OwnedFd, call: impl FnOnce(&Path) -> Result<(), Errno>) -> 
     called
 }
 
-/// The old calls take paths only; this one leads to what a descriptor is open on and nowhere else.
+/// For calls that take only paths: leads to what the descriptor is open on and nowhere else.
 pub fn by_number(fd: impl AsFd) -> PathBuf {
     format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()).into()
 }
 
-/// What is mounted at a place now, which a descriptor from before the mount does not see.
+/// What is mounted at a place now. A descriptor from before the mount does not see it.
 fn reopened(place: Place) -> Result<OwnedFd> {
     let mut made = place.open()?;
     let same = |fd: BorrowedFd| -> Result<_> { Ok((mounts::id_of(fd)?, fstat(fd)?.st_ino)) };

@@ -1,6 +1,5 @@
-//! What one link hands to the next one of ours: facts that it could not find out for itself, and
-//! its successors' binaries. It travels as descriptors and one environment variable, which is taken
-//! out of the environment of every foreign command.
+//! What one link hands to the next: facts that the next cannot find out for itself, and the binaries of its successors.
+//! It travels as descriptors and one environment variable, which no foreign command gets to see.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -20,10 +19,10 @@ use crate::{Image, Tool, WithHint, attach, mounts, sys};
 
 pub(crate) const VARIABLE: &str = "CHAINROOT_CARRY";
 
-/// Where the host's mounts are after a pivot of ours.
+/// Where pivot left the host's mounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostTree {
-    /// Detached already.
+    /// Already detached.
     Gone,
     /// Stacked on `/`, for mountclean to use and to detach.
     Stacked,
@@ -33,42 +32,42 @@ pub enum HostTree {
 
 #[derive(Debug, Default)]
 pub struct Carry {
-    /// The mount namespace that a link of ours made and made private, as [`crate::mount_namespace_id`] gives it.
+    /// The private mount namespace that an earlier link made, as [`crate::mount_namespace_id`] gives it.
     pub mount_namespace: Option<u64>,
-    /// A pivot of ours made `/` in that namespace, and this is where it left the host's mounts.
+    /// Set once pivot has made `/` in that namespace: where it left the host's mounts.
     pub host_tree: Option<HostTree>,
     /// A link of ours has another root than the chain began with: a path is no more the host's.
     pub left_host: bool,
     /// The mounts that pivot made on request, by mount id (field 1 of proc_pid_mountinfo(5)).
     pub mounts: Vec<u64>,
-    /// The mounts, attached nowhere, through which pivot holds its locks: their ids.
+    /// The ids of the detached mounts through which pivot holds its locks.
     pub locks: Vec<u64>,
-    /// What the image says is to be run at the end of the chain.
+    /// What the image wants to run at the end of the chain.
     pub image: Option<Image>,
-    /// Who could write to standard input before a link before us took the sight of that away.
+    /// Who could write to standard input, noted by an earlier link while that could still be seen.
     pub writer: Option<Writer>,
     /// A pidfd of the isolate that waits for this chain: readable once it is dead.
     pub parent: Option<OwnedFd>,
-    /// The links have ambient capabilities, which COMMAND is not to have.
+    /// The links have ambient capabilities, which COMMAND must not have.
     pub caps_lent: bool,
-    /// `--explain` is under way: the here-documents that are open, outermost first.
+    /// Under `--explain`: the open here-documents, outermost first.
     pub explain: Option<Vec<String>>,
-    /// Variables that became known while this link's steps ran: what it becomes gets them.
+    /// Variables that this link's steps found out, for what it becomes.
     pub env: Vec<(OsString, OsString)>,
     pub(crate) tools: [Option<OwnedFd>; 4],
-    /// Copies of mounts that are attached nowhere, through which something was opened.
+    /// Detached copies of mounts through which something was opened.
     pub(crate) copies: Vec<OwnedFd>,
     /// The directory of our binaries, in the host's tree.
     pub(crate) beside: Option<OwnedFd>,
 }
 
 impl Carry {
-    /// What the link before us left, if there was one of ours.
+    /// What the previous link left, if there was one.
     pub(crate) fn take() -> Carry {
         std::env::var_os(VARIABLE).and_then(|text| Carry::parse(text.to_str()?)).unwrap_or_default()
     }
 
-    /// All or nothing: a text that is not ours in every part is nobody's carry.
+    /// All or nothing: one foreign field, and the text is no carry.
     pub(crate) fn parse(text: &str) -> Option<Carry> {
         let mut carry = Carry::default();
         for field in text.split(';') {
@@ -102,7 +101,7 @@ impl Carry {
         Some(carry)
     }
 
-    /// The variable's value, with every descriptor that it names left open across exec.
+    /// The variable's value. Every descriptor that it names stays open across exec.
     pub(crate) fn lend(mut self) -> Result<OsString> {
         let mut text = String::new();
         let mut field = |key: &str, value: &str| {
@@ -149,15 +148,15 @@ impl Carry {
         Ok(text.into())
     }
 
-    /// Takes note of a mount that a lock is held through, and that is attached nowhere.
+    /// Notes a detached mount through which a lock is held.
     pub fn lock_through(&mut self, mount: OwnedFd) -> Result<()> {
         self.locks.push(mounts::id_of(&mount)?);
         self.copies.push(mount);
         Ok(())
     }
 
-    /// What was opened through a copy of a mount needs it no more. The kernel waits for all processors when it
-    /// dissolves one: attached to the host's tree, which is about to be detached, they are gone with one wait for all.
+    /// Gets rid of the mount copies once what was opened through them no longer needs them. The kernel waits for all
+    /// processors when it dissolves a mount: attached to the host's tree, they all go with its detach in one wait.
     pub fn leave_copies_to_host_tree(&mut self) {
         for copy in self.copies.drain(..) {
             if let Some(dir) = &self.beside {
@@ -166,8 +165,8 @@ impl Carry {
         }
     }
 
-    /// Opens our siblings while they can still be reached: after pivot_root the host's paths are
-    /// gone, and the image's must not be taken for them.
+    /// Opens the other tools while they can be reached: after pivot_root the host's paths are gone, and the image's
+    /// programs must not be taken for them.
     pub fn hold_tools(&mut self) -> Result<()> {
         let dir = beside_us()?;
         // One copy of the mount for all of them: the kernel waits for all processors when one is dissolved.
@@ -182,8 +181,8 @@ impl Carry {
                 );
             }
         }
-        // In a chroot the kernel may give a path that means nothing there. With nothing held, a successor would be
-        // taken from the image.
+        // In a chroot the kernel may give a path that means nothing there. If nothing were held, the next link would come
+        // from the image.
         if self.tools.iter().all(Option::is_none) {
             return Err(anyhow!("{}: none of the tools is there", dir.display()))
                 .hint("keep the four tools in one directory, and start the chain outside a chroot");
@@ -194,11 +193,11 @@ impl Carry {
     }
 }
 
-/// A descriptor to execute `path` from that is read-only to whoever finds it in /proc/PID/fd or as
-/// /proc/PID/exe: root inside could otherwise chmod or overwrite the host's file through it.
+/// A descriptor to execute `path` from, read-only even through /proc/PID/fd and /proc/PID/exe: otherwise root inside
+/// could chmod or overwrite the host's file.
 fn hold(path: &Path, copy: Option<&OwnedFd>) -> Result<OwnedFd> {
     if let (Some(copy), Some(name)) = (copy, path.file_name()) {
-        // A link is followed inside the copy only, and a file that is a mount of its own is not in it.
+        // The copy resolves links only within itself, and lacks a file that is a mount of its own.
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         if let Ok(file) = rustix::fs::openat2(copy, name, flags, Mode::empty(), ResolveFlags::BENEATH)
             && rustix::fs::fstat(&file)
@@ -223,7 +222,7 @@ fn read_only_copy(path: &Path) -> Option<OwnedFd> {
     sys::mount_setattr(&tree, 0, MOUNT_ATTR_RDONLY, 0).ok().map(|()| tree)
 }
 
-/// The file's bytes in memory, for good: memfd_create(2), F_ADD_SEALS in fcntl(2).
+/// The file's bytes in sealed memory: memfd_create(2), F_ADD_SEALS in fcntl(2).
 pub(crate) fn sealed_copy(path: &Path) -> Result<OwnedFd> {
     let memory = memfd_create(c"chainroot", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
     let mut memory = File::from(memory);
@@ -251,7 +250,7 @@ fn lend(fd: OwnedFd) -> Result<RawFd> {
     Ok(fd.into_raw_fd())
 }
 
-/// Takes over a descriptor that the link before us lent.
+/// Takes over a descriptor that the previous link lent.
 fn inherited(number: &str) -> Option<OwnedFd> {
     let number: RawFd = number.parse().ok().filter(|&fd| fd > 2)?;
     // SAFETY: the number was lent to this process in the carry and nothing else in it knows the

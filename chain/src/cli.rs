@@ -24,8 +24,7 @@ pub struct Common {
     pub verbose: bool,
 }
 
-/// The whole of a link's `main`: parse, run, report. `body` returns only where there is no COMMAND to become, or where
-/// it failed.
+/// A link's whole `main`: parse, run, report. `body` returns only if there is no COMMAND to become, or if it failed.
 pub fn main<A: PlainLine>(tool: Tool, words: Vec<OsString>, body: impl FnOnce(A) -> anyhow::Result<()>) -> u8 {
     if let Err(error) = enough_stack(64) {
         return fail(tool, &error);
@@ -36,7 +35,7 @@ pub fn main<A: PlainLine>(tool: Tool, words: Vec<OsString>, body: impl FnOnce(A)
     }
 }
 
-/// The kernel ends a program that needs more stack than it may have by SIGSEGV, which says nothing (getrlimit(2)).
+/// The kernel ends a program that outgrows its stack limit with SIGSEGV, which explains nothing (getrlimit(2)).
 fn enough_stack(kib: u64) -> anyhow::Result<()> {
     match getrlimit(Resource::RLIMIT_STACK) {
         Ok((current, _)) if current >> 10 < kib => Err(anyhow::anyhow!("the stack may have {} KiB", current >> 10))
@@ -49,7 +48,7 @@ fn run<A>(tool: Tool, body: impl FnOnce(A) -> anyhow::Result<()>, args: A) -> u8
     body(args).map_or_else(|error| fail(tool, &error), |()| 0)
 }
 
-/// The same where clap reads every command line, with what has to be done where the arguments are wrong.
+/// The same with clap for every command line, and something to do when the arguments are wrong.
 pub fn main_or<A: Parser>(
     tool: Tool,
     words: Vec<OsString>,
@@ -88,7 +87,7 @@ pub(crate) enum Refused {
     Asked(String),
 }
 
-/// clap's reading; of an option that is given again, as in unshare(1), the last one counts.
+/// As clap reads them. Of a repeated option the last one counts, as in unshare(1).
 pub(crate) fn parse<A: Parser>(tool: Tool, words: impl IntoIterator<Item = OsString>) -> Result<A, Refused> {
     let words = std::iter::once(tool.name().into()).chain(words);
     let matches = A::command().args_override_self(true).try_get_matches_from(words);
@@ -108,7 +107,7 @@ pub(crate) fn parse<A: Parser>(tool: Tool, words: impl IntoIterator<Item = OsStr
     })
 }
 
-/// POSIX utilities take no options there, and clap would.
+/// Unlike clap, POSIX utilities take no options after operands.
 fn option_behind_an_operand(command: &clap::Command, matches: &ArgMatches) -> Option<String> {
     let typed = |arg: &&Arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
     let index = |arg: &Arg| matches.indices_of(arg.get_id().as_str());

@@ -28,12 +28,12 @@ pub struct Command {
     pub argv: Vec<OsString>,
     /// The environment that it gets; the search uses its PATH.
     pub env: Environment,
-    /// Whether there was a COMMAND, or this is what stands in for one.
+    /// False: no COMMAND was typed, and this one stands in for it.
     pub(crate) typed: bool,
 }
 
 impl Command {
-    /// COMMAND as it was typed, or `shell` where none was.
+    /// COMMAND as typed, or `shell` if none was.
     pub fn new(words: Vec<OsString>, shell: impl FnOnce() -> OsString) -> Command {
         let typed = !words.is_empty();
         let argv = if typed { words } else { vec![shell()] };
@@ -55,12 +55,12 @@ impl Command {
         Command { argv, env: self.env.clone(), typed: true }
     }
 
-    /// The tool of ours that this is, if it is one.
+    /// Which of the four tools this is, if any.
     pub fn tool(&self) -> Option<Tool> {
         Tool::from_word(&self.argv[0])
     }
 
-    /// Becomes the command. Returns only where that failed.
+    /// Becomes the command. Returns only if that fails.
     pub(crate) fn exec(&self, carry: Carry) -> Result<Infallible> {
         match self.tool() {
             Some(tool) => self.exec_tool(tool, carry),
@@ -72,7 +72,7 @@ impl Command {
     }
 
     fn exec_tool(&self, tool: Tool, carry: Carry) -> Result<Infallible> {
-        // Once a link holds its successors it may be past a pivot: a path would be the image's.
+        // A link that holds its successors may be past a pivot, where a path would be the image's.
         let held_ones = carry.tools.iter().any(Option::is_some);
         // A copy that closes at exec: the chain may come to this tool again.
         let held = carry.tools[tool as usize].as_ref().map(OwnedFd::try_clone).transpose()?;
@@ -118,7 +118,7 @@ impl Command {
                 // A name that exists and still gives ENOENT lacks its interpreter.
                 Errno::ENOENT if file.symlink_metadata().is_ok() => refused = refused.or(Some((file, Errno::ENOENT))),
                 Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE | Errno::ENODEV | Errno::ETIMEDOUT => {}
-                // A directory that may not be searched says nothing of what is in it.
+                // The directory may not be searched: whether the file exists is unknown.
                 Errno::EACCES if file.symlink_metadata().is_err() => {}
                 errno @ (Errno::EACCES | Errno::EPERM | Errno::ELOOP) => refused = refused.or(Some((file, errno))),
                 errno => return Err(failed(&file, errno)),
@@ -137,8 +137,7 @@ impl std::fmt::Display for Command {
     }
 }
 
-/// By its name in a proc that the kernel mounted, if there is one: behind a pivot that is the host's,
-/// behind mountclean the fresh one.
+/// Executes it by its number in a real proc, if there is one: after pivot the host's, after mountclean the fresh one.
 fn exec_by_number(tool: Tool, fd: &OwnedFd, argv: &[CString], envp: &[Cow<CStr>]) -> Result<Infallible> {
     for proc in ["/proc/self/fd", "/../proc/self/fd"] {
         if statfs(proc).is_ok_and(|fs| fs.filesystem_type() == PROC_SUPER_MAGIC) {
@@ -153,7 +152,7 @@ fn exec_by_number(tool: Tool, fd: &OwnedFd, argv: &[CString], envp: &[Cow<CStr>]
     ))
 }
 
-/// execve, and for a file that is no binary and has no #! the shell, as execvp(3) does it.
+/// execve; like execvp(3), the shell runs a file that is neither a binary nor has a #!.
 fn exec_file(file: &CString, argv: &[CString], envp: &[Cow<CStr>]) -> Errno {
     let Err(errno) = execve(file, argv, envp);
     if errno != Errno::ENOEXEC {
@@ -165,7 +164,7 @@ fn exec_file(file: &CString, argv: &[CString], envp: &[Cow<CStr>]) -> Errno {
     Errno::ENOEXEC
 }
 
-/// Says which of the reasons behind the errno holds.
+/// Tells apart the reasons behind an errno.
 fn failed(file: &Path, errno: Errno) -> anyhow::Error {
     let shown = if file.as_os_str().is_empty() { "''".into() } else { file.display().to_string() };
     let error = |status, why: &str| anyhow::Error::new(WithStatus { status, message: format!("{shown}: {why}") });
@@ -174,9 +173,9 @@ fn failed(file: &Path, errno: Errno) -> anyhow::Error {
     let mode = metadata.as_ref().map_or(0, |m| std::os::unix::fs::PermissionsExt::mode(&m.permissions()));
     match errno {
         Errno::ENOENT if metadata.is_ok() => match interpreter(file) {
-            Some(interpreter) => error(NOT_FOUND, &format!("its interpreter {interpreter} is not there"))
+            Some(interpreter) => error(NOT_FOUND, &format!("interpreter {interpreter} not found in the root"))
                 .context(Hint("the root lacks the loader or script interpreter that this file names; is the root whole, and of this architecture?".into())),
-            None => error(NOT_FOUND, "its interpreter is not there"),
+            None => error(NOT_FOUND, "interpreter not found in the root"),
         },
         Errno::ENOENT if file.symlink_metadata().is_ok() => error(NOT_FOUND, "symbolic link to a file that is not there"),
         Errno::ENOENT => error(NOT_FOUND, "command not found"),

@@ -1,5 +1,5 @@
-//! The environment as execve(2) takes it. What this process was started with stays where the kernel put it: to copy
-//! strings that only pass through was most of what a link did in its own code.
+//! The environment as execve(2) takes it. The strings stay where the kernel put them: copying what only passes through
+//! was most of a link's own work.
 
 use std::borrow::Cow;
 use std::ffi::{CStr, CString, OsStr, OsString, c_char};
@@ -19,11 +19,11 @@ unsafe extern "C" {
 }
 
 impl Environment {
-    /// What this process was started with, but for what the links tell each other in it.
+    /// This process's own environment, without the carry.
     pub(crate) fn inherited() -> Environment {
         let mut entries = Vec::with_capacity(64);
-        // SAFETY: a null ends the list, and a NUL each entry; no program of ours changes its own environment, so that
-        // all of it stays for the life of the process.
+        // SAFETY: a null ends the list, and a NUL each entry; no tool changes its own environment, so
+        // it stays for the life of the process.
         unsafe {
             let mut next = environ;
             while !next.is_null() && !(*next).is_null() {

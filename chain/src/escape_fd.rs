@@ -1,5 +1,4 @@
-//! Descriptors through which other files can be reached: after pivot_root one from before it is a
-//! door back to the host's tree.
+//! Descriptors through which other files can be reached: one from before pivot_root leads back to the host's tree.
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -13,11 +12,11 @@ use nix::sys::statfs::FsType;
 use crate::retry_eintr::fstatfs;
 
 const NSFS_MAGIC: FsType = FsType(0x6e73_6673);
-/// Linux 6.9; before it a pidfd is an anonymous inode.
+/// Since Linux 6.9; before, a pidfd is an anonymous inode.
 const PIDFS_MAGIC: FsType = FsType(0x5049_4446);
 const ANON_INODE_MAGIC: FsType = FsType(0x0904_1934);
-/// What is behind an anonymous inode that reaches nothing else. Others do: a fanotify group and a pidfd open files, a
-/// filesystem context makes a mount, an io_uring has files and a user of its own.
+/// Anonymous inodes that lead nowhere. Others do: a fanotify group and a pidfd open files, a filesystem context makes a
+/// mount, an io_uring has its own files and credentials.
 const HARMLESS: [&str; 6] = ["eventfd", "eventpoll", "signalfd", "timerfd", "inotify", "landlock-ruleset"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +26,7 @@ pub enum EscapeFd {
     Path,
     Namespace,
     Process,
-    /// An object of the kernel's that stands for more than the bytes in it.
+    /// A kernel object that is more than a stream of bytes.
     Object,
 }
 
@@ -43,7 +42,7 @@ impl fmt::Display for EscapeFd {
     }
 }
 
-/// What kind of door a descriptor is; `None` for data: files, pipes, sockets, terminals.
+/// How a descriptor leads elsewhere; `None` for data: files, pipes, sockets, terminals.
 pub fn escape_fd(fd: impl AsFd) -> Result<Option<EscapeFd>, Errno> {
     let kind = SFlag::from_bits_truncate(fstat(&fd)?.st_mode) & SFlag::S_IFMT;
     if kind == SFlag::S_IFDIR {
@@ -59,7 +58,7 @@ pub fn escape_fd(fd: impl AsFd) -> Result<Option<EscapeFd>, Errno> {
         NSFS_MAGIC => Some(EscapeFd::Namespace),
         PIDFS_MAGIC => Some(EscapeFd::Process),
         ANON_INODE_MAGIC => {
-            // Without a /proc nothing tells one from another.
+            // Without /proc they cannot be told apart.
             let name = readlink(&*format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())).unwrap_or_default();
             let name = name.to_string_lossy();
             let name = name.trim_start_matches("anon_inode:").trim_matches(['[', ']']);
@@ -72,7 +71,7 @@ pub fn escape_fd(fd: impl AsFd) -> Result<Option<EscapeFd>, Errno> {
     })
 }
 
-/// The first of the standard streams that is a door, by number and name; those of `keep` are not asked.
+/// The first standard stream that leads elsewhere, by number and name. Those in `keep` are skipped.
 pub fn escape_fd_on_streams(keep: &[u32]) -> anyhow::Result<Option<(u32, &'static str, EscapeFd)>> {
     for (number, name) in (0..).zip(["standard input", "standard output", "standard error"]) {
         let Some(fd) = passed_on(number as RawFd).filter(|_| !keep.contains(&number)) else { continue };
@@ -83,12 +82,12 @@ pub fn escape_fd_on_streams(keep: &[u32]) -> anyhow::Result<Option<(u32, &'stati
     Ok(None)
 }
 
-/// A descriptor that this process was started with, if it was.
+/// A descriptor that this process was started with, if it is open.
 pub fn inherited(number: RawFd) -> Option<BorrowedFd<'static>> {
     asked(number).map(|(fd, _)| fd)
 }
 
-/// A descriptor that a command gets: it is open and does not close at exec.
+/// A descriptor that COMMAND inherits: open, and not closed at exec.
 pub fn passed_on(number: RawFd) -> Option<BorrowedFd<'static>> {
     asked(number).filter(|(_, flags)| !flags.contains(FdFlag::FD_CLOEXEC)).map(|(fd, _)| fd)
 }

@@ -26,11 +26,11 @@ pub use receive::{described, may_come, note_writer, receive};
 pub use terminal::stdin_from_terminal;
 pub use writer::Writer;
 
-/// The name of isolate's guard (PR_SET_NAME), a process of ours that never writes to the pipe.
+/// The name of isolate's guard (PR_SET_NAME), which never writes to the pipe.
 pub const GUARD: &CStr = c"chainroot-guard";
 
-/// The path by which both ends of a handoff name a root: its parent as the kernel resolves it, and
-/// its own name. The root itself need not be there yet.
+/// The path by which both ends of a handoff name a root: its resolved parent, and its own name. The root need not exist
+/// yet.
 pub fn absolute(root: &Path) -> Result<PathBuf> {
     let (parent, name) = match (root.parent(), root.file_name()) {
         (Some(parent), Some(name)) => (parent, name),

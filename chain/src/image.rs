@@ -1,5 +1,5 @@
-//! What an image says is to be run in it. pivot reads it, and it travels to the last link of ours,
-//! because what goes between (mountclean, isolate) is part of the chain and not of the image's command.
+//! What an image wants to run. pivot reads it, and it travels to the last link, because the links between (mountclean,
+//! isolate) belong to the chain and not to the image's command.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -11,11 +11,11 @@ use anyhow::{Result, anyhow};
 pub struct Image {
     pub entrypoint: Vec<OsString>,
     pub cmd: Vec<OsString>,
-    /// Where it is not the superuser.
+    /// None for the superuser.
     pub user: Option<User>,
 }
 
-/// The ids of the image's user. The last link of ours changes to them, or an isolate that is added for that.
+/// The ids of the image's user. The last link changes to them, or an isolate that is added for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct User {
     pub uid: u32,
@@ -38,8 +38,8 @@ impl Image {
 }
 
 impl User {
-    /// The id that an image's word for a user or group is, if it is a number. One less than 2^32 means "leave it as it
-    /// is" to setuid(2) and the like: whoever asked for it would stay root.
+    /// The id, if an image's word for a user or group is a number. 2^32-1 means "no change" to setuid(2) and the like: a
+    /// container that asks for it would stay root.
     pub fn number(word: &str) -> Result<Option<u32>> {
         if word.is_empty() || !word.bytes().all(|b| b.is_ascii_digit()) {
             return Ok(None);

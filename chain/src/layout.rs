@@ -1,7 +1,7 @@
-//! The script of `--explain` as a person reads it on a terminal: what runs inside another command is
-//! indented, and long lines go on with a backslash. It stays a script that runs.
+//! The script of `--explain` laid out for a terminal: what runs inside another command is indented, and long lines
+//! continue after a backslash. It still runs.
 
-/// How far a line that goes on, and what is inside a command, is moved to the right.
+/// Indentation of continued lines and of what runs inside a command.
 const INDENT: usize = 2;
 
 /// Lays a part of a script out for `width` columns, `depth` here-documents deep.
@@ -23,7 +23,7 @@ pub(crate) fn for_terminal(script: &str, mut depth: usize, width: usize) -> Stri
     out
 }
 
-/// Puts words on lines, each of which but the last ends with `goes_on`.
+/// Puts words on lines. All but the last end with `goes_on`.
 fn fill<'a>(
     out: &mut String,
     margin: &str,
@@ -73,7 +73,7 @@ fn commands(script: &str) -> Vec<&str> {
     split(script.strip_suffix('\n').unwrap_or(script), '\n')
 }
 
-/// A command's words, as far as spaces outside quotes part them.
+/// A command's words, split at spaces outside quotes.
 fn words(line: &str) -> Vec<&str> {
     split(line, ' ')
 }

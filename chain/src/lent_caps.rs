@@ -1,5 +1,5 @@
-//! Capabilities that pass from link to link of a user who stays who he is. An exec by a user that is not root leaves
-//! only ambient ones (capabilities(7)); COMMAND is to have none of them.
+//! Capabilities that pass from link to link while the user stays the same. After an exec a user other than root keeps
+//! only ambient ones (capabilities(7)). COMMAND must have none of them.
 
 use anyhow::{Context, Result};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};

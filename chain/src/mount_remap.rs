@@ -1,4 +1,4 @@
-//! Mounts found again in a copy of their namespace: each has another id there, at the same place.
+//! Finds mounts again in a copy of their namespace, where each has another id at the same place.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ pub struct MountRemap {
 }
 
 impl MountRemap {
-    /// None where the carry says nothing of the namespace that we are in.
+    /// None if the carry is about another namespace than ours.
     pub fn of(carry: &Carry) -> Option<MountRemap> {
         if !in_own_mount_namespace(carry) {
             return None;
@@ -40,7 +40,7 @@ impl Carry {
     }
 }
 
-/// The ids in `copy` of the mounts with these ids in `table`, but for those that cannot be told from others.
+/// The ids in `copy` of the mounts with these ids in `table`, except those that cannot be told apart.
 fn again(ids: &[u64], table: &[Mount], copy: &[Mount]) -> Vec<u64> {
     let mut by_trail = HashMap::<_, Option<u64>>::new();
     for (id, trail) in trails(copy) {
@@ -50,14 +50,13 @@ fn again(ids: &[u64], table: &[Mount], copy: &[Mount]) -> Vec<u64> {
     ids.iter().filter_map(|id| *by_trail.get(trails.get(id)?)?).collect()
 }
 
-/// The points on which a mount and those that carry it are mounted: a point alone does not tell those
-/// that are stacked on it apart.
+/// The mount points of a mount and of all mounts above it: its own point alone does not tell stacked mounts apart.
 fn trails(table: &[Mount]) -> Vec<(u64, Vec<&Path>)> {
     let by_id: HashMap<u64, &Mount> = table.iter().map(|mount| (mount.id, mount)).collect();
     let trail = |mount: &Mount| {
         let mut points = Vec::new();
         let mut here = by_id.get(&mount.id).copied();
-        // A table that was read while it changed may lead in a circle.
+        // A table that changed while it was read may contain a circle.
         while let Some(mount) = here.filter(|_| points.len() <= table.len()) {
             points.push(mount.point.as_path());
             here = by_id.get(&mount.parent).copied().filter(|parent| parent.id != mount.id);

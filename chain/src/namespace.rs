@@ -26,12 +26,12 @@ pub fn mount_namespace_id() -> Option<u64> {
     (root.stx_mask & wanted.bits() != 0).then_some(root.stx_mnt_id)
 }
 
-/// Whether a link before us made the mount namespace that we are in.
+/// Whether an earlier link made this mount namespace.
 pub fn in_own_mount_namespace(carry: &Carry) -> bool {
     carry.mount_namespace.is_some() && carry.mount_namespace == mount_namespace_id()
 }
 
-/// Enters a mount namespace of the chain's own, unless a link before us made the one we are in.
+/// Enters a new mount namespace, unless an earlier link made this one.
 pub fn own_mount_namespace(carry: &mut Carry) -> Result<()> {
     if in_own_mount_namespace(carry) {
         return Ok(());

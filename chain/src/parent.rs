@@ -1,4 +1,4 @@
-//! Not outliving the isolate that waits for this chain.
+//! Dying with the isolate that waits for this chain.
 
 use std::os::fd::AsFd;
 
@@ -9,11 +9,10 @@ use nix::sys::signal::Signal;
 
 use crate::retry_eintr::poll;
 
-/// Has the kernel send `signal` to this process once its parent, whose pidfd `parent` is, is dead.
+/// Makes the kernel send `signal` to this process when its parent (`parent` is its pidfd) dies.
 ///
-/// To be called again after every change of ids: the kernel forgets it then (PR_SET_PDEATHSIG in
-/// prctl(2)). A parent that died before the call is noticed here: getppid() would not tell, it is 0
-/// in a new pid namespace whether the parent lives or not.
+/// Must be called again after every change of ids, at which the kernel forgets it (PR_SET_PDEATHSIG in prctl(2)). Also
+/// notices a parent that died before the call. getppid() would not tell: in a new pid namespace it is 0 either way.
 pub fn die_with_parent(parent: impl AsFd, signal: Signal) -> Result<()> {
     set_pdeathsig(signal).context("parent-death signal")?;
     let mut poll_fd = [PollFd::new(parent.as_fd(), PollFlags::POLLIN)];
@@ -23,8 +22,8 @@ pub fn die_with_parent(parent: impl AsFd, signal: Signal) -> Result<()> {
     Ok(())
 }
 
-/// Ends this process and nothing that it may share with another: its parent's memory.
+/// `_exit`: skips std's cleanup, which would touch memory that may be the parent's.
 pub fn leave(status: u8) -> ! {
-    // SAFETY: nothing is to run after it.
+    // SAFETY: it does not return.
     unsafe { nix::libc::_exit(status.into()) }
 }

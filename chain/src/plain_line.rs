@@ -1,6 +1,6 @@
-//! Command lines of flags and what is run, as most are. To build clap's definition of every option takes longer than
-//! the rest of a link's work, so these are read by what `arguments!` takes from that definition when it is compiled.
-//! Every other line, and every error and help, is clap's; a test and the fuzzers hold that both read the same.
+//! Command lines of plain flags and a COMMAND, as most are. Building clap's definitions takes longer than the rest of a
+//! link's work, so `arguments!` derives a reader of these lines from the same definition at compile time. clap reads
+//! every other line and writes every error and help; a test and the fuzzers check that both read the same.
 
 use std::ffi::OsString;
 use std::iter::Peekable;
@@ -9,7 +9,7 @@ use std::vec::IntoIter;
 
 use clap::Parser;
 
-/// A struct of clap's derive, as it stands, of which the plain lines are read without clap.
+/// Takes a struct with clap's derive as it is, and adds a reader of plain lines.
 #[macro_export]
 macro_rules! arguments {
     ($(#[$on_struct:meta])* pub struct $name:ident {
@@ -50,10 +50,10 @@ macro_rules! arguments {
 
 /// Arguments that can be read without clap.
 pub trait PlainLine: Parser + Default {
-    /// Sets a flag, `--long` or `-s`; false where clap has to look at it.
+    /// Sets a flag, `--long` or `-s`. False: clap has to read this line.
     fn set(&mut self, flag: &str) -> bool;
 
-    /// Takes the words from the first operand on; false where clap has to look at them.
+    /// Takes the words from the first operand on. False: clap has to read this line.
     fn take(&mut self, words: &mut Operands) -> bool;
 
     /// The arguments, if the line is plain: `words` are those after the tool's own name.
@@ -124,7 +124,7 @@ impl How {
     const fn read(&mut self, text: &[u8]) {
         let mut at = 4;
         while at < text.len() {
-            // A name in the list; what stands in a string is none.
+            // A name in the list, not one in a string.
             if text[at - 1] == b'(' || (text[at - 1] == b' ' && text[at - 2] == b',') {
                 self.long |= starts(text, at, b"long,") || starts(text, at, b"long)");
                 self.conflicts |= starts(text, at, b"conflicts_with");
@@ -172,8 +172,8 @@ const fn starts(text: &[u8], at: usize, with: &[u8]) -> bool {
     true
 }
 
-/// A field of the struct. What its type is for, the first trait says that has a method for it: those for one reference
-/// less come first, so that `NoFlag` and `NoOperand` are for all other types.
+/// A field of the struct. Method lookup picks the trait for its type: the one that needs fewer references wins, which
+/// leaves `NoFlag` and `NoOperand` for all other types.
 pub struct Field<'a, T>(pub &'a mut T);
 
 pub trait Flag {

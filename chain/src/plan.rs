@@ -16,12 +16,12 @@ use crate::{Carry, Command, Common, Tool, layout, lent_caps, report};
 /// first, the command last. What has no shell equivalent is a comment. The last line is also what
 /// `--verbose` prints and what an error names.
 pub trait Step: fmt::Display {
-    /// What steps hand to each other while they run: descriptors, the carry.
+    /// What steps hand to each other as they run: descriptors, the carry.
     type State;
 
     fn perform(&self, state: &mut Self::State) -> Result<()>;
 
-    /// Performs this step and then the rest: here, or in a process that it makes for that.
+    /// Performs this step and then the rest, here or in a new process.
     fn lead(&self, state: &mut Self::State, rest: &mut Rest<Self::State>) -> Result<Infallible> {
         self.perform(state).map_err(|error| named(self, error))?;
         rest(state)
@@ -36,7 +36,7 @@ pub trait Step: fmt::Display {
 /// What follows a step, up to becoming the command.
 pub type Rest<'a, S> = dyn FnMut(&mut S) -> Result<Infallible> + 'a;
 
-/// A running link: which tool, how it was asked to run, and what the link before it left.
+/// A running link: which tool, how it was asked to run, and what the previous link left.
 #[derive(Debug)]
 pub struct Link {
     pub tool: Tool,
@@ -78,7 +78,7 @@ impl Link {
         }
         let mut carry = std::mem::take(&mut self.carry);
         if command.tool().is_none() && carry.image.is_none() {
-            // No link of ours follows, and mountclean looks at every descriptor that is open.
+            // No link follows, and COMMAND must not inherit these descriptors.
             carry.tools = Default::default();
         }
         let never = self.follow(steps, &mut state(carry), command)?;
@@ -128,7 +128,7 @@ impl Link {
             script = layout::for_terminal(&script, depth, width);
         }
         match report::print(&script) {
-            // A reader that has seen enough: the next link would find nobody, either.
+            // The reader has seen enough: the next link would find nobody either.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
             written => written.context("standard output")?,
         }
@@ -139,7 +139,7 @@ impl Link {
         Ok(())
     }
 
-    /// This link's part of the chain's script: to its end, or to where the next link of ours goes on.
+    /// This link's part of the script: to its end, or to where the next link continues.
     pub(crate) fn script<S: Step>(&mut self, steps: &[S], command: &Command) -> String {
         let mut script = String::new();
         let open = self.carry.explain.get_or_insert_with(|| {
@@ -177,7 +177,7 @@ impl Link {
     }
 }
 
-/// The command itself, or where the chain of ours ends here, what an image says of it.
+/// The command itself, or at the end of the chain what the image makes of it.
 fn at_the_end(carry: &mut Carry, command: &Command) -> Command {
     let Some(image) = carry.image.as_mut().filter(|_| command.tool().is_none()) else { return command.clone() };
     let command = command.of_image(image);
@@ -185,7 +185,7 @@ fn at_the_end(carry: &mut Carry, command: &Command) -> Command {
     command
 }
 
-/// An error names the command that failed; what is a comment in the script explains nothing that the error does not.
+/// Puts the failing shell line in front of an error. A comment would add nothing.
 pub fn named(step: &(impl fmt::Display + ?Sized), error: anyhow::Error) -> anyhow::Error {
     let text = step.to_string();
     match text.lines().last() {

@@ -1,6 +1,6 @@
-//! `ROOT.image.json`: by this file a root is known to be whole, and what its image says is to be run.
-//! Everybody who relies on a receipt reads it here, and believes only what nobody else could have
-//! written: anyone can make a directory and stat it, so that a receipt names ROOT proves nothing yet.
+//! `ROOT.image.json`: the mark of a complete root, with its image's configuration. Every tool that relies on a receipt
+//! reads it here, and believes only what nobody else could have written: a receipt that names ROOT proves nothing by
+//! itself, for anyone can make a directory and stat it.
 
 pub mod lock;
 
@@ -67,7 +67,7 @@ pub fn open(receipt: &Path, how: OFlags) -> Result<(OwnedFd, Stat), Doubt> {
     Ok((file, stat))
 }
 
-/// What a receipt says, if nobody else could have written it. What it names is not looked at.
+/// What a receipt says, if nobody else could have written it. The directory that it names is not checked.
 pub fn read(receipt: &Path) -> Result<Value, Doubt> {
     let shown = receipt.display();
     let (file, stat) = open(receipt, OFlags::RDONLY)?;
@@ -124,7 +124,7 @@ fn access(stat: &Stat) -> Value {
     json!([stat.st_uid, stat.st_gid, stat.st_mode & 0o7777])
 }
 
-/// Who else than the caller and root could change a file.
+/// Who besides the caller and root could change a file.
 pub fn others(stat: &Stat) -> Option<String> {
     let owner = stat.st_uid;
     let ours = owner == 0 || owner == rustix::process::geteuid().as_raw();
@@ -141,7 +141,7 @@ pub fn others(stat: &Stat) -> Option<String> {
     (stat.st_mode & WRITABLE != 0).then(|| format!("can be written by others (mode {:04o})", stat.st_mode & 0o7777))
 }
 
-/// Without /proc nobody is known to be.
+/// False without /proc.
 fn is_mapped(id: u32) -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let mut ranges = map.lines().map(|line| line.split_whitespace().map(|number| number.parse::<u64>().unwrap_or(0)));

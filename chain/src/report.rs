@@ -48,7 +48,7 @@ impl std::error::Error for WithStatus {}
 
 /// Prints an error and its hint, and says with what status to exit.
 pub fn fail(tool: Tool, error: &anyhow::Error) -> u8 {
-    // The status stays ours where nobody reads the message.
+    // Without a reader for the message the exit status must still be ours.
     // SAFETY: no handler is installed, and nothing is executed after this.
     let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) };
     say(tool, &message(error));
@@ -75,12 +75,12 @@ pub fn message(error: &anyhow::Error) -> String {
     text
 }
 
-/// Writes to stdout. std's own writers take a closed stdout for a written one.
+/// Writes to stdout. std's own writers report success on a closed stdout.
 pub fn print(text: impl AsRef<[u8]>) -> io::Result<()> {
     File::from(io::stdout().as_fd().try_clone_to_owned()?).write_all(text.as_ref())
 }
 
-/// A line on stderr that does not end the tool.
+/// Prints a line on stderr and goes on.
 pub fn warn(tool: Tool, text: impl fmt::Display) {
     say(tool, &text.to_string());
 }

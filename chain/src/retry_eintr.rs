@@ -1,5 +1,5 @@
-//! Calls that a signal may interrupt, made again until it did not: no link of ours handles a signal
-//! in a way that wants the call to end (signal(7); open(2), statfs(2), wait(2), flock(2)).
+//! Calls of nix that are repeated while a signal interrupts them: no link wants a call to end for a signal (signal(7);
+//! open(2), statfs(2), wait(2), flock(2)). rustix has its own (`rustix::io::retry_on_intr`), for modules that use it.
 
 use std::os::fd::{AsFd, OwnedFd};
 

@@ -1,10 +1,10 @@
-//! Words as a POSIX shell would have to be given them.
+//! Words as a POSIX shell needs them quoted.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 
-/// One shell word that means exactly these bytes, and that a terminal can be shown: it may be an image's.
+/// One shell word for exactly these bytes, safe to show on a terminal: they may come from an image.
 pub fn quote(word: impl AsRef<OsStr>) -> String {
     let bytes = word.as_ref().as_bytes();
     let plain = |b: &u8| b.is_ascii_alphanumeric() || b"_-./=:,+@%^".contains(b);

@@ -1,4 +1,4 @@
-//! Files that programs look things up in, such as passwd, where a root may have put anything in their place.
+//! Small files such as passwd, in whose place a hostile root may have put anything.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,8 +9,7 @@ use anyhow::{Result, bail};
 /// No table of users, and no description of an image, is larger.
 const LARGEST: u64 = 64 << 20;
 
-/// What is in a file that was opened without waiting (O_NONBLOCK): a fifo or a device is an error, and so is a file
-/// without end.
+/// The content of a file that was opened with O_NONBLOCK. A fifo, a device and a file without end are errors.
 pub fn read_small(file: OwnedFd) -> Result<Vec<u8>> {
     let file = File::from(file);
     if !file.metadata()?.is_file() {

@@ -1,5 +1,5 @@
-//! From the C library to a tool's `main`, without std's own start: that ignores SIGPIPE, opens /dev/null in place of
-//! closed streams and sets up a handler for stack overflows, and COMMAND is to get what we were started with.
+//! From the C library to a tool's `main`, without std's start: that ignores SIGPIPE, opens /dev/null in place of closed
+//! streams and installs a handler for stack overflows, but COMMAND must get everything as we got it.
 
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
@@ -42,7 +42,7 @@ fn hold_closed_streams() {
     let streams = [stdio::stdin(), stdio::stdout(), stdio::stderr()];
     let mut asked = streams.each_ref().map(|stream| PollFd::new(stream, PollFlags::empty()));
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // Where poll fails nothing is known, and nothing changed.
+    // If poll fails nothing is known, so nothing is changed.
     let _ = retry_on_intr(|| poll(&mut asked, Some(&now)));
     for _ in asked.iter().filter(|stream| stream.revents().contains(PollFlags::NVAL)) {
         // The lowest number that is free is one of the three.

@@ -1,5 +1,4 @@
-//! What a tool makes for the container has modes of its own, whatever the caller's umask is; the
-//! command gets that back.
+//! Fixed modes for what a tool makes in the container, whatever the caller's umask. COMMAND gets the old umask back.
 
 use nix::sys::stat::{Mode, umask};
 

@@ -1,4 +1,4 @@
-//! What the fuzzers run of mountclean: arguments to a plan, which is printed and never performed.
+//! What the fuzzers run of mountclean: arguments to a plan, which is only printed.
 
 use chain::Tool;
 use chain::fuzz::Target;

@@ -20,7 +20,7 @@ use chain::{Command, HostTree, Link, Tool, WithHint};
 use state::State;
 use step::Step;
 
-/// The whole of mountclean after its arguments are parsed.
+/// All of mountclean after its arguments are parsed.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let link = Link::new(Tool::Mountclean, &args.common);
     let command = Command::new(args.command.clone(), || "/bin/sh".into());
@@ -38,7 +38,7 @@ fn kept(args: &Args) -> anyhow::Result<Vec<PathBuf>> {
     Ok(keep)
 }
 
-/// `ours`: the mount namespace is one that a link before us made, and left the host's mounts as `host` says.
+/// `ours`: an earlier link made this mount namespace, and left the host's mounts as `host` says.
 fn plan<'a>(args: &'a Args, keep: &'a [PathBuf], ours: bool, host: Option<HostTree>) -> Vec<Step<'a>> {
     let mut steps = Vec::new();
     if !ours {

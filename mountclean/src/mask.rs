@@ -24,18 +24,18 @@ use crate::state::State;
 const PROCESSORS: &str = "/sys/devices/system/cpu";
 const HIDDEN_OF_EACH: &str = "thermal_throttle";
 
-/// Masks what is there. The image's /dev/null may be missing or no device, so files are hidden by an
-/// empty file, directories by an empty directory, both in memory and read-only.
+/// Masks what exists: a file with an empty file, a directory with an empty directory, both in memory and read-only. The
+/// image's /dev/null may be missing, or no device.
 pub fn mask(state: &mut State) -> Result<()> {
     let proc = state.proc()?.try_clone()?;
     let root = procfs::root()?;
-    // Attached only while it is taken from (Linux before 6.15 copies no mount that is not), on `/`,
-    // where it hides nothing: paths begin below it.
+    // Attached only while binds are made from it (before 6.15 Linux copies no detached mount), on `/`, where it hides
+    // nothing: paths begin below it.
     let at = Place { root: root.as_fd(), path: Path::new("/") };
     let options = [("mode", Some("555")), ("size", Some("4k"))];
     let nothing = attach::filesystem("tmpfs", &options, NOSUID | NODEV | NOEXEC, at).context("tmpfs")?;
     let masked = all(&nothing, &proc, &root);
-    // By way of the working directory: no path is resolved again.
+    // By the working directory, so that no path is resolved again.
     let cwd = openat(CWD, ".", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
     fchdir(&nothing)?;
     umount2(".", MntFlags::MNT_DETACH).context("tmpfs")?;
@@ -70,7 +70,7 @@ fn all(nothing: &OwnedFd, proc: &OwnedFd, root: &OwnedFd) -> Result<Vec<u64>> {
     Ok(ids)
 }
 
-/// None only where there is nothing: what cannot be opened for any other reason would stay in sight.
+/// None only if nothing is there: what cannot be opened for another reason would stay in sight.
 fn open_if_there(place: Place) -> Result<Option<OwnedFd>> {
     match place.open() {
         Ok(there) => Ok(Some(there)),

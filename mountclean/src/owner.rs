@@ -1,4 +1,4 @@
-//! Who owns the pid namespace that we are in (ioctl_ns(2)).
+//! Who owns this process's pid namespace (ioctl_ns(2)).
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -8,8 +8,7 @@ use nix::sys::stat::{fstat, stat};
 
 const NS_GET_USERNS: libc::Ioctl = 0xb701;
 
-/// Whether our user namespace owns our pid namespace, which mounting its proc takes. Where /proc
-/// does not tell, it is taken for ours.
+/// Whether our user namespace owns our pid namespace, as mounting its proc requires. True if /proc does not tell.
 pub fn pid_namespace_is_ours() -> bool {
     let Some((pid, user)) = ["/proc", "/../proc"].into_iter().find_map(|proc| {
         Some((File::open(format!("{proc}/self/ns/pid")).ok()?, stat(format!("{proc}/self/ns/user").as_str()).ok()?))
@@ -19,7 +18,7 @@ pub fn pid_namespace_is_ours() -> bool {
     // SAFETY: NS_GET_USERNS takes no argument and returns a new descriptor, or -1.
     let owner = unsafe { libc::ioctl(pid.as_raw_fd(), NS_GET_USERNS) };
     if owner < 0 {
-        // EPERM: the owner is an ancestor of ours.
+        // EPERM: the owner is an ancestor namespace.
         return false;
     }
     // SAFETY: the descriptor was just made and nobody else knows it.

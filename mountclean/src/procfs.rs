@@ -35,7 +35,7 @@ pub fn mount_fresh(options: &[String], state: &mut State) -> Result<()> {
     Ok(())
 }
 
-/// What was mounted before: above a stacked pivot, or at its usual place.
+/// The mount that was there before: above a stacked pivot, or at its usual place.
 pub fn there_before(places: [&str; 2], kind: FsType) -> Option<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     places.into_iter().find_map(|path| {
@@ -48,7 +48,7 @@ pub fn root() -> Result<OwnedFd> {
     open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).context("/")
 }
 
-/// A directory of the root's own at `/proc` or `/sys`: no link of the image's says where it goes.
+/// Checks that `/proc` or `/sys` is a directory in the root: a link in the image must not choose the place.
 pub fn check_place(path: &'static str) -> Result<()> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     match open(path, flags, Mode::empty()) {

@@ -1,4 +1,4 @@
-//! The proof that nothing of the host's is left: mounts, root, working directory, descriptors.
+//! The proof that nothing of the host is left: mounts, root, working directory, descriptors.
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
@@ -45,7 +45,7 @@ pub fn prove(keep: &[PathBuf], keep_fd: &[i32], state: &State) -> Result<()> {
     processes(inside)
 }
 
-/// Every descriptor that COMMAND gets; what closes at exec is none of them.
+/// Every descriptor that COMMAND inherits: those that close at exec do not count.
 fn descriptors(keep: &[i32], state: &State, inside: impl Fn(u64) -> bool) -> Result<()> {
     let proc = state.proc()?;
     let list = open_inside(proc, "self/fd".as_ref(), OFlags::DIRECTORY).context("/proc/self/fd")?;
@@ -66,9 +66,9 @@ fn descriptors(keep: &[i32], state: &State, inside: impl Fn(u64) -> bool) -> Res
     Ok(())
 }
 
-/// Not a reference that COMMAND holds, but a way: /proc/PID/root of a process outside. Whether any of
-/// the two that every process knows can be looked at depends on privilege and security modules.
-/// PID 1 of a pid namespace that somebody made must be inside: it lives as long as COMMAND does.
+/// COMMAND may hold no reference and still have a way out: /proc/PID/root of a process outside. Whether it may follow
+/// those of PID 1 and its parent depends on privilege and security modules. PID 1 of a new pid namespace must be inside:
+/// it lives as long as COMMAND.
 fn processes(inside: impl Fn(u64) -> bool) -> Result<()> {
     for pid in [1, getppid().as_raw()] {
         let root = format!("/proc/{pid}/root/");
@@ -96,8 +96,8 @@ fn processes(inside: impl Fn(u64) -> bool) -> Result<()> {
     Ok(())
 }
 
-/// Whether a path leads to the same directory as `/`: an isolate that waits behind a pivot has it in another mount
-/// namespace.
+/// Whether a path leads to the same directory as `/`. For an isolate that waits behind a pivot that is so in another
+/// mount namespace.
 fn is_root(path: &str) -> bool {
     let directory = |path: &str| stat(path).map(|stat| (stat.st_dev, stat.st_ino));
     matches!((directory(path), directory("/")), (Ok(one), Ok(other)) if one == other)

@@ -1,4 +1,4 @@
-//! A /sys, which shows the devices and the network of a net namespace.
+//! A /sys: the devices and the network of a net namespace.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -25,7 +25,7 @@ pub fn mount_fresh(how: Sys, state: &mut State) -> Result<()> {
     let plain = NOSUID | NODEV | NOEXEC | attach::atime_of(hosts.as_ref());
     let attributes = if how == Sys::Ro { plain | READ_ONLY } else { plain };
     let made = match (attach::filesystem("sysfs", &[], attributes, place), &hosts) {
-        // A user namespace that does not own the net namespace may look at what is mounted already.
+        // A user namespace that does not own the net namespace may still bind the mounted one.
         (Err(error), Some(hosts)) if error.downcast_ref() == Some(&Errno::EPERM) && how == Sys::Ro => {
             attach::bind(hosts, place, attributes)?
         }
@@ -36,14 +36,14 @@ pub fn mount_fresh(how: Sys, state: &mut State) -> Result<()> {
         return Err(not_ours());
     }
     state.own.push(mounts::id_of(&made)?);
-    // The host's brings what is mounted below it.
+    // A bind of the host's brings the mounts below it.
     state.own.extend(mounts::ids_below(&made)?);
     state.fresh.push(Fresh { mount: made, point: PLACE });
     Ok(())
 }
 
-/// Each net namespace has a sysfs of its own, and with it a device number. Where the host's cannot be
-/// seen any more, nothing tells that ours is another.
+/// Each net namespace has its own sysfs with its own device number. Once the host's is out of sight, nothing tells ours
+/// apart from it.
 fn differs(made: &OwnedFd, hosts: Option<&OwnedFd>) -> Result<bool> {
     match hosts {
         Some(hosts) => Ok(fstat(made)?.st_dev != fstat(hosts)?.st_dev),

@@ -1,4 +1,4 @@
-//! Unmounting what is not the container's: always lazily, and only in a mount namespace of the chain's.
+//! Unmounts what is not the container's: always lazily, and only in the chain's own mount namespace.
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ const MOUNTING: &str = "another process keeps mounting in this mount namespace";
 pub fn stacked() -> Result<()> {
     for _ in 0..mounts::MOST {
         umount2("/", MntFlags::MNT_DETACH).context("detach the host's tree")?;
-        // A root that was / itself may have more than one mount stacked on it.
+        // If ROOT was / itself, more than one mount may be stacked on it.
         if mounts::id_at(CWD, "/..")? == mounts::id_at(CWD, "/")? {
             return Ok(());
         }
@@ -34,7 +34,7 @@ pub fn all_but(keep: &[PathBuf], state: &mut State) -> Result<()> {
     let root = mounts::id_at(CWD, "/")?;
     for _ in 0..mounts::MOST {
         let table = mounts::table()?;
-        // Only what is mounted on the root's own mount: what lies below goes along.
+        // Only mounts directly on the root's own: what is below them goes along.
         let children = || table.iter().rev().filter(|mount| mount.parent == root && mount.id != root);
         if children().any(|mount| mount.is_at("/")) {
             stacked()?;
@@ -51,7 +51,7 @@ pub fn all_but(keep: &[PathBuf], state: &mut State) -> Result<()> {
     bail!("{MOUNTING}")
 }
 
-/// Mountclean's own, and what pivot was asked for.
+/// Mountclean's own mounts, and those that pivot made on request.
 fn asked_for(id: u64, state: &State) -> bool {
     state.own.contains(&id) || state.carry.mounts.contains(&id)
 }
@@ -60,7 +60,7 @@ pub fn kept(point: &Path, keep: &[PathBuf]) -> bool {
     keep.iter().any(|dst| point.starts_with(dst))
 }
 
-/// What carries a kept mount stays too, for the proof to name.
+/// What carries a kept mount stays too; the proof then names it.
 fn stays(mount: &Mount, keep: &[PathBuf]) -> bool {
     kept(&mount.point, keep) || keep.iter().any(|dst| dst.starts_with(&mount.point))
 }
@@ -69,7 +69,7 @@ fn detach(mount: &Mount) -> Result<()> {
     umount2(&mount.point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW).map_err(|errno| {
         let point = mount.point.display();
         match errno {
-            // mount_namespaces(7): what came with a more privileged namespace cannot be taken apart.
+            // mount_namespaces(7): mounts from a more privileged namespace cannot be taken apart.
             Errno::EINVAL => anyhow!("{point}: this mount is locked in a user namespace").context(Hint(
                 "pivot leaves the host's tree whole, and that can go: isolate … -- pivot ROOT -- mountclean -- …"
                     .into(),
@@ -79,7 +79,7 @@ fn detach(mount: &Mount) -> Result<()> {
     })
 }
 
-/// A fresh mount lies on an old one: takes a copy of it, has both go, and attaches the copy.
+/// A fresh mount lies on an old one: copies it, detaches both, and attaches the copy.
 fn replace_below(fresh: Fresh, old: &Mount, state: &mut State) -> Result<()> {
     let id = mounts::id_of(&fresh.mount)?;
     let copy = match attach::copy(&fresh.mount) {
@@ -88,7 +88,7 @@ fn replace_below(fresh: Fresh, old: &Mount, state: &mut State) -> Result<()> {
         copy => copy.context(fresh.point)?,
     };
     drop(fresh.mount);
-    // The topmost is ours, the one below it the old one.
+    // First ours, which is on top, then the old one.
     detach(old)?;
     detach(old)?;
     let root = procfs::root()?;
@@ -100,7 +100,7 @@ fn replace_below(fresh: Fresh, old: &Mount, state: &mut State) -> Result<()> {
 }
 
 fn swap_by_path(fresh: Fresh, old: &Mount, state: &mut State) -> Result<()> {
-    // Stacked on / for a moment, and found above it.
+    // Stacked on / for a moment, where /.. finds it.
     mount(Some(fresh.point), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>).context(fresh.point)?;
     detach(old)?;
     mount(Some("/.."), fresh.point, None::<&str>, MsFlags::MS_MOVE, None::<&str>).context(fresh.point)?;
@@ -108,7 +108,7 @@ fn swap_by_path(fresh: Fresh, old: &Mount, state: &mut State) -> Result<()> {
     Ok(())
 }
 
-/// The same in shell: `options` are those of the fresh /proc, `sys` says that there is a fresh /sys too.
+/// The same in shell. `options` are the fresh /proc's; `sys`: there is a fresh /sys too.
 pub fn shell(keep: &[PathBuf], options: &[String], sys: bool) -> String {
     let kept = keep.iter().map(|dst| format!("{0}|{0}/*|", quote(dst)));
     let patterns: String = kept.chain(sys.then(|| "/sys|/sys/*|".to_owned())).collect();

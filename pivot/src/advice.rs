@@ -1,4 +1,4 @@
-//! What a person at a terminal would want to know about the root, and a script would not.
+//! What a person at a terminal wants to know about the root, but a script does not.
 
 use std::io::IsTerminal;
 use std::os::fd::OwnedFd;

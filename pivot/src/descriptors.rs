@@ -1,4 +1,4 @@
-//! Inherited descriptors: none from 3 up passes, and none below is a door to the host's tree.
+//! Inherited descriptors: none from 3 up passes, and none below leads to the host's tree.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::stat::{Mode, stat};
 use nix::unistd::{SysconfVar, sysconf};
 
-/// Refuses a door on 0, 1 or 2, and has everything from 3 up closed at exec, but for `keep`.
+/// Refuses 0, 1 or 2 that lead to the host's tree, and closes everything from 3 up at exec, except `keep`.
 pub fn check(keep: &[u32]) -> Result<()> {
     if let Some((number, name, door)) = escape_fd_on_streams(keep)? {
         return Err(anyhow!("{name} is {door}, which leads to the host's tree"))

@@ -1,4 +1,4 @@
-//! A minimal /dev of the container's own.
+//! A minimal /dev for the container.
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -55,7 +55,7 @@ pub fn mount(tree: &OwnedFd) -> Result<OwnedFd> {
     Ok(dev)
 }
 
-/// Made where that is allowed, otherwise the host's, bound: in a user namespace the kernel makes none.
+/// Makes a device node if allowed, otherwise binds the host's: in a user namespace the kernel makes none.
 fn node(name: &str, device: u64, place: Place) -> Result<()> {
     let mode = Mode::from_bits_truncate(0o666);
     let made = mknodat(place.root, name, SFlag::S_IFCHR, mode, device);
@@ -72,7 +72,7 @@ fn bind_host(path: &Path, place: Place) -> Result<()> {
     attach::bind(source, place, 0).map(drop)
 }
 
-/// Group 5 is tty wherever ptys belong to a group; a user namespace may not know it.
+/// Where ptys belong to a group it is 5, tty, which a user namespace may not map.
 fn devpts(place: Place) -> Result<()> {
     let options = [("newinstance", None), ("ptmxmode", Some("0666")), ("mode", Some("0620")), ("gid", Some("5"))];
     let without = options.split_last().map_or(&[][..], |(_, others)| others);
@@ -96,8 +96,7 @@ fn mqueue(place: Place) -> Result<()> {
     }
 }
 
-/// The terminal that we were started on: its own node is in the host's devpts, and ttyname(3) would
-/// find no name for it.
+/// The terminal that the chain was started on: its node is in the host's devpts, so ttyname(3) would find no name for it.
 fn console(dev: BorrowedFd) -> Result<()> {
     let stdin = std::io::stdin();
     if !isatty(&stdin).unwrap_or(false) {

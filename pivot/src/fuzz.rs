@@ -1,5 +1,4 @@
-//! What the fuzzers run of pivot: arguments to a plan, which is printed and never performed, and what an
-//! image is said to run.
+//! What the fuzzers run of pivot: arguments to a plan, which is only printed, and what an image wants to run.
 
 use std::path::Path;
 
@@ -42,7 +41,7 @@ pub fn as_image(data: &[u8]) {
     chain::fuzz::plan(Tool::Pivot, &steps, &command);
 }
 
-/// No fuzzer guesses which directory a receipt has to name.
+/// A fuzzer cannot guess the directory that a receipt must name.
 fn of_this_root(receipt: &[u8], root: &Path) -> Vec<u8> {
     let Ok(Value::Object(mut object)) = serde_json::from_slice(receipt) else { return receipt.to_vec() };
     let identity = std::fs::File::open(root).ok().and_then(|root| chain::receipt::identity(root).ok());

@@ -1,4 +1,4 @@
-//! What the image says is to be run, from the receipt that unpack left beside the root.
+//! What the image wants to run, from the receipt that unpack left beside the root.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::root;
 
 pub struct Config {
-    /// Which tree says so.
+    /// The tree that the receipt vouches for.
     pub tree: (u64, u64),
     pub image: Image,
     pub env: Vec<(OsString, OsString)>,
@@ -55,7 +55,7 @@ fn strings(value: &Value) -> impl Iterator<Item = &str> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// The receipt beside ROOT, or beside what a link of that name leads to, if it vouches for the tree that is there.
+/// The receipt beside ROOT, or beside the target if ROOT is a link, if it vouches for the tree that is there.
 fn receipt(path: &Path, root: &OwnedFd) -> Result<Value> {
     let beside = [absolute(path)?, path.canonicalize()?].map(|root| receipt::path(&root));
     let found =
@@ -65,7 +65,7 @@ fn receipt(path: &Path, root: &OwnedFd) -> Result<Value> {
         Some(Ok(receipt)) => Ok(receipt),
         None | Some(Err(Doubt::Missing)) => Err(anyhow!("{shown}: not there, so what the image says is not known"))
             .hint("unpack writes it beside the root: unpack IMAGE ROOT"),
-        // Between the two renames of an unpack --replace it is, too.
+        // Also the case between the two renames of unpack --replace.
         Some(Err(Doubt::OtherTree)) => {
             Err(anyhow!("{shown}: the receipt of another tree than the one that is there now"))
                 .hint("unpack IMAGE into a new ROOT makes both")

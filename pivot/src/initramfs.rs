@@ -20,8 +20,7 @@ use crate::place::{self, Kind};
 
 const PROC_SUPER_MAGIC: FsType = FsType(0x9fa0);
 
-/// The host's proc, on the root's: in a user namespace mountclean may mount a fresh one only where
-/// one is mounted already.
+/// Lends the host's proc to the root: in a user namespace mountclean may mount a fresh one only where one is mounted.
 pub fn lend_proc(tree: &OwnedFd) -> Result<()> {
     let Ok(proc) = open("/proc", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()) else {
         return Ok(());
@@ -34,8 +33,8 @@ pub fn lend_proc(tree: &OwnedFd) -> Result<()> {
     attach::bind(&proc, Place { root: tree.as_fd(), path }, 0).map(drop).context("/proc")
 }
 
-/// The first filesystem stays below, out of reach of any path. What is mounted on it goes first: a
-/// host's proc or sys down there would be one umount away.
+/// The first filesystem stays below, out of reach of any path. Its mounts go first: the host's proc or sys down there
+/// would be one umount away.
 pub fn move_over(tree: &OwnedFd) -> Result<()> {
     let (host, ours) = (mounts::id_at(CWD, "/")?, mounts::id_of(tree)?);
     let table = mounts::table()?;
@@ -50,7 +49,7 @@ pub fn move_over(tree: &OwnedFd) -> Result<()> {
 
 fn take_away(mounted: &Mount) -> Result<()> {
     match umount2(&mounted.point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
-        // Locked in a user namespace: it can be covered, though.
+        // Locked in a user namespace, but it can be covered.
         Err(Errno::EINVAL) => {
             let root = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
             let place = Place { root: root.as_fd(), path: &mounted.point };

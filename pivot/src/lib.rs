@@ -1,5 +1,4 @@
-//! pivot: make a directory the root of a mount namespace of its own, and run a command in it. A library
-//! for its fuzzers alone.
+//! pivot: make a directory the root of a new mount namespace, and run a command in it. A library only for its fuzzers.
 
 mod advice;
 pub mod args;
@@ -28,7 +27,7 @@ use chain::{Command, HostTree, Link, Tool};
 use clap::ValueEnum;
 use step::{State, Step};
 
-/// The whole of pivot after its arguments are parsed.
+/// All of pivot after its arguments are parsed.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let mut link = Link::new(Tool::Pivot, &args.common);
     let mut args = args;
@@ -48,7 +47,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         steps.push(Step::Environment { env: &env });
     }
     if link.explains() {
-        // What the next link would be told if this were performed.
+        // As the next link would find it if this were performed.
         link.carry.mount_namespace = chain::mount_namespace_id();
         link.carry.host_tree = Some(host);
     }
@@ -58,7 +57,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 type Env = Vec<(OsString, OsString)>;
 
-/// What is to be run is known only once the root is there, so here the wait for it comes first.
+/// The root must exist before it can say what to run, so the wait for it comes first.
 fn as_image(args: &mut Args, link: &mut Link, command: &mut Command) -> anyhow::Result<(Env, (u64, u64))> {
     if !link.explains() && (!args.no_handoff || args.root.as_os_str() == "-") {
         let known = link.carry.writer.take();
@@ -96,7 +95,7 @@ fn plan<'a>(
     if !chain::in_own_mount_namespace(&link.carry) {
         steps.push(Step::OwnMounts);
     }
-    // An image's user is changed to by a link of ours.
+    // A later link changes to the image's user.
     let by_tool = link.carry.image.as_ref().is_some_and(|image| image.user.is_some());
     if command.tool().is_some() || by_tool {
         steps.push(Step::HoldTools);
@@ -143,8 +142,8 @@ fn etc_files(args: &Args) -> Vec<EtcFile> {
     EtcFile::value_variants().iter().copied().filter(|file| args.etc.contains(file)).collect()
 }
 
-/// Nothing from the root runs while the host's tree can be reached. Only mountclean may find it,
-/// which needs the host's proc to be allowed to mount its own.
+/// Nothing from the root may run while the host's tree can be reached. Only mountclean may find it: without the host's
+/// proc the kernel would not let it mount its own.
 fn host_tree(args: &Args, command: &Command) -> HostTree {
     if args.keep_host || args.put_old.is_some() {
         HostTree::Kept

@@ -1,9 +1,9 @@
-//! Locks that last as long as the container: one on ROOT's receipt, by which `unpack --replace` knows
-//! that ROOT is in use, and one on the directory that takes an overlay's changes.
+//! Locks that last as long as the container: one on ROOT's receipt, which tells `unpack --replace` that ROOT is in use,
+//! and one on the directory that takes an overlay's changes.
 //!
-//! The descriptor stays open in COMMAND and everything that it starts, so it must be no door. It is
-//! opened through a read-only copy of the mount that is attached nowhere: nothing is above its root,
-//! and nothing can be changed through it.
+//! The descriptor stays open in COMMAND and everything that it starts, so it must not lead to the host's tree. It is
+//! opened through a detached read-only copy of the mount: nothing is above its root, and nothing can be changed through
+//! it.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -21,19 +21,19 @@ use nix::sys::stat::{Mode, fstat};
 use crate::root::{self, identity};
 use crate::why_failed;
 
-/// High enough that no script's own redirections meet it.
+/// Above the numbers that scripts use for redirections.
 const NUMBER: i32 = 100;
 
 /// How often ROOT may be replaced while it is being locked.
 const ATTEMPTS: usize = 1000;
 
-/// ROOT, kept from being removed. What `unpack --replace` has put in its place meanwhile is taken instead.
+/// ROOT, locked against removal. If `unpack --replace` has replaced it in the meantime, the new one.
 pub fn shared(mut root: OwnedFd, path: &Path) -> Result<OwnedFd> {
     for _ in 0..ATTEMPTS {
         let receipt = find_receipt(path);
         let locked = receipt.as_ref().map(hold).transpose()?.flatten();
-        // A tree that has lost its name to another may be on its way out, and the receipt that was there may be of the
-        // other one: both are put in place under a lock on the new receipt.
+        // A tree that has lost its name may be about to go, and the receipt may be the new tree's: unpack puts both in
+        // place under a lock on the new receipt.
         let named = root::open_root(path)?;
         let same_receipt = receipt.as_ref().map(inode) == find_receipt(path).as_ref().map(inode);
         if identity(&named)? != identity(&root)? || !same_receipt {
@@ -60,8 +60,8 @@ fn inode(receipt: &Receipt) -> (u64, u64) {
     receipt.inode
 }
 
-/// The receipt beside ROOT, or beside what a link of that name leads to, if it is a regular file. Without one unpack
-/// does not replace ROOT.
+/// The receipt beside ROOT, or beside the target if ROOT is a link, if it is a regular file. Without one unpack does not
+/// replace ROOT.
 fn find_receipt(path: &Path) -> Option<Receipt> {
     let found = |path: PathBuf| receipt::open(&path, rustix::fs::OFlags::PATH);
     let (file, stat) = match found(receipt::path(path)) {
@@ -76,15 +76,15 @@ fn find_receipt(path: &Path) -> Option<Receipt> {
     regular.then_some(Receipt { file, inode: (stat.st_dev, stat.st_ino), ours })
 }
 
-/// The receipt, locked. None where there can be no lock, or where others hold one who have no business to.
+/// The receipt, locked. None if it cannot be locked, or if another user holds a lock that he should not.
 fn hold(receipt: &Receipt) -> Result<Option<OwnedFd>> {
-    // Without the new calls there is no such copy, and a lock is not worth a door.
+    // Kernels without the new calls make no such copy, and a lock is not worth a way out.
     let Some(copy) = read_only(&receipt.file)? else { return Ok(None) };
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    // The copy of a file's mount has no directory to open it from; and who may not read it has no lock on it.
+    // The copy of a file's own mount has no directory to open it from, and a user who may not read it gets no lock.
     let Ok(opened) = open(&attach::by_number(&copy), flags, Mode::empty()) else { return Ok(None) };
     let locked = match in_use(&opened) {
-        // Who replaces ROOT holds it for two renames, who removes the old tree until that is gone.
+        // A replacement holds it for two renames, a removal of the old tree until that is gone.
         Ok(Lock::Busy) if receipt.ours => in_use_soon(&opened),
         locked => locked,
     };
@@ -96,7 +96,7 @@ pub fn alone(dir: &OwnedFd) -> Result<Option<OwnedFd>> {
     let Some(copy) = read_only(dir)? else { return Ok(None) };
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let opened = match openat(&copy, ".", flags, Mode::empty()) {
-        // Who may not read it may still enter it; unpack makes none of that kind.
+        // A user who may not read it may still enter it. unpack makes no such directory.
         Err(Errno::EACCES) => return Ok(None),
         opened => opened.context("open for the lock")?,
     };
@@ -110,13 +110,13 @@ pub fn alone(dir: &OwnedFd) -> Result<Option<OwnedFd>> {
         Err((_, Errno::EWOULDBLOCK)) => {
             Err(anyhow!("in use by another container")).hint("give each container its own --overlay DIR")
         }
-        // A filesystem without locks has none that another could ask for either.
+        // Without locks on this filesystem, nobody else can ask for one either.
         Err((_, Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EBADF | Errno::EINVAL)) => Ok(None),
         Err((_, errno)) => Err(errno.into()),
     }
 }
 
-/// A copy of the mount, through which nothing can be changed; None where the kernel cannot make one.
+/// A read-only copy of the mount. None if the kernel cannot make one.
 fn read_only(of: &OwnedFd) -> Result<Option<OwnedFd>> {
     let copy = match attach::copy(of) {
         Err(Errno::ENOSYS) => return Ok(None),

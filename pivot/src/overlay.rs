@@ -25,11 +25,11 @@ const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 pub struct Layer {
     upper: OwnedFd,
     work: OwnedFd,
-    /// The mount that the lock on the directory is held through.
+    /// The mount through which the directory's lock is held.
     pub lock: Option<OwnedFd>,
 }
 
-/// In memory, over ROOT, where the detach of the host's tree takes it away.
+/// In memory, mounted over ROOT: it goes when the host's tree is detached.
 pub fn in_memory(root: &OwnedFd) -> Result<Layer> {
     let options = [("mode", Some("755"))];
     let attributes = NOSUID | NODEV;
@@ -39,7 +39,7 @@ pub fn in_memory(root: &OwnedFd) -> Result<Layer> {
     layer(&memory, root)
 }
 
-/// In a directory, which no other container may use meanwhile: the kernel's behaviour is undefined then.
+/// In a directory that no other container may use at the same time: the kernel leaves that undefined.
 pub fn kept(dir: &Path, root: &OwnedFd) -> Result<Layer> {
     let made = match nix::unistd::mkdir(dir, Mode::from_bits_truncate(0o700)) {
         Ok(()) => true,
@@ -76,7 +76,7 @@ fn layer(dir: &OwnedFd, root: &OwnedFd) -> Result<Layer> {
         // The merged root shows the upper directory's own mode and owner.
         let like = fstat(root)?;
         let owner = (Uid::from_raw(like.st_uid), Gid::from_raw(like.st_gid));
-        // An owner that a user namespace does not map cannot be given.
+        // A user namespace cannot give files to an owner that it does not map.
         let _ = fchown(&upper, Some(owner.0), Some(owner.1));
         fchmod(&upper, Mode::from_bits_truncate(like.st_mode))?;
     }
@@ -112,7 +112,7 @@ fn explained(error: Error, layer: &Layer, root: &OwnedFd) -> Error {
     error.context(Hint(hint.into()))
 }
 
-/// EINVAL has several causes, which the kernel tells in its log alone.
+/// EINVAL has several causes, which only the kernel's log tells apart.
 fn invalid(layer: &Layer, root: &OwnedFd) -> &'static str {
     let on_overlay = |fd: &OwnedFd| fstatfs(fd).is_ok_and(|fs| fs.filesystem_type() == OVERLAYFS_SUPER_MAGIC);
     let mount = |fd: &OwnedFd| mounts::id_of(fd).ok();
@@ -130,7 +130,7 @@ fn invalid(layer: &Layer, root: &OwnedFd) -> &'static str {
     }
 }
 
-/// Without extended attributes an overlay has no mark for a directory that hides the one below it.
+/// Without extended attributes an overlay cannot mark a directory that hides the one below it.
 fn warn_without_attributes(layer: &Layer) {
     let name = if in_user_namespace() { "user.overlay.opaque" } else { "trusted.overlay.opaque" };
     match fsetxattr(&layer.work, name, b"0", XattrFlags::empty()) {
@@ -139,7 +139,7 @@ fn warn_without_attributes(layer: &Layer) {
             "the filesystem of the changes has no extended attributes (in a user namespace tmpfs has them since Linux 6.6): \
              directories of ROOT can be neither removed nor renamed",
         ),
-        // The mount tells of anything else.
+        // The mount itself reports anything else.
         Err(_) => {}
         Ok(()) => drop(fremovexattr(&layer.work, name)),
     }

@@ -34,7 +34,7 @@ pub fn open_root(root: &Path) -> Result<OwnedFd> {
     })
 }
 
-/// By which one tree is told from another that has taken its name.
+/// Tells a tree from another that has taken its name.
 pub fn identity(root: &OwnedFd) -> Result<(u64, u64)> {
     let stat = fstat(root)?;
     Ok((stat.st_dev, stat.st_ino))
@@ -45,7 +45,7 @@ pub fn bind(root: &OwnedFd) -> Result<OwnedFd> {
     stack(root, attach::copy(root).map_err(why_failed::of_bind), |place| attach::bind(root, place, 0))
 }
 
-/// Attaches a mount on ROOT; where the kernel cannot make one without attaching it, has `by_path` do both.
+/// Attaches a mount on ROOT. If the kernel cannot make one without attaching it, `by_path` does both.
 pub fn stack(
     root: &OwnedFd,
     unattached: Result<OwnedFd>,

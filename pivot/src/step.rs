@@ -24,7 +24,7 @@ pub enum Step<'a> {
     },
     AwaitRoot {
         root: &'a Path,
-        /// What is found on standard input, for the script.
+        /// What standard input is, for the script.
         finds: String,
     },
     OwnMounts,
@@ -62,7 +62,7 @@ pub enum Step<'a> {
         sets_home: bool,
         root: &'a Path,
     },
-    /// Finds, before the host's tree is stacked on `/`, the directories that are needed after.
+    /// Finds the directories that are needed once the host's tree is stacked on `/`.
     Enter {
         root: &'a Path,
         chdir: Option<&'a Path>,
@@ -86,7 +86,7 @@ pub enum Step<'a> {
 
 pub struct State {
     carry: Carry,
-    /// ROOT; where it was given as `-`, what the line named.
+    /// ROOT, or what unpack's line named if ROOT is `-`.
     path: PathBuf,
     /// What becomes the root: ROOT as the host has it, or the overlay over it.
     source: Option<OwnedFd>,
@@ -96,7 +96,7 @@ pub struct State {
     start: Option<OwnedFd>,
     put_old: Option<OwnedFd>,
     host: HostTree,
-    /// Whether a link of ours follows, which has to be told of the mounts.
+    /// Whether a link follows, which has to know the mounts.
     followed: bool,
 }
 
@@ -167,7 +167,7 @@ fn word(root: &Path) -> String {
     if root.as_os_str() == "-" { "\"$root\"".into() } else { quote(root) }
 }
 
-/// Names in an image's Env are whatever it says; a shell can only export what it can name.
+/// An image's Env may use any names; a shell can export only its own kind.
 fn assignment(name: &OsStr, value: &OsStr) -> String {
     let nameable = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
     let bytes = name.as_bytes();
@@ -231,7 +231,7 @@ impl chain::Step for Step<'_> {
                 let tree = state.tree()?;
                 let start = chdir.map(|dir| switch::find_start(tree, dir, *make)).transpose()?;
                 let put_old = put_old.map(|dir| switch::find_put_old(tree, dir)).transpose()?;
-                // All that is there, and nothing that comes later: a mount on one of these is no one's wish.
+                // Everything mounted now and nothing later: nobody asked for a mount on one of these.
                 let mounts = if state.followed { mounts::ids_below(tree)? } else { Vec::new() };
                 switch::enter(tree)?;
                 advice::give(tree);
@@ -257,19 +257,19 @@ impl chain::Step for Step<'_> {
             Step::ChangeDirectory { dir } => {
                 fchdir(found(&state.start)?).with_context(|| dir.display().to_string())?;
             }
-            // The command was given it when it was made.
+            // The command got it when it was made.
             Step::Environment { .. } => {}
         }
         Ok(())
     }
 }
 
-/// Waits for unpack, where it is at the other end of standard input; says what root its line named.
+/// Waits for unpack, if it is at the other end of standard input. Returns the root that its line named.
 pub fn await_root(root: &Path, known: Option<Writer>) -> Result<Option<PathBuf>> {
     if root.as_os_str() == "-" {
         return handoff::receive(Tool::Pivot, Expect::Any, known);
     }
-    // Where ROOT's parent is not even there, no unpack is about to make ROOT in it.
+    // If even ROOT's parent is missing, no unpack is about to make ROOT in it.
     if handoff::may_come()
         && let Ok(absolute) = handoff::absolute(root)
     {

@@ -25,8 +25,8 @@ pub fn enter(tree: &OwnedFd) -> Result<()> {
     }
 }
 
-/// The working directory is on the new root mount, and becomes `/`. Says where the host's tree is
-/// then: stacked on `/`, or gone already.
+/// The working directory, on the new root mount, becomes `/`. Returns where the host's tree is then: stacked on `/`, or
+/// gone.
 pub fn pivot(tree: &OwnedFd, wanted: HostTree) -> Result<HostTree> {
     match pivot_root(".", ".") {
         Ok(()) if wanted == HostTree::Gone => Ok(HostTree::Stacked),
@@ -41,22 +41,22 @@ pub fn pivot(tree: &OwnedFd, wanted: HostTree) -> Result<HostTree> {
                 initramfs::lend_proc(tree)?;
             }
             initramfs::move_over(tree)?;
-            // What was lent is for mountclean to find and to take off.
+            // mountclean finds what was lent, and takes it off.
             Ok(if wanted == HostTree::Stacked { HostTree::Kept } else { HostTree::Gone })
         }
         Err(errno) => Err(why_failed::of_pivot_root(errno, tree)),
     }
 }
 
-/// Takes the tree off that pivot_root stacked on `/`. Where the chain was started in a chroot that is
-/// a mount point, the kernel lets it pivot, and leaves the host's tree above: that is no root to run in.
+/// Detaches the tree that pivot_root stacked on `/`. In a chroot that is a mount point the kernel allows the pivot but
+/// leaves the host's tree above: such a root is refused.
 pub fn detach_host() -> Result<()> {
     for _ in 0..mounts::MOST {
         umount2(".", MntFlags::MNT_DETACH).context("detach the host's tree")?;
         if at_root_of_mount_namespace()? {
             return Ok(());
         }
-        // ROOT was / itself, and what was stacked there went first.
+        // If ROOT was / itself, what was stacked there goes first.
         if mounts::id_at(CWD, "/..")? == mounts::id_at(CWD, "/")? {
             break;
         }
@@ -65,8 +65,8 @@ pub fn detach_host() -> Result<()> {
         .hint("start the chain outside the chroot")
 }
 
-/// Once the host's tree is stacked on `/`, a `..` there leads to it, whatever openat2 was told: so
-/// directories of the root are found before.
+/// Finds a directory of the root before the host's tree is stacked on `/`: after that a `..` there leads to the host's
+/// tree, even with RESOLVE_IN_ROOT.
 pub fn find_start(tree: &OwnedFd, dir: &Path, make: bool) -> Result<OwnedFd> {
     if make {
         place::ensure(tree, dir, Kind::Directory)?;

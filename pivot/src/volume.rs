@@ -111,13 +111,13 @@ pub fn shell(volume: &Volume, root: &str, f: &mut fmt::Formatter) -> fmt::Result
             let options = if options.is_empty() { "rw".into() } else { options.join(",") };
             write!(f, "mount -t tmpfs -o {} tmpfs {target}", quote(options))
         }
-        // The place is all.
+        // Its place is all that it needs.
         Volume::Directory { .. } | Volume::Symlink { .. } => Ok(()),
         Volume::Dev => dev::shell(root, f),
     }
 }
 
-/// A function of the script: attributes for a mount and those below it.
+/// A function in the script: sets attributes on a mount and on those below it.
 pub const REMOUNT_BELOW: &str = "\
 remount_below() { findmnt --raw --noheadings --output TARGET --submounts \"$1\" | while read -r point; do \
     mount -o \"remount,bind,$2\" \"$(printf %b \"$point\")\"; done; }";

@@ -1,5 +1,4 @@
-//! Why pivot_root refused: EINVAL and EBUSY have several causes each (pivot_root(2)), and which of
-//! them holds is found by looking.
+//! Why pivot_root failed: EINVAL and EBUSY have several causes each (pivot_root(2)), told apart here.
 
 use std::os::fd::OwnedFd;
 
@@ -31,7 +30,7 @@ const NO_ADMIN: (&str, &str) = (
     "this needs root, or a user namespace: isolate --user --map-root -- …",
 );
 
-/// open_tree(2) with OPEN_TREE_CLONE and mount(2) have one cause each for EPERM on a directory that is open.
+/// On an open directory, open_tree(2) with OPEN_TREE_CLONE and mount(2) have one cause for EPERM.
 pub fn of_bind(errno: Errno) -> Error {
     let error = Error::new(errno);
     match errno {

@@ -1,5 +1,6 @@
-//! Calls that a signal may interrupt (a filesystem on the network, one in user space), made again
-//! until it did not: no part of unpack wants a call to end for a signal.
+//! Calls of rustix that are repeated while a signal interrupts them (on a network filesystem or one in user space): no
+//! part of unpack wants a call to end for a signal. The tree is written with rustix, whose flags and errors these take;
+//! chain's module of this name is for nix.
 
 use std::os::fd::{AsFd, OwnedFd};
 

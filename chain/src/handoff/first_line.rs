@@ -6,12 +6,12 @@ use std::path::Path;
 
 use nix::libc::PATH_MAX;
 
-/// Which root's line is awaited.
+/// Which root's line to wait for.
 #[derive(Clone, Copy, Debug)]
 pub enum Expect<'a> {
     /// This one, as [`super::absolute`] names it.
     Root(&'a Path),
-    /// Whichever the line names (ROOT was given as `-`).
+    /// The one that the line names (ROOT is `-`).
     Any,
 }
 
@@ -23,10 +23,10 @@ pub(crate) enum Verdict<'a> {
     Wait,
     /// A root's path whose newline will never come.
     Broken,
-    /// The absolute path of something else and nothing after it. Only its surroundings tell whether it
-    /// is another root's line or data.
+    /// The absolute path of something else, and nothing after it: another root's line, or data. The bytes alone do not
+    /// tell.
     Another { path: &'a Path, whole: bool },
-    /// The command's.
+    /// COMMAND's own input.
     Data,
 }
 

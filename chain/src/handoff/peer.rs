@@ -1,5 +1,5 @@
 //! Who is at the other end of a socket pair: sock_diag(7) names its inode, by which /proc/PID/fd shows
-//! who holds it. SO_PEERCRED would name whoever made the pair, and that is the shell.
+//! who holds it. SO_PEERCRED would name the process that made the pair, which is the shell.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
@@ -31,7 +31,7 @@ pub fn is_unnamed_pair(fd: BorrowedFd) -> bool {
     unnamed(getsockname(fd.as_raw_fd())) && unnamed(getpeername(fd.as_raw_fd()))
 }
 
-/// None inside: there is no peer any more.
+/// `Ok(None)`: the peer is gone.
 pub fn inode_of_peer(fd: BorrowedFd) -> Result<Option<u32>, Errno> {
     let inode = fstat(fd)?.st_ino as u32;
     let flags = SockFlag::SOCK_CLOEXEC;

@@ -16,8 +16,8 @@ use super::writer::{self, Writer};
 use super::{absolute, receipt_path, stdin_from_terminal};
 use crate::{Carry, Hint, Tool, WithHint, warn};
 
-/// Milliseconds until who writes is looked up again. A fork that has not exec'd holds its parent's pipes
-/// for a moment, so the first is short; after the last, whoever is waiting is told why.
+/// Milliseconds between looks at who writes. A fork that has not exec'd holds its parent's pipes for a moment, so the
+/// first is short. The last is where the user learns what we are waiting for.
 const LOOK_AGAIN: [u16; 5] = [15, 60, 225, 700, 1000];
 
 /// Whether stdin can be the pipe of an unpack at all.
@@ -25,8 +25,8 @@ pub fn may_come() -> bool {
     !matches!(Peek::on(std::io::stdin().as_fd()), Ok(None))
 }
 
-/// Takes note of who writes to standard input before the next links cannot see it any more, where it is a
-/// pipe or a socket of which that holds. There is nothing to note where bytes are there already.
+/// Notes who writes to standard input if the next links will not be able to see it: `pipes` and `sockets` say for which
+/// kind that holds. Once bytes have arrived there is nothing to note.
 pub fn note_writer(carry: &mut Carry, pipes: bool, sockets: bool) {
     if carry.writer.is_some() || !(pipes || sockets) {
         return;
@@ -39,9 +39,8 @@ pub fn note_writer(carry: &mut Carry, pipes: bool, sockets: bool) {
     }
 }
 
-/// Where stdin is a pipe or socket with the expected root's line in it: waits until the line is whole,
-/// takes exactly it and gives the command the terminal (or /dev/null) as its stdin. Takes nothing
-/// otherwise. `known` is what a link before us saw of who writes, where we cannot.
+/// If the expected root's line is coming in on stdin: waits until it is whole, takes exactly that line and gives COMMAND
+/// the terminal (or /dev/null) as its stdin. Otherwise takes nothing. `known` is what an earlier link saw of the writer.
 pub fn receive(tool: Tool, expect: Expect, known: Option<Writer>) -> Result<Option<PathBuf>> {
     let stdin = std::io::stdin();
     let Some(peek) = Peek::on(stdin.as_fd())? else {
@@ -97,18 +96,18 @@ pub fn receive(tool: Tool, expect: Expect, known: Option<Writer>) -> Result<Opti
     }
 }
 
-/// What the path of something else is.
+/// What the path of something else turns out to be.
 enum Another {
     Root,
     Data,
-    /// What comes next decides.
+    /// The next bytes decide.
     Open,
 }
 
 fn another(path: &Path, whole: bool, ended: bool) -> Another {
     let by_unpack = || matches!(writer::of_stdin(), Writer::Stage { unpack: true, .. });
     match (whole, ended) {
-        // All that an unpack writes that fails. It names roots in one form alone, and none that is a file.
+        // All that a failing unpack writes. It names roots in one form only, and never a file.
         (false, true) if absolute(path).is_ok_and(|form| form.as_os_str() == path.as_os_str()) && !path.is_file() => {
             Another::Root
         }

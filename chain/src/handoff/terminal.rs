@@ -11,8 +11,8 @@ use nix::unistd::{Pid, dup2_stdin, getpid, read};
 
 use crate::retry_eintr::retry;
 
-/// Makes stdin the controlling terminal, or /dev/null where there is none or it is not ours to
-/// read. A background job waits as a shell's own reader would: stopped, until it is continued.
+/// Makes stdin the controlling terminal, or /dev/null if there is none or we may not read it. A background job waits as
+/// any reader would: stopped, until it is continued.
 pub fn stdin_from_terminal() -> Result<()> {
     let terminal = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOCTTY).open("/dev/tty");
     let input = match terminal {
@@ -58,9 +58,8 @@ fn in_foreground(terminal: &File) -> Result<bool> {
             Err(Errno::EINTR) => {}
             answer => break answer.is_ok(),
         }
-        // Whoever waits for us outside of the namespace was told while this process seemed to see to
-        // it by itself; now it shows the default, and asks for what that does to a job: to be
-        // stopped until the terminal is its own.
+        // The isolate outside got the signal while this process seemed to handle it. With the default action in place
+        // again, this one makes isolate stop the job until it has the terminal.
         kill(Pid::from_raw(0), Signal::SIGTTIN)?;
         continued.wait()?;
     };
@@ -68,8 +67,8 @@ fn in_foreground(terminal: &File) -> Result<bool> {
     Ok(answer)
 }
 
-/// A read by a PID 1, which the kernel does not stop from within its namespace: it would spin, but
-/// a handler makes it return.
+/// A read by PID 1, which the kernel does not stop from inside its namespace: it would spin, but a handler makes it
+/// return.
 fn interruptibly(terminal: &File) -> Result<Result<usize, Errno>> {
     let handler = SigAction::new(SigHandler::Handler(interrupt), SaFlags::empty(), SigSet::empty());
     // SAFETY: the handler does nothing.

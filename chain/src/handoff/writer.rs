@@ -1,5 +1,5 @@
-//! Who can write to standard input, as far as /proc shows it: a stage of our own pipeline is worth
-//! waiting for, a program that started us with a pipe may never write.
+//! Who can write to standard input, as far as /proc shows it: a stage of the same pipeline is worth waiting for, but a
+//! program that started us with a pipe may never write.
 
 use std::fmt;
 use std::fs;
@@ -13,9 +13,9 @@ use super::peer;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Writer {
-    /// A process that is no ancestor of ours holds the writing end, or may do so.
+    /// A process that is not an ancestor holds the writing end, or may hold it.
     Stage { who: String, unpack: bool },
-    /// Nobody but our ancestors holds it, or nobody that can be seen: ssh, cron, a CI runner, docker exec.
+    /// Only ancestors hold it, or nobody that can be seen: ssh, cron, a CI runner, docker exec.
     Caller,
     /// /proc does not tell.
     Unseen,
@@ -32,7 +32,7 @@ impl fmt::Display for Writer {
 }
 
 impl Writer {
-    /// As the carry has it.
+    /// For the carry.
     pub(crate) fn to_text(&self) -> &'static str {
         match self {
             Writer::Stage { .. } => "stage",
@@ -65,10 +65,10 @@ fn look() -> Option<Writer> {
     let (mut hidden, mut copy, mut stage): (_, _, Option<Process>) = (None, None, None);
     for process in relatives(&line)? {
         match end.held_by(process.pid) {
-            // Unpack itself where it is one of several, as below a subshell.
+            // Prefer unpack itself among several, as below a subshell.
             Holds::AsStdout if stage.as_ref().is_none_or(|_| process.name == "unpack") => stage = Some(process),
             Holds::Elsewhere => copy = Some(process),
-            // As sudo; what a daemon runs besides us has a session of its own.
+            // Such as sudo. A daemon's other children have sessions of their own.
             Holds::Hidden if process.session == line[0].session => hidden = Some(process),
             _ => {}
         }
@@ -81,11 +81,11 @@ fn look() -> Option<Writer> {
     if line.iter().any(|process| end.held_by(process.pid).is_held()) {
         return Some(Writer::Caller);
     }
-    // A stage that its shell has forked, and that has not moved the pipe to its standard output yet.
+    // A forked stage that has not moved the pipe to its standard output yet.
     if let Some(process) = copy {
         return Some(process.holds());
     }
-    // One whose parent has gone, or that another shell started (a named pipe): a stage writes to its standard output.
+    // A stage whose parent is gone, or one of another shell (a named pipe): a stage writes to its standard output.
     let others = numbers("/proc").into_iter().filter(|pid| line.iter().all(|process| process.pid != *pid));
     if let Some(process) = others.filter(|&pid| end.is_at(pid, "1")).find_map(Process::read) {
         return Some(process.holds());
@@ -117,7 +117,7 @@ impl Holds {
 }
 
 impl End {
-    /// None inside: what writes there is never a stage of a pipeline.
+    /// `Some(None)`: whatever writes there is not a stage of a pipeline.
     fn of_stdin() -> Option<Option<End>> {
         let stdin = std::io::stdin();
         let kind = SFlag::from_bits_truncate(fstat(&stdin).ok()?.st_mode) & SFlag::S_IFMT;
@@ -165,7 +165,7 @@ impl End {
     }
 }
 
-/// A process as /proc numbers it, which in a pid namespace of ours may still be the one outside.
+/// A process as /proc numbers it. In a new pid namespace that may still be the outer one's /proc.
 struct Process {
     pid: i32,
     parent: i32,
@@ -216,8 +216,8 @@ fn ancestry() -> Option<Vec<Process>> {
     }
 }
 
-/// The living children of ours and of our ancestors, as far up as the shell that made the pipeline can be:
-/// in our session, or our parent (setsid(1) before us).
+/// The living children of this process and its ancestors, as far up as the shell that made the pipeline can be: in our
+/// session, or our parent (after setsid(1)).
 fn relatives(line: &[Process]) -> Option<Vec<Process>> {
     let own = line.first()?;
     let far = line.iter().position(|process| process.session != own.session);

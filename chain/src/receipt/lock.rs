@@ -24,17 +24,17 @@ pub enum Lock {
     None,
 }
 
-/// For whoever uses the root.
+/// For the user of a root.
 pub fn in_use(receipt: impl AsFd) -> nix::Result<Lock> {
     set(receipt, libc::F_RDLCK, false)
 }
 
-/// The same, once whoever replaces or removes the root is done.
+/// The same, but waits until nobody replaces or removes the root.
 pub fn in_use_soon(receipt: impl AsFd) -> nix::Result<Lock> {
     set(receipt, libc::F_RDLCK, true)
 }
 
-/// For whoever removes it.
+/// For replacing or removing it.
 pub fn alone(receipt: impl AsFd) -> nix::Result<Lock> {
     set(receipt, libc::F_WRLCK, false)
 }
