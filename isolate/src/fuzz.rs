@@ -1,5 +1,5 @@
-//! What the fuzzers run of isolate: arguments to a plan, which is printed and never performed, the
-//! files in which ids are granted, and seccomp profiles.
+//! What the fuzzers run of isolate: arguments to a plan, which is only printed, the files that grant ids, and seccomp
+//! profiles.
 
 use chain::Tool;
 use chain::account::{id_of, name_of, ranges};

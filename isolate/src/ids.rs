@@ -1,4 +1,4 @@
-//! Which users and groups a new user namespace has, and who may say so to the kernel.
+//! The users and groups of a new user namespace, and who may write its maps.
 
 pub mod mapping;
 
@@ -28,7 +28,7 @@ impl fmt::Display for Range {
 pub struct Maps {
     pub users: Vec<Range>,
     pub groups: Vec<Range>,
-    /// What to write to /proc/PID/setgroups; None leaves it as the kernel made it.
+    /// What to write to /proc/PID/setgroups; None leaves it alone.
     pub setgroups: Option<bool>,
 }
 
@@ -37,14 +37,14 @@ impl Maps {
         self.users.is_empty() && self.groups.is_empty() && self.setgroups.is_none()
     }
 
-    /// What the user that we are is called inside.
+    /// Our own user's id inside.
     pub fn own_user(&self) -> Option<u32> {
         let own = geteuid().as_raw();
         let at = |range: &Range| own.checked_sub(range.outer).filter(|&at| at < range.count).map(|at| range.inner + at);
         self.users.iter().find_map(at)
     }
 
-    /// Whether the process may write these maps for itself: one id each, its own.
+    /// Whether the process may write these maps itself: only its own ids, one each.
     pub fn can_write_own(&self) -> bool {
         let own = |map: &[Range], id: u32| match map {
             [] => true,
@@ -56,8 +56,8 @@ impl Maps {
             && (self.groups.is_empty() || self.setgroups == Some(false))
     }
 
-    /// Writes the maps of the user namespace that `pid` has just entered. `pid` is this process
-    /// itself, or a child of it in a namespace right below this one.
+    /// Writes the maps of the user namespace that `pid` has just entered: this process, or its child in a namespace right
+    /// below.
     pub fn write(&self, pid: Option<Pid>) -> Result<()> {
         let proc = pid.map_or("/proc/self".to_owned(), |pid| format!("/proc/{pid}"));
         if let Some(allow) = self.setgroups {
@@ -106,14 +106,14 @@ fn run_helper(helper: &str, pid: Pid, map: &[Range]) -> Result<()> {
     Ok(())
 }
 
-/// CAP_SETUID and CAP_SETGID in the own user namespace.
+/// CAP_SETUID and CAP_SETGID in our user namespace.
 fn may_set_ids() -> bool {
     use rustix::thread::CapabilitySet;
     rustix::thread::capabilities(None)
         .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SETUID | CapabilitySet::SETGID))
 }
 
-/// Whether the own ids have no name in the user namespace that we run in.
+/// Whether our ids are not mapped in our user namespace.
 pub fn is_unmapped() -> bool {
     let absent = |path: &str, id: u32| {
         let Ok(map) = read_to_string(path) else { return false };

@@ -1,4 +1,4 @@
-//! isolate: run a command in new namespaces, with other ids, limits and privileges. A library for its fuzzers alone.
+//! isolate: run a command in new namespaces, with other ids, limits and privileges. A library only for its fuzzers.
 
 pub mod args;
 #[cfg(feature = "fuzz")]
@@ -23,20 +23,20 @@ use crate::privileges::seccomp;
 use crate::step::{State, Step};
 use crate::supervise::reaper;
 
-/// The whole of isolate after its arguments are parsed.
+/// All of isolate after its arguments are parsed.
 pub fn run(args: args::Args) -> Result<()> {
     let mut command = Command::new(args.command.clone(), plan::shell);
     let mut link = Link::new(Tool::Isolate, &args.common);
-    // A program that was started by a descriptor is to ps(1) what that is called.
+    // ps(1) shows a program that was started by descriptor under the descriptor's name.
     let _ = rustix::thread::set_name(c"isolate");
-    // Who is inside sees our program at PID 1, and in each of ours that comes in.
+    // Processes inside can see this program: at PID 1, and in every isolate that joins.
     if args.init || args.join.is_some() {
         link = sealed(link)?;
     }
     if let Some(file) = args.seccomp.as_ref().filter(|_| link.carry.left_host) {
         seccomp::refuse_path_of_image(file)?;
     }
-    // The last link is who becomes the image's user.
+    // The last link becomes the image's user.
     let image = link.carry.image.as_mut().filter(|_| command.tool().is_none());
     let user = image.and_then(|image| image.user.take());
     let plan = plan::of(&args, user, &mut command, &mut link.carry)?;

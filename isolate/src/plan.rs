@@ -110,8 +110,8 @@ pub fn of(args: &Args, user: Option<User>, command: &mut Command, carry: &mut Ca
     Ok(plan)
 }
 
-/// Takes note of who writes to standard input while that can be seen: from a user namespace no descriptors of a process
-/// outside can be (ptrace(2)), a new proc does not show the process, a net namespace not its sockets.
+/// Notes who writes to standard input while that can still be seen: a user namespace hides the descriptors of outer
+/// processes (ptrace(2)), a new proc hides the processes, and a net namespace their sockets.
 pub fn note_writer(args: &Args, carry: &mut Carry) {
     let new = namespaces(args, is_pasta(args));
     let has = |kind| new.iter().any(|new| new.kind == kind);
@@ -119,7 +119,7 @@ pub fn note_writer(args: &Args, carry: &mut Carry) {
     chain::handoff::note_writer(carry, pipes, pipes || has(Kind::Net));
 }
 
-/// The shell to run where no COMMAND was given.
+/// The shell to run without a COMMAND.
 pub fn shell() -> OsString {
     std::env::var_os("SHELL").filter(|shell| !shell.is_empty()).unwrap_or_else(|| "/bin/sh".into())
 }
@@ -174,7 +174,7 @@ fn open_descriptor(fd: i32) -> Result<i32> {
     }
 }
 
-/// What login(1) would set, as far as it can be known here.
+/// What login(1) would set, as far as it is known here.
 fn clean(command: &Command) -> Vec<(OsString, OsString)> {
     let home = command.env.get("HOME").unwrap_or("/".as_ref()).into();
     let term = command.env.get("TERM").unwrap_or("linux".as_ref()).into();

@@ -27,22 +27,22 @@ use crate::privileges::seccomp::Seccomp;
 pub struct Privileges {
     user: Option<u32>,
     group: Option<u32>,
-    /// Where the group changes: the supplementary ones.
+    /// The supplementary groups, if the group changes.
     groups: Vec<u32>,
     keep: Option<CapabilitySet>,
     drop: CapabilitySet,
     add: CapabilitySet,
     keep_caps: bool,
-    /// A link of ours follows, and needs what an exec by a user that is not root takes away.
+    /// A link follows, and needs the capabilities that an exec by a user other than root takes away.
     lends: bool,
-    /// The link before lent what is inheritable now.
+    /// The previous link lent the capabilities that are inheritable now.
     was_lent: bool,
     no_new_privs: bool,
     seccomp: Option<(String, Seccomp)>,
 }
 
 impl Privileges {
-    /// `image` is who the image says, which options overrule.
+    /// `image` is the image's user; options override it.
     pub fn plan(args: &Args, image: Option<User>, lends: bool, was_lent: bool) -> Result<Option<Privileges>> {
         let seccomp = args
             .seccomp
@@ -53,7 +53,7 @@ impl Privileges {
         let privileges = Privileges {
             user: user.or(image.as_ref().map(|image| image.uid)),
             group: group.or(image.as_ref().map(|image| image.gid)),
-            // Those of another user are not this one's.
+            // Another user's groups are not this one's.
             groups: image.filter(|_| user.is_none() && group.is_none()).map(|image| image.groups).unwrap_or_default(),
             keep: match args.cap_keep.is_empty() {
                 true => None,
@@ -79,7 +79,7 @@ impl Privileges {
             || self.seccomp.is_some()
     }
 
-    /// Whether what COMMAND has is said here, and not what the links need.
+    /// Whether this is about what COMMAND has, not about what the links need.
     pub fn decides(&self) -> bool {
         self.changes_ids() || self.changes_capabilities() || self.keep_caps
     }
@@ -92,13 +92,13 @@ impl Privileges {
         self.keep.is_some() || !self.drop.is_empty() || !self.add.is_empty()
     }
 
-    /// All that the command may ever have.
+    /// All that COMMAND may ever have.
     fn bound(&self) -> CapabilitySet {
         let all = CapabilitySet::from_bits_retain(u64::MAX);
         (self.keep.unwrap_or(all) & !self.drop) | self.add
     }
 
-    /// `parent` is the isolate that this process is to die with: the kernel forgets it where ids change.
+    /// `parent` is the isolate with which this process must die: the kernel forgets it when ids change.
     pub fn perform(&self, parent: Option<BorrowedFd>) -> Result<()> {
         let mut had = capabilities(None).context("capabilities")?;
         if self.was_lent {
@@ -144,7 +144,7 @@ impl Privileges {
             return Ok(());
         }
         for one in capability::each(!bound) {
-            // EINVAL: the kernel does not know this one.
+            // EINVAL: unknown to this kernel.
             if capability_is_in_bounding_set(one) == Ok(true) {
                 remove_capability_from_bounding_set(one).context("bounding set").hint(
                     "dropping capabilities for good takes CAP_SETPCAP: root, or a user namespace (--user --map-root)",
@@ -156,7 +156,7 @@ impl Privileges {
 
     fn become_other(&self, had: CapabilitySets) -> Result<()> {
         if let Some(group) = self.group {
-            // Behind a pivot there may be no /proc to ask for setgroups; the capability alone is not refused.
+            // After a pivot there may be no /proc to ask about setgroups; the capability alone is no refusal.
             let denied = had.effective.contains(CapabilitySet::SETGID);
             let groups: Vec<Gid> = self.groups.iter().copied().map(Gid::from_raw).collect();
             match (setgroups(&groups), groups.first()) {
@@ -175,7 +175,7 @@ impl Privileges {
             setresgid(group, group, group).map_err(|errno| unmapped(errno, "group", group.as_raw()))?;
         }
         if let Some(user) = self.user {
-            // What is to be kept is decided below, not by the kernel.
+            // The code below decides what to keep, not the kernel.
             set_keepcaps(true).context("PR_SET_KEEPCAPS")?;
             let user = Uid::from_raw(user);
             setresuid(user, user, user).map_err(|errno| unmapped(errno, "user", user.as_raw()))?;
@@ -185,11 +185,12 @@ impl Privileges {
         Ok(())
     }
 
-    /// The permitted set, which is to be effective, and of it what outlives an exec by a user that is not root.
+    /// The permitted set, which is also the effective one, and the part of it that outlives an exec by a user other than
+    /// root.
     fn target(&self, had: CapabilitySets, bound: CapabilitySet) -> Result<(CapabilitySet, CapabilitySet)> {
         let here = had.permitted & bound;
         let lacking = self.add & !had.permitted;
-        // Of ALL, what there is.
+        // ALL means all that are there.
         if self.add.bits() != u64::MAX && !lacking.is_empty() {
             return Err(anyhow!("--cap-add {}: it is not there to be kept", capability::names(lacking).join(",")))
                 .hint("isolate can leave a capability, not give one: it takes root, or a user namespace");

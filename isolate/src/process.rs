@@ -102,12 +102,12 @@ pub fn fork() -> Result<Option<Pid>, Errno> {
     fork_into(CloneFlags::empty())
 }
 
-/// A helper on our memory and our descriptors, copies of which take longer to make than all that it does. It runs `body`
-/// on a stack of its own and ends with it.
+/// A helper that shares our memory and descriptors, because copying them takes longer than all that it does. Runs `body`
+/// on its own stack and ends with it.
 ///
 /// # Safety
-/// While this process lives, `body` makes nothing but raw system calls: no allocation, and no errno, of which the two
-/// have one. It changes no memory but atomics. What `with` points to is never freed.
+/// While this process lives, `body` makes only raw system calls: no allocation, and no errno, which the two share. It
+/// changes only atomics. What `with` points to is never freed.
 pub unsafe fn spawn_beside(
     body: extern "C" fn(*mut libc::c_void) -> libc::c_int,
     with: *mut libc::c_void,
@@ -123,8 +123,7 @@ pub unsafe fn spawn_beside(
     Errno::result(pid).map(Pid::from_raw)
 }
 
-/// Closes every descriptor from 3 up but these: while it waits, a process of ours holds no end of
-/// its caller's pipes.
+/// Closes every descriptor from 3 up except these: a waiting isolate must hold no end of its caller's pipes.
 pub fn close_all_but(keep: &[i32]) {
     let mut keep: Vec<u32> = keep.iter().filter_map(|&fd| u32::try_from(fd).ok()).filter(|&fd| fd > 2).collect();
     keep.sort_unstable();
@@ -132,14 +131,14 @@ pub fn close_all_but(keep: &[i32]) {
     for last in keep.into_iter().chain([u32::MAX]) {
         let end = if last == u32::MAX { last } else { last - 1 };
         if next <= end {
-            // SAFETY: nothing of this process uses a descriptor outside of `keep` any more.
+            // SAFETY: this process no longer uses any descriptor outside `keep`.
             unsafe { libc::syscall(libc::SYS_close_range, next, end, 0) };
         }
         next = last.saturating_add(1);
     }
 }
 
-/// A descriptor of the caller's that the command has no part in.
+/// For a descriptor of the caller that COMMAND must not inherit.
 pub fn close_at_exec(fd: Option<i32>) {
     if let Some(fd) = fd {
         // SAFETY: fcntl(2) takes any number, and this one was open when the options were read.
@@ -147,12 +146,12 @@ pub fn close_at_exec(fd: Option<i32>) {
     }
 }
 
-/// Lets go of the caller's standard streams: `yes | isolate …` must still end with SIGPIPE.
+/// Replaces the caller's standard streams with /dev/null: `yes | isolate …` must still end with SIGPIPE.
 pub fn let_go_of(streams: &[i32]) {
     use std::os::fd::AsRawFd;
     let null = std::fs::File::options().read(true).write(true).open("/dev/null");
     for &stream in streams {
-        // SAFETY: dup2 and close of a standard stream that this process does not use any more.
+        // SAFETY: dup2 and close of a standard stream that this process no longer uses.
         unsafe {
             match &null {
                 Ok(null) => drop(retry(|| Errno::result(libc::dup2(null.as_raw_fd(), stream)))),
@@ -162,7 +161,7 @@ pub fn let_go_of(streams: &[i32]) {
     }
 }
 
-/// Unmaps the pages of our code: what waiting needs comes back from the page cache, a tenth of what starting needed.
+/// Unmaps the pages of our code. Waiting needs a tenth of what starting did, and gets it back from the page cache.
 pub fn let_go_of_code() {
     unsafe extern "C" {
         // ld(1) puts these around the program's headers and code.

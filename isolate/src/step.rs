@@ -38,21 +38,21 @@ pub enum Step {
     },
     Rlimit(rlimit::Limit),
     Privileges(Privileges),
-    /// The environment is the command's: it is changed there.
+    /// Changes nothing here: COMMAND's environment is part of the command.
     CleanEnv(Vec<(OsString, OsString)>),
 }
 
-/// What the steps hand to each other. Only this file knows it: what a step takes and returns is its own.
+/// What the steps hand to each other. Only this file knows it: the modules below take and return their own values.
 #[derive(Default)]
 pub struct State {
     pub carry: Carry,
-    /// Where the child is to be limited.
+    /// The cgroup that the child goes into.
     cgroup: Option<Group>,
     /// The namespaces that the child enters before it makes its own.
     joined: Option<Opened>,
-    /// The guard tells the child of isolate's end; the kernel would do it with SIGKILL.
+    /// The guard signals the child when isolate ends; the kernel could only send SIGKILL.
     is_told_by_guard: bool,
-    /// Where a reaper at PID 1 tells what became of the command.
+    /// Where the reaper at PID 1 reports COMMAND's end.
     reports: Option<File>,
 }
 
@@ -143,7 +143,7 @@ fn set_hostname(name: &OsString) -> Result<()> {
 }
 
 fn mount_proc(dir: &Path) -> Result<()> {
-    // With another propagation of the rest this one is still not for the namespaces outside.
+    // Whatever the propagation of other mounts, this one must not reach the namespaces outside.
     match mount(None::<&str>, dir, None::<&str>, MsFlags::MS_PRIVATE | MsFlags::MS_REC, None::<&str>) {
         Err(Errno::EINVAL) => {} // Nothing is mounted there yet.
         result => result.with_context(|| format!("{}: make private", dir.display()))?,

@@ -79,8 +79,7 @@ fn map(sort: Sort, auto: bool, asked: &[Mapping], single: Option<(u32, u32)>) ->
     })
 }
 
-/// Makes room for one id in ranges that have it: what follows a hole moves up, and the last is lost
-/// (as unshare(1) does it).
+/// Makes room for one id in ranges that contain it: as in unshare(1), the ids behind it move up and the last is lost.
 pub fn with_single(ranges: &[Range], inner: u32, outer: u32) -> Vec<Range> {
     let mut all = vec![Range { inner, outer, count: 1 }];
     for range in ranges {
@@ -110,7 +109,7 @@ fn around(first: u32, count: u32, hole: u32) -> Vec<(u32, u32)> {
     }
 }
 
-/// Every id that has a name in the user namespace that we run in, to itself.
+/// Maps every id of our user namespace to itself.
 fn mapped_here(sort: Sort) -> Result<Vec<Range>> {
     let path = if sort == Sort::User { "/proc/self/uid_map" } else { "/proc/self/gid_map" };
     let table = read_to_string(path).context(path)?;
@@ -141,7 +140,7 @@ fn shown(args: &Args, auto_alone: bool, user: Option<u32>, group: Option<u32>) -
                 Mapping::Auto => format!("{option}=auto"),
                 Mapping::Subids => format!("{option}=subids"),
                 Mapping::All => format!("{option}=all"),
-                // The form that every unshare(1) with this option takes.
+                // Every unshare(1) with this option takes this form.
                 Mapping::Range { inner, outer, count } => format!("{option}={outer},{inner},{count}"),
             });
         }

@@ -1,5 +1,4 @@
-//! A cgroup for the child: made with its limits, asked afterwards which of them was reached, and
-//! removed whatever happened.
+//! A cgroup for the child: made with its limits, asked afterwards which one was reached, and always removed.
 
 use std::fs::{create_dir, read_to_string, write};
 use std::io::ErrorKind;
@@ -16,11 +15,11 @@ use crate::limits::place::Place;
 use crate::limits::removal::{remove, sweep};
 use crate::limits::setting::{Limits, Version};
 
-/// The group in every hierarchy that has a part in the limits.
+/// The group, in every hierarchy that the limits need.
 pub struct Group {
     limits: Limits,
     places: Vec<Place>,
-    /// Those with the limits, by name before they are made: whoever removes them has to know them all.
+    /// The directories with the limits, named before they are made: a removal must know them all.
     dirs: Vec<PathBuf>,
 }
 
@@ -30,7 +29,7 @@ impl Group {
         Group { limits, places, dirs }
     }
 
-    /// One that fails leaves what it has made to `remove`.
+    /// On failure, `remove` cleans up what was made.
     pub fn create(&self) -> Result<()> {
         self.places.iter().zip(&self.dirs).try_for_each(|(place, dir)| create_at(place, dir))
     }
@@ -42,7 +41,7 @@ impl Group {
         })
     }
 
-    /// The child is dead: what it had too much of. Then the group goes.
+    /// After the child's death: which limit it reached. Then removes the group.
     pub fn finish(&self) -> Option<Exceeded> {
         let exceeded = exceeded(&self.limits, &self.dirs);
         self.remove();
@@ -65,7 +64,7 @@ fn create_at(place: &Place, dir: &Path) -> Result<()> {
         false => enable(&place.parent, &place.enable)?,
     }
     if place.version == Version::Two {
-        // For a limit of another kind inside this one, which could not have them from further up.
+        // For other kinds of limits inside this one, which can get their controllers only from here.
         enable_others(&place.parent);
     }
     // One by our own pid is of an isolate that had it before, and was killed together with its guard.
@@ -99,8 +98,8 @@ fn enable_others(dir: &Path) {
     }
 }
 
-/// Moves every process of the group into a leaf, ourselves included. One that is forked meanwhile is
-/// there again: then the kernel refuses to hand controllers down, and the next round gets it.
+/// Moves every process of the group into a leaf, this one included. A process forked in between is in the group again:
+/// then the kernel refuses to hand controllers down, and the next round moves it.
 fn vacate(place: &Place) -> Result<()> {
     const ROUNDS: u32 = 100;
     let leaf = place.parent.join(WAITING);

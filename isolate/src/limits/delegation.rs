@@ -1,6 +1,6 @@
-//! Which groups of version 2 are ours to divide. Where systemd owns the tree, a group beside or above
-//! a unit's would take a command out of that unit, and one below a unit that was not delegated loses
-//! its controllers at the next `systemctl daemon-reload` (systemd's CGROUP_DELEGATION.md).
+//! Which groups of version 2 isolate may divide. Where systemd owns the tree, a group beside or above a unit's would take
+//! COMMAND out of that unit, and one below a unit without delegation loses its controllers at the next
+//! `systemctl daemon-reload` (systemd's CGROUP_DELEGATION.md).
 
 use std::ffi::OsStr;
 use std::fs::read_to_string;
@@ -14,16 +14,16 @@ use rustix::fs::getxattr;
 
 use crate::limits::name::is_ours;
 
-/// From the own group up to the highest that may be divided.
+/// From this process's group up to the highest that may be divided.
 pub struct Territory {
     pub dirs: Vec<PathBuf>,
-    /// The one of them that was handed over with every process in it.
+    /// The one that was delegated, with every process in it.
     pub delegated: Option<PathBuf>,
 }
 
 pub fn territory(own: &Path, mount_point: &Path) -> Result<Territory> {
     let mut dirs = Vec::new();
-    // Above a group with limits what holds for us would not hold.
+    // A group above one with limits would escape those limits.
     let mut limited = false;
     for dir in own.ancestors() {
         if !limited {
@@ -44,13 +44,12 @@ pub fn territory(own: &Path, mount_point: &Path) -> Result<Territory> {
         }
         limited |= is_limited(dir);
     }
-    // Nobody's system: no manager minds.
+    // No manager owns the tree.
     Ok(Territory { dirs, delegated: None })
 }
 
-/// The own group is that of a unit of `manager`'s systemd, or below one, and not marked as delegated. A
-/// user's manager never marks any, and before systemd 251 an ordinary user could not see the mark: there
-/// the manager itself has to be asked.
+/// This process's group is a unit's, or below one, and not marked as delegated. A user's manager never sets the mark, and
+/// before systemd 251 an ordinary user could not see it: so the manager itself is asked.
 fn within_a_unit(own: &Path, manager: &Path, mount_point: &Path) -> Result<Territory> {
     let below: Vec<&Path> = own.ancestors().take_while(|dir| *dir != manager).collect();
     let is_unit = |dir: &&&Path| dir.extension().is_some_and(|kind| kind == "service" || kind == "scope");
@@ -72,12 +71,12 @@ fn says_delegated(unit: &OsStr, of_user: Option<&str>) -> bool {
     said.is_ok_and(|said| said.stdout.trim_ascii() == b"yes")
 }
 
-/// A systemd keeps itself in this group of the tree that it manages.
+/// systemd lives in this group of the tree that it manages.
 fn has_manager(dir: &Path) -> bool {
     dir.join("init.scope").exists()
 }
 
-/// Root alone can read the older of the two.
+/// Only root can read the older of the two marks.
 fn is_delegated(dir: &Path) -> bool {
     ["user.delegate", "trusted.delegate"].iter().any(|name| {
         let mut value = [0; 8];
@@ -85,15 +84,14 @@ fn is_delegated(dir: &Path) -> bool {
     })
 }
 
-/// Somebody gave it a limit; the root, and a group that has none, has no such file or `max` in it.
+/// Whether it has a limit: without one the file is missing (as in the root) or says `max`.
 fn is_limited(dir: &Path) -> bool {
     ["memory.max", "memory.high", "pids.max", "cpu.max"]
         .iter()
         .any(|file| read_to_string(dir.join(file)).is_ok_and(|text| !text.starts_with("max")))
 }
 
-/// The top of what can be seen has a type only where there is something above it, outside a cgroup
-/// namespace.
+/// In a cgroup namespace the visible top has a type, because there are groups above it.
 fn is_namespace_root(dir: &Path) -> bool {
     dir.join("cgroup.type").exists()
 }

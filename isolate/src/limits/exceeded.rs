@@ -33,7 +33,7 @@ pub fn exceeded(limits: &Limits, dirs: &[PathBuf]) -> Option<Exceeded> {
         let text = format!("the limit of memory was reached: the kernel killed {}", counted(killed, "process"));
         return Some(Exceeded { limit: "memory", text });
     }
-    // Before Linux 6.11 they count where the process is that forked.
+    // Before Linux 6.11 they count in the group of the forking process.
     let refused = limits
         .pids
         .and_then(|_| count("pids.events", "max ").or_else(|| count(&format!("{LEAF}/pids.events"), "max ")))?;

@@ -1,4 +1,4 @@
-//! The cgroup hierarchies that are mounted, and where in them a process is (cgroups(7)).
+//! The mounted cgroup hierarchies, and where a process is in them (cgroups(7)).
 
 use std::fs::read_to_string;
 use std::io::ErrorKind;
@@ -12,7 +12,7 @@ use crate::limits::setting::Version;
 /// A mounted hierarchy.
 pub struct Mount {
     pub version: Version,
-    /// What of the hierarchy is mounted here.
+    /// Which group of the hierarchy is mounted here.
     root: PathBuf,
     pub point: PathBuf,
     options: Vec<String>,
@@ -23,8 +23,8 @@ impl Mount {
         self.options.iter().any(|option| option == controller)
     }
 
-    /// The directory of the group that this /proc/PID/cgroup names. Never another one: a group made
-    /// elsewhere would be outside the limits that hold for the process.
+    /// The directory of the group that this /proc/PID/cgroup names, or an error: a group made elsewhere would escape the
+    /// limits of the process.
     pub fn dir_of(&self, groups: &str) -> Result<PathBuf> {
         let path = groups.lines().find_map(|line| {
             let mut fields = line.splitn(3, ':');
@@ -60,7 +60,7 @@ fn climbs(path: &Path) -> bool {
     path.components().any(|component| component == Component::ParentDir)
 }
 
-/// /proc/PID/cgroup; nothing where the kernel has no cgroups.
+/// /proc/PID/cgroup; empty if the kernel has no cgroups.
 pub fn groups_of(who: &str) -> Result<String> {
     let file = format!("/proc/{who}/cgroup");
     match read_to_string(&file) {

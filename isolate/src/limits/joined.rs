@@ -1,4 +1,4 @@
-//! The limits of a process that is joined: they hold for whoever joins it.
+//! The limits of a process that is joined: they apply to those who join it.
 
 use std::fs::write;
 use std::path::PathBuf;
@@ -11,8 +11,7 @@ use nix::unistd::Pid;
 use crate::limits::hierarchy::{groups_of, mounts};
 use crate::limits::name::is_ours;
 
-/// The groups of a process that an isolate made for its limits, or that lie below such a one, where
-/// this process is not in them.
+/// The groups of a process that an isolate made for its limits, and those below them, unless this process is in them too.
 pub fn limiting(pid: i32) -> Result<Vec<PathBuf>> {
     let (own, theirs) = (groups_of("self")?, groups_of(&pid.to_string())?);
     let mut groups: Vec<PathBuf> = Vec::new();
@@ -29,8 +28,8 @@ pub fn limiting(pid: i32) -> Result<Vec<PathBuf>> {
     Ok(groups)
 }
 
-/// Puts a process under those limits. It works without them as well: whoever may enter a chain need
-/// not be able to move processes between groups.
+/// Puts a process under those limits. Only warns on failure: a user who may enter a container need not be able to move
+/// processes between groups.
 pub fn join(groups: &[PathBuf], pid: Pid) {
     for group in groups {
         if let Err(error) = write(group.join("cgroup.procs"), pid.to_string()) {

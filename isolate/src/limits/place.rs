@@ -1,5 +1,5 @@
-//! Where a new group goes: version 2 where it has the controllers, version 1 where that has them, each
-//! for its own on a host with both. Always below the group that the process is limited by already.
+//! Where a new group goes: to the version of cgroups that has the controller, on a host with both to each for its own.
+//! Always below the group that already limits the process.
 
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
@@ -18,9 +18,9 @@ pub struct Place {
     pub version: Version,
     pub controllers: Vec<&'static str>,
     pub parent: PathBuf,
-    /// Controllers that `parent` has to hand down first.
+    /// Controllers that `parent` must hand down first.
     pub enable: Vec<&'static str>,
-    /// The processes in `parent` have to leave it first, for a group below it.
+    /// The processes in `parent` must move to a group below it first.
     pub vacate: bool,
     pub settings: Vec<Setting>,
 }
@@ -102,7 +102,7 @@ fn in_unified(mount: &Mount, own: &Path, controllers: Vec<&'static str>, setting
     ))
 }
 
-/// Those of the highest group are the most that any below it can have.
+/// The highest group's controllers: no group below can have more.
 fn own_controllers(dirs: &[PathBuf]) -> Vec<String> {
     dirs.last().map(|dir| words(dir, "cgroup.controllers")).unwrap_or_default()
 }

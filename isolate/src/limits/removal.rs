@@ -1,5 +1,5 @@
-//! Ends what is left in a group and in the groups below it, and removes them, the deepest first: the
-//! kernel removes no group that has others in it.
+//! Kills what is left in a group and in the groups below it, and removes them from the bottom up: the kernel removes no
+//! group that has others in it.
 
 use std::fs::{File, read_dir, read_to_string, remove_dir, write};
 use std::io::{ErrorKind, Read};
@@ -12,8 +12,8 @@ use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-/// How long a group has to become empty. A process in an uninterruptible wait, on a dead network
-/// filesystem for one, takes no signal.
+/// How long to wait for a group to become empty. A process in an uninterruptible wait, such as on a dead network
+/// filesystem, takes no signal.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub fn remove(dir: &Path) {
@@ -31,8 +31,7 @@ pub fn remove(dir: &Path) {
     chain::warn(Tool::Isolate, format_args!("{}: a process in this cgroup does not end, so it stays", dir.display()));
 }
 
-/// Removes the groups of isolates that were killed together with their guards, where nothing is left in
-/// them.
+/// Removes the empty groups of isolates that were killed together with their guards.
 pub fn sweep(parent: &Path, prefix: &str) {
     for group in groups_in(parent) {
         let name = group.file_name().and_then(|name| name.to_str()?.strip_prefix(prefix)?.parse().ok());
@@ -51,7 +50,7 @@ fn remove_tree(dir: &Path) -> bool {
 }
 
 fn kill_all(dir: &Path) {
-    // Linux 5.14, and for all below at once.
+    // Since Linux 5.14, for all groups below at once.
     if write(dir.join("cgroup.kill"), "1").is_ok() {
         return;
     }
@@ -64,12 +63,12 @@ fn kill_all(dir: &Path) {
     }
 }
 
-/// Until the kernel says that the last process has left (version 2), or until it is worth another look:
-/// version 1 tells nobody.
+/// Waits until the kernel reports that the last process has left (version 2), or for a millisecond: version 1 reports
+/// nothing.
 fn wait_a_moment(dir: &Path) {
     let mut text = String::new();
     let events = File::open(dir.join("cgroup.events")).ok();
-    // It tells of what changes after this descriptor has read it.
+    // The event is a change after this descriptor has read the file.
     match events.filter(|mut events| events.read_to_string(&mut text).is_ok() && text.contains("populated 1")) {
         Some(events) => {
             let timeout = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };

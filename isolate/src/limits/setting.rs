@@ -15,7 +15,7 @@ pub struct Limits {
 pub struct Setting {
     pub file: &'static str,
     pub value: String,
-    /// The kernel may be built without it.
+    /// A kernel may lack it.
     pub optional: bool,
 }
 

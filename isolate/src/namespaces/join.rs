@@ -1,6 +1,6 @@
-//! Into namespaces that exist: a process's, or those kept in files. Whoever is inside may be hostile, and from the moment
-//! that we are inside as well can look at us by /proc: so isolate runs from a copy of itself that nobody can write to
-//! (lib.rs), cannot be traced, and has left its caller's descriptors behind.
+//! Enters existing namespaces: a process's, or those kept in files. Processes inside may be hostile and see us in /proc
+//! once we are there: so isolate runs from a copy of itself that nobody can write to (lib.rs), cannot be traced, and has
+//! left its caller's descriptors behind.
 
 use std::fmt;
 use std::fs::{File, metadata, read_to_string};
@@ -38,14 +38,14 @@ pub struct Join {
 
 /// What to enter.
 pub struct Opened {
-    /// Descriptors, in the order to enter them by.
+    /// Descriptors, in the order in which to enter them.
     namespaces: Vec<(OwnedFd, CloneFlags)>,
     /// The cgroups of the process's limits.
     pub groups: Vec<PathBuf>,
 }
 
 impl Join {
-    /// The process to join, where it is one.
+    /// The process to join, if it is a process.
     pub fn process(from: &args::Join) -> Result<Option<i32>> {
         match from {
             args::Join::Process(pid) => Ok(Some(meant(*pid)?.0)),
@@ -70,7 +70,7 @@ impl Join {
     }
 }
 
-/// Nothing from 3 up that the caller left open, and no door below.
+/// Closes what the caller left open from 3 up, and refuses standard streams that lead to the host's tree.
 fn leave_descriptors(status: Option<i32>) -> Result<()> {
     if let Some((number, name, door)) = escape_fd_on_streams(&[])? {
         return Err(anyhow!("{name} is {door}, and whoever is inside would have it as well"))
@@ -81,7 +81,7 @@ fn leave_descriptors(status: Option<i32>) -> Result<()> {
     let mut own: Vec<i32> = status.into_iter().collect();
     for entry in list.iter() {
         let name = entry.context("/proc/self/fd")?;
-        // What is ours closes at exec, and what the link before us lent does as well by now.
+        // Our own descriptors close at exec, and by now so do those that the previous link lent.
         own.extend(name.file_name().to_str().ok().and_then(|n| n.parse().ok()).filter(|&fd| passed_on(fd).is_none()));
     }
     close_all_but(&own);
@@ -90,14 +90,14 @@ fn leave_descriptors(status: Option<i32>) -> Result<()> {
 
 impl Opened {
     pub fn enter(&self) -> Result<()> {
-        // For good, until an exec (PR_SET_DUMPABLE): by ptrace(2) or /proc/PID/fd all that we hold would be theirs, as
-        // it was to be had of runc (CVE-2016-9962).
+        // Until the exec (PR_SET_DUMPABLE): through ptrace(2) or /proc/PID/fd they could take all that we hold, as they
+        // could from runc (CVE-2016-9962).
         set_dumpable(false).context("PR_SET_DUMPABLE")?;
         for (fd, flags) in &self.namespaces {
             setns(fd, *flags).map_err(|errno| refused(errno, *flags))?;
         }
         if self.namespaces.iter().any(|(_, flags)| flags.contains(Kind::User.flag())) {
-            // Whoever we were outside need not have a name in there; root has (as nsenter(1) does it).
+            // Our outer ids may not be mapped inside; root is (as in nsenter(1)).
             let _ = setgroups(&[]);
             let _ = setresgid(Gid::from_raw(0), Gid::from_raw(0), Gid::from_raw(0));
             let _ = setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0));
@@ -120,17 +120,18 @@ fn refused(errno: Errno, flags: CloneFlags) -> anyhow::Error {
     anyhow::Error::new(errno).context("setns").context(chain::Hint(hint.into()))
 }
 
-/// The namespaces of a process that are not ours already, by its pidfd in one call (Linux 5.8).
+/// The namespaces in which a process differs from us, by its pidfd in one call (Linux 5.8).
 fn of_process(pid: i32) -> Result<Opened> {
     let (pid, _) = meant(pid)?;
     let process = rustix::process::Pid::from_raw(pid).with_context(|| format!("{pid}: not a process id"))?;
     let fd = pidfd_open(process, PidfdFlags::empty()).with_context(|| format!("process {pid}"))?;
-    // Asked once more: what the number meant before may have ended, and it be another's by now.
+    // Ask again: the first process may have ended and its number be another's by now.
     let flags = others(pid)?;
     Ok(Opened { namespaces: vec![(fd, flags)], groups: limiting(pid)? })
 }
 
-/// The process to join, and what it has that is not ours. An isolate that waits is not in what it made: its child is meant.
+/// The process to join, and the namespaces in which it differs. A waiting isolate is not in the namespaces that it made:
+/// its child is meant.
 fn meant(pid: i32) -> Result<(i32, CloneFlags)> {
     let own = others(pid)?;
     if !own.is_empty() {
@@ -156,7 +157,7 @@ fn others(pid: i32) -> Result<CloneFlags> {
     for kind in Kind::ALL {
         let (ours, theirs) = (format!("/proc/self/ns/{}", kind.file()), format!("/proc/{pid}/ns/{}", kind.file()));
         let own = match metadata(&ours) {
-            // The kernel has none of that kind.
+            // The kernel lacks this kind.
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             result => result.context(ours)?,
         };
@@ -176,7 +177,7 @@ fn others(pid: i32) -> Result<CloneFlags> {
 
 fn of_files(files: &[(String, PathBuf)]) -> Result<Opened> {
     let mut opened = Vec::new();
-    // A user namespace first: it gives the privilege for the others. Mounts last: they hide the files.
+    // User first: it grants the privilege for the others. Mount last: it hides the files.
     let order = [Kind::User, Kind::Uts, Kind::Ipc, Kind::Net, Kind::Pid, Kind::Cgroup, Kind::Time, Kind::Mount];
     let kind_of = |name: &str| Kind::ALL.into_iter().find(|kind| name == kind.option() || name == kind.file());
     if let Some((name, _)) = files.iter().find(|(name, _)| kind_of(name).is_none()) {
@@ -192,8 +193,8 @@ fn of_files(files: &[(String, PathBuf)]) -> Result<Opened> {
     Ok(Opened { namespaces: opened, groups: Vec::new() })
 }
 
-/// Clones from inside of other namespaces, while this process stays out of them: a process between
-/// enters, makes a child that counts as ours (CLONE_PARENT), and ends.
+/// Clones from inside other namespaces while this process stays outside: a process in between enters, makes a child that
+/// counts as ours (CLONE_PARENT), and ends.
 pub fn fork_into(opened: Opened, flags: CloneFlags, status: Option<i32>) -> Result<Result<Option<Pid>, Errno>> {
     let (read, write) = pipe2(OFlag::O_CLOEXEC).context("pipe")?;
     let Some(between) = fork().map_err(process::no_process)? else {
@@ -232,7 +233,7 @@ impl fmt::Display for Join {
                 if flags.is_empty() {
                     return f.write_str(" --all");
                 }
-                // For an ordinary user --all fails at the first namespace that is ours as well.
+                // For an ordinary user --all fails at the first namespace that we share with the process.
                 for kind in Kind::ALL.into_iter().filter(|kind| flags.contains(kind.flag())) {
                     write!(f, " --{}", kind.option())?;
                 }

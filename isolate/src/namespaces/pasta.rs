@@ -11,19 +11,19 @@ use chain::WithHint;
 use nix::unistd::{Pid, geteuid};
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-/// By itself it forwards what the host listens on, in both directions, and makes the gateway's address the host's loopback:
-/// what is inside would reach every service that trusts those who are on the machine. Names are resolved by way of the
-/// host's own resolver, wherever that listens.
+/// By default pasta forwards what the host listens on, in both directions, and makes the gateway's address the host's
+/// loopback: COMMAND would reach every service that trusts local users. Names are resolved by the host's own resolver,
+/// wherever that listens.
 const CLOSED: [&str; 11] =
     ["--no-map-gw", "-t", "none", "-u", "none", "-T", "none", "-U", "none", "--dns-forward", RESOLVER];
 
-/// Where pasta answers for the host's resolver: link-local, so that it is nobody else's.
+/// Where pasta answers for the host's resolver: link-local, so it collides with no real host.
 const RESOLVER: &str = "169.254.1.1";
 
 /// For root, with the network namespace as its stdin.
 const ROOTS_OPTIONS: [&str; 6] = ["--netns-only", "--runas", "0", "--no-netns-quit", "--netns", "/proc/self/fd/0"];
 
-/// It goes into the background and stays: being in the network namespace it would keep that alive.
+/// pasta goes into the background and stays: it is in the network namespace, and would keep that alive.
 pub struct Pasta(OwnedFd);
 
 impl Pasta {

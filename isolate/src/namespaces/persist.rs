@@ -1,4 +1,4 @@
-//! Namespaces that stay when their last process is gone: bound to a file.
+//! Binds namespaces to files, so that they outlive their last process.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 
 use crate::namespaces::{Kind, New};
 
-/// Binds the namespaces of `child` that have a file to it, in the mount namespace of this process.
+/// Binds those namespaces of `child` for which a file was given, in this process's mount namespace.
 pub fn keep(new: &[New], child: Pid) -> Result<()> {
     for New { kind, file } in new {
         let Some(file) = file else { continue };

@@ -1,4 +1,4 @@
-//! Into new namespaces: here, or in a child that this process waits for.
+//! Enters new namespaces: in this process, or in a child that it waits for.
 
 use std::fmt;
 use std::fs::File;
@@ -36,7 +36,7 @@ pub struct Wait {
     pub kill: i32,
     pub status: Option<i32>,
     pub pasta: bool,
-    /// A reaper of ours will be the child.
+    /// The child will be isolate's own reaper.
     pub init: bool,
     /// This process leads a session of COMMAND's own.
     pub session: bool,
@@ -59,7 +59,7 @@ impl Unshare {
         self.after_unshare(carry, marked)
     }
 
-    /// What the carry says of the mount namespace that a new one will be a copy of.
+    /// What the carry says of the mount namespace that is about to be copied.
     pub fn marked(&self, carry: &Carry) -> Option<MountRemap> {
         self.has(Kind::Mount).then(|| MountRemap::of(carry)).flatten()
     }
@@ -67,7 +67,7 @@ impl Unshare {
     /// In the new namespaces, ids mapped.
     pub fn after_unshare(&self, carry: &mut Carry, marked: Option<MountRemap>) -> Result<()> {
         if self.has(Kind::User) || self.has(Kind::Mount) {
-            // A mount namespace that the chain made before is left, or now another user namespace's.
+            // The chain's earlier mount namespace is left behind, or now belongs to another user namespace.
             carry.mount_namespace = None;
         }
         if self.has(Kind::Mount) {
@@ -140,7 +140,7 @@ impl fmt::Display for Unshare {
         match &self.wait {
             Some(Wait { kill: libc::SIGKILL, .. }) => f.write_str(" --fork --kill-child"),
             Some(Wait { kill, .. }) => write!(f, " --fork --kill-child={}", signals::name(*kill)),
-            // There only a child is in the new time namespace.
+            // Only a child is in the new time namespace.
             None if self.has(Kind::Time) => f.write_str(" --fork"),
             None => Ok(()),
         }

@@ -44,7 +44,7 @@ pub fn explain(errno: Errno, new: &[Kind]) -> Error {
     }
 }
 
-/// The kind at fault: each is asked for alone, by a process that ends with the answer.
+/// The kind at fault: tries each alone, in a process that exits with the answer.
 fn refused(errno: Errno, new: &[Kind]) -> Option<Kind> {
     let privilege = match new.contains(&Kind::User) {
         true => Kind::User.flag(),
@@ -64,7 +64,7 @@ fn setting(path: &str) -> Option<i64> {
     read_to_string(path).ok()?.trim().parse().ok()
 }
 
-/// What may stand behind EPERM for a new user namespace.
+/// The possible causes of EPERM for a new user namespace.
 fn user_namespaces_forbidden(setting: impl Fn(&str) -> Option<i64>) -> String {
     if setting("/proc/sys/kernel/unprivileged_userns_clone") == Some(0) {
         return "user namespaces are for root only here: sysctl kernel.unprivileged_userns_clone=1".into();
@@ -87,7 +87,7 @@ fn user_namespaces_forbidden(setting: impl Fn(&str) -> Option<i64>) -> String {
         .into()
 }
 
-/// In a chroot `/` is not the root of any mount that the process sees (user_namespaces(7)).
+/// In a chroot `/` is not the root of any visible mount (user_namespaces(7)).
 fn in_chroot() -> bool {
     mountinfo::read().is_ok_and(|table| !table.iter().any(|mount| mount.point == Path::new("/")))
 }

@@ -1,5 +1,5 @@
 //! Seccomp profiles in the JSON form of container runtimes: that of the OCI runtime specification, and what moby and
-//! podman add to it. A key that none of them has is an error: what it asks for would be left undone in silence.
+//! podman add to it. A key that none of them knows is an error: ignoring it in silence would leave a rule out.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::privileges::syscall::{Machine, Syscalls};
 pub struct Profile {
     pub default_action: Action,
     pub default_errno_ret: Option<u32>,
-    /// The same by name, which counts where there are both (podman).
+    /// The same by name, which wins over the number (podman).
     pub default_errno: Option<String>,
     pub architectures: Option<Vec<String>>,
     pub arch_map: Option<Vec<Architecture>>,
@@ -68,7 +68,7 @@ pub struct Rule {
     pub excludes: Option<Conditions>,
     #[serde(rename = "comment")]
     pub _comment: Option<IgnoredAny>,
-    /// Conditions on one argument hold together. No profile of others' can say so.
+    /// Conditions on the same argument must hold together. Profiles from elsewhere cannot express that.
     #[serde(skip)]
     pub together: bool,
 }
@@ -124,7 +124,7 @@ pub enum Op {
     Ge,
     #[serde(rename = "SCMP_CMP_GT")]
     Gt,
-    /// `value` is the mask, `valueTwo` what is compared.
+    /// `value` is the mask, `valueTwo` the value to compare with.
     #[serde(rename = "SCMP_CMP_MASKED_EQ")]
     MaskedEq,
 }
@@ -150,14 +150,14 @@ impl Profile {
         Ok(machines)
     }
 
-    /// What can be seen to be wrong whatever the machine and the capabilities are.
+    /// Finds what is wrong on any machine and with any capabilities.
     pub fn check(&self, syscalls: &Syscalls) -> Result<(), String> {
         self.machines()?;
         error_number(self.default_errno.as_deref(), self.default_errno_ret)?;
         for rule in &self.syscalls {
             error_number(rule.errno.as_deref(), rule.errno_ret)?;
             let denies = !matches!(rule.action, Action::Allow | Action::Log);
-            // Newer profiles allow calls of newer kernels; there the default is what they get.
+            // Newer profiles allow calls of newer kernels; here these get the default.
             if let Some(name) = rule.all_names().find(|name| denies && !syscalls.has(name)) {
                 return Err(format!("{name}: no system call of any machine has this name, so it cannot be denied"));
             }
@@ -166,7 +166,7 @@ impl Profile {
     }
 }
 
-/// An error number, which a profile has as a number or by name.
+/// An error number, given as a number or by name.
 pub fn error_number(name: Option<&str>, number: Option<u32>) -> Result<Option<u32>, String> {
     // The highest that the kernel takes (MAX_ERRNO).
     match (name.filter(|name| !name.is_empty()), number) {

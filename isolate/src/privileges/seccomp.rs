@@ -147,7 +147,7 @@ fn action(action: Action, errno: Option<u32>) -> SeccompAction {
     }
 }
 
-/// A filter of one machine's calls, which lets those of another pass: they have their own.
+/// A filter for one machine's calls. It lets those of other machines pass, which have their own filters.
 fn program(
     machine: Machine,
     rules: Rules,
@@ -171,7 +171,7 @@ fn program(
     Ok(program)
 }
 
-/// Ends a program of any other machine, as runc does: to it a filter is a wrong answer to each of its calls, exit(2) too.
+/// Kills a program of any other machine, as runc does: an errno for every call, exit(2) included, would not end it.
 fn only(machines: &[Machine]) -> BpfProgram {
     let mut program = vec![step(LOAD, 0, 0, MACHINE)];
     for machine in machines {

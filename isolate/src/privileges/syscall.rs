@@ -7,7 +7,7 @@ const TABLE: &str = include_str!("syscalls.tbl");
 /// The table ends here: a call with a higher number is newer than Linux 6.18, and no filter knows what it does.
 pub const LAST: u32 = 469;
 
-/// Whose calls a program makes: a filter has to know, for the numbers are others.
+/// The machine whose calls a program makes: each has its own numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Machine {
     X86_64,
