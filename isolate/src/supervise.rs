@@ -13,7 +13,6 @@ mod relay;
 mod session;
 mod start;
 mod status;
-mod stops;
 mod terminal;
 mod waiting;
 

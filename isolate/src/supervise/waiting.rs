@@ -1,6 +1,8 @@
 //! The process that stays behind: it passes signals on, acts where the kernel would not, stops and
 //! continues with the child, and learns how it ended.
 
+mod stops;
+
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -20,7 +22,7 @@ use crate::supervise::disposition::Proc;
 use crate::supervise::guard::{Guard, Shared};
 use crate::supervise::listener;
 use crate::supervise::reaper::{Report, TYPED};
-use crate::supervise::stops::Coming;
+use crate::supervise::waiting::stops::Coming;
 
 /// A command that has not ended by now is one to wait for.
 const SOON: Duration = Duration::from_millis(2);
