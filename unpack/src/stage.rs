@@ -1,6 +1,7 @@
 //! Where a root is made before it is one: a hidden directory beside it, which only its owner can enter
 //! and which is locked while its run lives.
 
+mod mark;
 pub mod name;
 
 use std::ffi::{OsStr, OsString};
@@ -16,17 +17,15 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::publish::lock::is_lock_of;
+use crate::stage::mark::{MARK, is_staging};
 use crate::stage::name::{prefix, still};
 use crate::tree::remove;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// The tree's name in its staging directory,
 pub const TREE: &str = "root";
-/// its receipt's,
+/// and its receipt's.
 pub const RECEIPT: &str = "receipt.json";
-/// and a file that says that the directory is staging. A name alone can be anyone's: in a directory of another
-/// user's that user may give it to any directory of ours.
-const MARK: &str = "made-by-unpack";
 /// Hexadecimal digits at the end of a staging directory's name.
 const DIGITS: usize = 16;
 /// In a directory of another user's every new name may be moved away at once, for ever.
@@ -124,8 +123,8 @@ fn make(parent: BorrowedFd, name: &OsStr) -> Result<(OwnedFd, OsString)> {
     anyhow::bail!("somebody moves away what is made here")
 }
 
-/// Locks and marks a directory that was just made. None where another run has taken it for a dead one's meanwhile, and
-/// removed it; any other failure would be the same under every name.
+/// Locks and marks a directory that was just made. None where another run has taken it for a dead one's and removed it,
+/// or where its name means another directory by now; any other failure would be the same under every name.
 fn claim(parent: BorrowedFd, staged: &OsStr) -> Result<Option<OwnedFd>> {
     let dir = match crate::retry_eintr::openat(parent, staged, DIRECTORY, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(None),
@@ -143,28 +142,7 @@ fn claim(parent: BorrowedFd, staged: &OsStr) -> Result<Option<OwnedFd>> {
         ),
         locked => locked.context("flock")?,
     }
-    if !still(parent, staged, &dir) {
-        return Ok(None);
-    }
-    inherit_nothing(&dir)?;
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-    crate::retry_eintr::openat(&dir, MARK, flags, Mode::RUSR)?;
-    Ok(Some(dir))
-}
-
-/// A parent with setgid or a default ACL would pass them on to everything made below.
-fn inherit_nothing(dir: &OwnedFd) -> Result<()> {
-    for acl in [c"system.posix_acl_default", c"system.posix_acl_access"] {
-        match rustix::fs::fremovexattr(dir, acl) {
-            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    let gid = rustix::process::getegid();
-    if rustix::fs::fstat(dir)?.st_gid != gid.as_raw() {
-        rustix::fs::fchown(dir, None, Some(gid))?;
-    }
-    Ok(rustix::fs::fchmod(dir, Mode::RWXU)?)
+    Ok((still(parent, staged, &dir) && mark::make(&dir)?).then_some(dir))
 }
 
 /// Empties a staging directory by its descriptor and removes its name, which removes nothing but an empty
@@ -233,13 +211,4 @@ fn sweep_staged(parent: BorrowedFd, name: &OsStr) -> rustix::io::Result<()> {
     }
     // One that was killed before it had made its mark is empty, and goes; any other does not.
     rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
-}
-
-/// Whether it holds the mark and nothing but what a run stages.
-fn is_staging(dir: BorrowedFd) -> rustix::io::Result<bool> {
-    let names = remove::names(dir)?;
-    let known = |name: &Vec<u8>| [TREE, RECEIPT, MARK].iter().any(|known| known.as_bytes() == name.as_slice());
-    let marked = rustix::fs::statat(dir, MARK, AtFlags::SYMLINK_NOFOLLOW)
-        .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile);
-    Ok(marked && names.iter().all(known))
 }

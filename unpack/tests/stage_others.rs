@@ -280,6 +280,86 @@ fn what_is_only_named_like_staging_stays() {
     assert!(scene.path(".root.unpack-lock.txt").exists() && marked.join("thesis").exists());
 }
 
+/// Whoever owns ROOT's parent may give any name in it to any directory there.
+#[test]
+fn a_root_that_looks_like_staging_is_not_swept() {
+    let scene = Scene::new();
+    let top = Block::new("./", b'5').mode(0o700).bytes();
+    let looks =
+        [top, Block::file("made-by-unpack", b"").mode(0o400).bytes(), Block::file("receipt.json", b"{}").bytes()];
+    let like = [looks.concat(), Block::file("root/work", b"kept").bytes(), END.to_vec()].concat();
+    scene.write("like.tar", &like);
+    scene.write("img.tar", &image(b'a'));
+    ok(&scene.unpack(&["-q", "like.tar", "made"]));
+    let named = scene.path(".root.unpack-0123456789abcdef");
+    fs::rename(scene.path("made"), &named).unwrap();
+    ok(&scene.unpack(&["-q", "img.tar", "root"]));
+    assert_eq!(fs::read_to_string(named.join("root/work")).unwrap(), "kept");
+    // Nor with another staging directory's mark.
+    fs::rename(&named, scene.path("made")).unwrap();
+    fs::remove_dir_all(scene.path("root")).unwrap();
+    let staged = dead_run(&scene);
+    fs::rename(staged.join("made-by-unpack"), scene.path("made/made-by-unpack")).unwrap();
+    fs::rename(scene.path("made"), &named).unwrap();
+    ok(&scene.unpack(&["-q", "img.tar", "root"]));
+    assert_eq!(fs::read_to_string(named.join("root/work")).unwrap(), "kept");
+}
+
+/// Holds unpack up as it returns from making its staging directory, and meanwhile gives that one's name to `kept`.
+fn with_its_staging_swapped_for(scene: &Scene, kept: &Path, args: &[&str]) -> Output {
+    let hold =
+        ["-f", "-qq", "-o", "/dev/null", "-e", "trace=mkdirat", "-e", "inject=mkdirat:delay_exit=1000000:when=1"];
+    let mut strace = Command::new("strace");
+    strace.args(hold).arg(UNPACK).args(args).current_dir(scene.path(""));
+    let mut strace = strace.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let staged = loop {
+        match scene.staged().pop() {
+            None if strace.try_wait().unwrap().is_none() => std::thread::yield_now(),
+            staged => break staged,
+        }
+    };
+    let aside = scene.path("aside");
+    let swapped = staged.filter(|staged| fs::rename(staged, &aside).and_then(|()| fs::rename(kept, staged)).is_ok());
+    let output = strace.wait_with_output().unwrap();
+    if let Some(staged) = swapped {
+        fs::rename(staged, kept).unwrap();
+    }
+    let _ = fs::remove_dir(aside);
+    output
+}
+
+#[test]
+fn a_directory_that_takes_the_name_of_staging_is_neither_filled_nor_emptied() {
+    if !has("strace") {
+        return skip("no strace");
+    }
+    let scene = Scene::new();
+    scene.write("img.tar", &image(b'a'));
+    let traced = ["-qq", "-o", "/dev/null", "true"];
+    if !Command::new("strace").args(traced).output().unwrap().status.success() {
+        return skip("strace may not trace here");
+    }
+    let kept = scene.path("kept");
+    fs::create_dir(&kept).unwrap();
+    fs::write(kept.join("thesis"), "kept").unwrap();
+    mode(&kept, 0o700);
+    ok(&with_its_staging_swapped_for(&scene, &kept, &["-q", "img.tar", "root"]));
+    assert_eq!(fs::read_to_string(kept.join("thesis")).unwrap(), "kept");
+    assert_eq!(fs::read_dir(&kept).unwrap().count(), 1, "something was made in it");
+    scene.nothing_staged();
+    if !is_root() {
+        return;
+    }
+    // In one that he owns he could give ROOT's place to a tree of his own.
+    fs::remove_file(kept.join("thesis")).unwrap();
+    chown(&kept, Some(OTHER), Some(OTHER)).unwrap();
+    mode(&kept, 0o777);
+    ok(&with_its_staging_swapped_for(&scene, &kept, &["-q", "img.tar", "root2"]));
+    assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o7777, 0o777);
+    assert_eq!(fs::read_dir(&kept).unwrap().count(), 0, "something was made in it");
+    scene.nothing_staged();
+}
+
 #[test]
 fn what_dead_runs_left_goes_whatever_moment_they_died_at() {
     let scene = Scene::new();
