@@ -20,9 +20,26 @@ variable() {
     esac
 }
 
+# A path that still leads there from another working directory.
+absolute() {
+    case $1 in
+    /*) printf %s "$1" ;;
+    *) printf %s "$PWD/$1" ;;
+    esac
+}
+
+# The same for the SRC of SRC:DST, where a colon of the working directory's own has to be escaped.
+absolute_source() {
+    case $1 in
+    /*) printf %s "$1" ;;
+    *) printf '%s/%s' "$(printf %s "$PWD" | sed 's/:/\\:/g')" "$1" ;;
+    esac
+}
+
 find_tools() {
     PATH=${CHAINROOT_BIN:+$CHAINROOT_BIN:}$PATH:$(cd "$(dirname "$0")/.." && pwd)/target/chainroot
     isolate=$(command -v isolate) || die 'isolate: not found (scripts/build makes it)'
+    isolate=$(absolute "$isolate")
 }
 
 # The options of container and ci-sandbox, as lists of quoted words. Sets $operands to how many words they were.
@@ -35,7 +52,7 @@ read_options() {
     esac
     while getopts hv:e:w:m:p:c:n:k:u:rH:x option; do
         case $option in
-        v) binds="$binds--bind=$(quote "$OPTARG")" ;;
+        v) binds="$binds--bind=$(quote "$(absolute_source "$OPTARG")")" ;;
         e)
             # In a list of its own: what fails in a substitution within words is not heard.
             assignment=$(variable "$OPTARG") || exit
@@ -47,7 +64,7 @@ read_options() {
         c) cpus=--cpus=$(quote "$OPTARG") ;;
         n)
             case $OPTARG in
-            */*) net=--join=$(quote "net=$OPTARG") ;;
+            */*) net=--join=$(quote "net=$(absolute "$OPTARG")") ;;
             pasta) net=--net=pasta resolv=yes ;;
             *) die "-n $OPTARG: pasta, or the FILE of a network namespace" ;;
             esac
@@ -79,7 +96,7 @@ find_cache() {
     cache=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}
     [ -n "$cache" ] || [ "$(id -u)" != 0 ] || cache=/var/cache
     [ -n "$cache" ] || die 'neither XDG_CACHE_HOME nor HOME is set: where to keep roots is not known'
-    cache=$cache/chainroot
+    cache=$(absolute "$cache/chainroot")
     (umask 077 && mkdir -p "$cache")
     [ -n "$(find "$cache" -maxdepth 0 -user "$(id -u)" ! -perm /022)" ] ||
         die "$cache: must be yours, and nobody else may write there"

@@ -1,6 +1,6 @@
 //! scripts/ci-sandbox: a build step that can change its directory and nothing else.
 
-use chainroot_tests::{Work, busybox_image, is_root, script};
+use chainroot_tests::{Work, busybox_image, is_root, script, skip};
 
 /// A directory `src` to build in, and the line that runs a command there.
 fn line(work: &Work, command: &str) -> String {
@@ -50,6 +50,30 @@ fn what_it_makes_belongs_to_the_owner_of_the_directory() {
     let outcome = work.sh(&format!("{setup} {run} && stat -c %u:%g src/made"));
     let own = format!("{}:{}\n", nix::unistd::geteuid(), nix::unistd::getegid());
     outcome.expect(0, if owner == "own" { &own } else { owner });
+}
+
+/// Another user who owns a directory above can swap what its name means between two looks at it. A build that ran as root in
+/// his directory would leave him a setuid file of root's.
+#[test]
+fn a_directory_that_is_swapped_meanwhile_is_not_built_in_as_another_user() {
+    if !is_root() {
+        skip!("only root can be two users");
+    }
+    let work = Work::new();
+    let run = line(&work, "sh -c 'echo x >made'").replace("image.tar src", "image.tar up/src");
+    // What stat(1) says of the owner is no longer true when it has said it.
+    let swap = r#"cat >bin/stat <<END
+#!/bin/sh
+$(command -v stat) "\$@"
+case \$* in *--setuid*) cd '$PWD' && mv up first && mv second up ;; esac
+END
+        chmod 755 bin/stat"#;
+    let outcome = work.sh(&format!(
+        "mkdir up bin second second/src; mv src up; chmod 777 second/src; chown -R 1234:2345 up
+         {swap}
+         PATH=$PWD/bin:$PATH; export PATH; {run}; stat -c %u:%g first/src/made; ls up/src"
+    ));
+    outcome.expect(0, "1234:2345\n");
 }
 
 #[test]
