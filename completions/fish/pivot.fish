@@ -1,4 +1,4 @@
-complete -c pivot -l overlay -d 'Let changes go to this directory and be there the next time; ROOT itself is never changed' -r -F
+complete -c pivot -l overlay -d 'Let changes go to this directory, which is yours alone, and be there the next time; ROOT itself is never changed' -r -F
 complete -c pivot -l bind -d 'Mount a file or directory of the host\'s at DST (SRC where it is left out); OPTIONS are ro, rw, nosuid, nodev, noexec, comma-separated (can be given again)' -r
 complete -c pivot -l bind-try -d 'The same, but do nothing where SRC is not there (can be given again)' -r
 complete -c pivot -l tmpfs -d 'Mount an empty filesystem in memory at DST, nosuid and nodev; OPTIONS are size=BYTES (k, m, g, %), mode=OCTAL, nr_inodes=N, ro, rw, noexec and the like, comma-separated (can be given again)' -r

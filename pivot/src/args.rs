@@ -79,7 +79,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "overlay")]
     pub ephemeral: bool,
 
-    /// Let changes go to this directory and be there the next time; ROOT itself is never changed
+    /// Let changes go to this directory, which is yours alone, and be there the next time; ROOT itself is never changed
     #[arg(long, value_name = "DIR")]
     pub overlay: Option<PathBuf>,
 

@@ -56,8 +56,18 @@ pub fn kept(dir: &Path, root: &OwnedFd) -> Result<Layer> {
         return Err(anyhow!("{}: --overlay DIR lies in ROOT, which it would change", dir.display()))
             .hint("put it beside ROOT");
     }
+    only_ours(&opened).with_context(|| dir.display().to_string())?;
     let lock = lock::alone(&opened).with_context(|| dir.display().to_string())?;
     Ok(Layer { lock, ..layer(&opened, root).with_context(|| dir.display().to_string())? })
+}
+
+/// What lies in the directory is run as the root's own.
+fn only_ours(dir: &OwnedFd) -> Result<()> {
+    match chain::receipt::others(&rustix::fs::fstat(dir)?) {
+        None => Ok(()),
+        Some(who) => Err(anyhow!("--overlay DIR {who}"))
+            .hint("whoever can write there decides what is run: chmod go-w DIR, or name one of your own"),
+    }
 }
 
 fn layer(dir: &OwnedFd, root: &OwnedFd) -> Result<Layer> {

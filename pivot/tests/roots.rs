@@ -1,6 +1,6 @@
 //! What ROOT may be, and what becomes of changes to it.
 
-use chainroot_tests::needs_root;
+use chainroot_tests::{is_root, needs_root};
 use chainroot_tests::scene::{has_overlay_for, removes_directories, scene, ways, ways_for};
 
 #[test]
@@ -129,6 +129,23 @@ fn an_overlay_directory_in_the_root_is_refused() {
 
 /// The kernel's own, each with its cause found by looking.
 #[test]
+fn an_overlay_directory_that_others_could_have_filled_is_refused() {
+    for way in ways_for("--overlay") {
+        let work = scene();
+        let pivot = format!("{way} pivot --overlay changes root -- echo started");
+        for mode in ["775", "757", "1777"] {
+            work.sh(&format!("mkdir -p changes && chmod {mode} changes && {pivot}"))
+                .expect_refusal(&["--overlay DIR can be written by others", "hint: whoever can write there"]);
+        }
+        assert!(!work.join("changes/upper").exists(), "made in it all the same");
+        work.sh(&format!("chmod 755 changes && {pivot}")).expect(0, "started\n");
+        if is_root() {
+            work.sh(&format!("chown 31347 changes && {pivot}")).expect_refusal(&["--overlay DIR belongs to "]);
+        }
+    }
+}
+
+#[test]
 fn refusals_of_the_overlay_are_explained() {
     // What a user needs and older kernels do not know.
     let userxattr = if chainroot_tests::kernel_at_least(5, 11) { ",userxattr" } else { "" };
@@ -154,7 +171,8 @@ fn refusals_of_the_overlay_are_explained() {
         }
         run("mkdir -p c/upper; mv root c/upper/", "--overlay c c/upper/root")
             .expect_refusal(&["hint: --overlay DIR and ROOT"]);
-        run("mkdir c; mount -t tmpfs -o ro tmpfs c", "--overlay c root").expect_refusal(&["Read-only file system"]);
+        run("mkdir c; mount -t tmpfs -o ro,mode=755 tmpfs c", "--overlay c root")
+            .expect_refusal(&["Read-only file system"]);
         // Without extended attributes it works in part, and the kernel says nothing.
         let outcome = run("mkdir c; mount -t ramfs ramfs c", "--overlay c root");
         if !way.contains("user") {
