@@ -1,7 +1,7 @@
 //! What ROOT may be, and what becomes of changes to it.
 
-use chainroot_tests::{is_root, needs_root};
 use chainroot_tests::scene::{has_overlay_for, removes_directories, scene, ways, ways_for};
+use chainroot_tests::{is_root, needs_root};
 
 #[test]
 fn the_root_is_the_image_and_so_is_what_lies_above_it() {
