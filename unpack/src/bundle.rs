@@ -1,5 +1,5 @@
-//! An OCI runtime bundle around a root: config.json, as the image specification's conversion has it, but for what
-//! would let the image tell the runtime what to do.
+//! An OCI runtime bundle around a root: config.json after the image specification's conversion, except for what would let
+//! the image give the runtime orders.
 
 use std::fs::File;
 use std::io::Write;
@@ -86,8 +86,8 @@ fn mapping(inside: u32, outside: u32, size: u32) -> Value {
     json!({ "containerID": inside, "hostID": outside, "size": size })
 }
 
-/// The caller's first range of subordinate ids (subuid(5)), where a user other than root is to be in the container: what
-/// runs it needs newuidmap(1) then, and can do without otherwise.
+/// The caller's first range of subordinate ids (subuid(5)), if the container needs a user other than root. The runtime
+/// then needs newuidmap(1), and otherwise does not.
 fn subordinate(sort: Sort, wanted: bool) -> Vec<Value> {
     if !wanted {
         return Vec::new();
@@ -128,8 +128,8 @@ fn mounts(config: &Value, rootless: bool) -> Value {
     mounts.into()
 }
 
-/// Annotations by which runc, crun, gVisor, Kata and the hooks of podman take orders: properties of the systemd unit,
-/// programs and files of the host's, another runtime (runtime-spec, potentiallyUnsafeConfigAnnotations).
+/// Annotations that give orders to runc, crun, gVisor, Kata and podman's hooks: properties of the systemd unit, programs
+/// and files on the host, another runtime (runtime-spec, potentiallyUnsafeConfigAnnotations).
 const ORDERS: [&str; 13] = [
     "run.oci.",
     "io.crun.",
@@ -150,7 +150,7 @@ fn commands_runtime(label: &str) -> bool {
     ORDERS.iter().any(|prefix| label.starts_with(prefix)) || label.contains("hook")
 }
 
-/// A directory of the image's own. A tmpfs at / would hide the image, and one at /proc or /dev what the runtime guards there.
+/// A directory inside the image. A tmpfs at / would hide the image, and one at /proc or /dev what the runtime guards there.
 fn is_volume(path: &str) -> bool {
     let mut names = path.split('/').filter(|name| !name.is_empty());
     let top = names.clone().next();

@@ -9,13 +9,13 @@ use landlock::{
     RulesetCreatedAttr,
 };
 
-/// Landlock rules, made once and entered by each worker. The thread that renames the result and
-/// becomes COMMAND never does: a confined process can neither mount nor pivot.
+/// Landlock rules, made once and entered by each worker. The thread that renames the result and becomes COMMAND stays
+/// out: a confined process can neither mount nor pivot.
 pub struct Confinement(Option<RulesetCreated>);
 
 impl Confinement {
-    /// Writing only below `staging`. Nothing where the kernel has no Landlock, or one that would
-    /// forbid links between directories (before ABI 2, Linux 5.19).
+    /// Allows writing only below `staging`. Does nothing if the kernel has no Landlock, or one that would forbid links
+    /// between directories (before ABI 2, Linux 5.19).
     pub fn new(staging: &Path) -> Result<Confinement> {
         let changing = AccessFs::from_write(ABI::V3);
         let rules = Ruleset::default()
@@ -44,7 +44,7 @@ impl Confinement {
     }
 }
 
-/// Umask and the like are the process's unless a thread takes its own: unshare(2).
+/// Threads share the umask and the like until one takes its own: unshare(2).
 pub fn own_umask() -> Result<()> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).context("a umask of a worker's own")?;
     rustix::process::umask(rustix::fs::Mode::empty());

@@ -18,7 +18,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Of what no image states a digest for: a third of the time of SHA-256 that has a processor's own instructions.
+    /// For content that no image states a digest for: takes a third of the time of hardware SHA-256.
     pub const OWN: Algorithm = Algorithm::Blake3;
 
     fn of(digest: &str) -> Option<Algorithm> {

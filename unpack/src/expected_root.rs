@@ -1,4 +1,4 @@
-//! Which image a root is asked to be, and whether what stands at ROOT is that one.
+//! Which image ROOT should become, and whether it is that image already.
 
 use std::path::Path;
 
@@ -15,18 +15,18 @@ use crate::source::Source;
 
 const REPLACE: &str = "--replace makes it anew; another ROOT leaves it alone";
 
-/// What ROOT is to be, as far as it is known before the image is read.
+/// What ROOT should become, as far as that is known before the image is read.
 pub struct ExpectedRoot<'a> {
     pub args: &'a Args,
     pub root: &'a Path,
-    /// The file's identity, where the image is one.
+    /// The file's identity, if the image is a file.
     pub source: Value,
     pub options: Value,
-    /// Which directory is to be replaced.
+    /// The directory to replace.
     pub replaces: Value,
 }
 
-/// What an image is known by once it was read.
+/// What identifies an image that has been read.
 pub struct Known {
     /// Of the source's bytes.
     pub digest: Option<Digest>,
@@ -68,7 +68,7 @@ impl Known {
 }
 
 impl ExpectedRoot<'_> {
-    /// Whether ROOT is this image already; an error where it is something else.
+    /// Whether ROOT is this image already. An error if it is something else.
     pub fn is_at_root(&self, source: &mut Option<Source>, request: &Request) -> Result<bool> {
         let receipt = match standing(self.root)? {
             Standing::Absent => return may_be_written(self.root).map(|()| false),
@@ -87,7 +87,7 @@ impl ExpectedRoot<'_> {
         Ok(true)
     }
 
-    /// Reads as much of the image as it takes to know it.
+    /// Reads as much of the image as identifying it takes.
     fn read(&self, source: Source, request: &Request) -> Result<Known> {
         let file = matches!(source, Source::File(_));
         let mut image = Image::open(source, request)?;
@@ -104,7 +104,7 @@ impl ExpectedRoot<'_> {
         Ok(Known::of(&image, &verified, None))
     }
 
-    /// Another run's ROOT was there first: whether it will do.
+    /// Another run made ROOT first: whether that one will do.
     pub fn came_first(&self, known: &Known) -> Result<()> {
         match standing(self.root)? {
             Standing::Root(receipt) => {
@@ -142,7 +142,7 @@ fn being_replaced(root: &Path) -> anyhow::Error {
     anyhow!("{}: a run that was to replace it was killed", root.display()).context(Hint(REPLACE.into()))
 }
 
-/// What stands at ROOT is not known to be unpack's.
+/// The error for a ROOT that no receipt vouches for.
 pub fn foreign(root: &Path, doubt: &Doubt) -> anyhow::Error {
     let shown = root.display();
     let error = match doubt {

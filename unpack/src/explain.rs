@@ -10,11 +10,11 @@ use crate::args::Args;
 use crate::image::{Image, Kind};
 use crate::source::Source;
 
-/// The one step that unpack is.
+/// unpack's only step.
 pub struct Extract {
     image: PathBuf,
     root: PathBuf,
-    /// tar(1) can do it.
+    /// tar(1) can extract it.
     plain: bool,
 }
 
@@ -53,8 +53,8 @@ pub fn plan(args: &Args, root: &Path, plain: bool) -> ([Extract; 1], Command) {
     (steps, command)
 }
 
-/// Whether the image is a plain archive, as far as that can be told without taking anything from a pipe. An image that
-/// is not there is taken for one: explaining needs none.
+/// Whether the image is a plain archive, as far as that can be told without taking anything from a pipe. A missing image
+/// counts as one: explaining needs none.
 fn is_plain(args: &Args, root: &Path) -> Result<bool> {
     let request = crate::extract::request(args, root)?;
     Ok(match Source::open(&args.image) {

@@ -1,4 +1,4 @@
-//! From an image to a root: stage, fill, publish; or nothing, where that was done before.
+//! From an image to a root: stage, populate, publish. Or nothing, if that was done before.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -27,7 +27,7 @@ use crate::stage::{self, Stage};
 use crate::stream::hinted;
 use crate::tree::{Owners, Policy, capable};
 
-/// Sees to it that `root` is the image, completely.
+/// Makes sure that `root` is the whole image.
 pub fn ensure(args: &Args, root: &Path) -> Result<()> {
     crate::descriptors::reserve()?;
     let interrupts = Interrupts::watch()?;
@@ -76,7 +76,7 @@ pub fn ensure(args: &Args, root: &Path) -> Result<()> {
         wanted.came_first(&known)?;
     }
     if let Err(error) = removed {
-        // ROOT is what it was asked to be; 125 would say that it is not.
+        // ROOT is as asked for; 125 would say that it is not.
         let error = anyhow::Error::from(error).context(format!("{}: remove it", stage.path().display()));
         warn(Tool::Unpack, format_args!("{}; a later run tries again", message(&error)));
     }
@@ -128,7 +128,7 @@ fn make(
     let receipt = json!({
         "version": 1,
         "root": chain::receipt::identity(stage.find_tree()?)?,
-        // A kill between the renames of a replacement leaves this receipt beside the tree that it was to replace.
+        // A kill between a replacement's renames leaves this receipt beside the old tree.
         "replaces": wanted.replaces,
         "source": wanted.source,
         "digest": known.digest.as_ref().map(crate::digest::Digest::as_str),

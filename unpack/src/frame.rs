@@ -1,6 +1,6 @@
-//! A tar stream as a list of entries. GNU tar, bsdtar and Python's tarfile do not read every archive
-//! alike; where they differ the reading of most of them when they extract is taken here, and
-//! `Limits::strict` refuses the archive. What two of them call damaged is always refused.
+//! A tar stream as a list of entries. GNU tar, bsdtar and Python's tarfile do not read every archive alike. Where they
+//! differ this takes the majority's reading, and `Limits::strict` refuses the archive. What two of them call damaged is
+//! always refused.
 
 mod extension;
 mod header;
@@ -226,7 +226,7 @@ impl<R: Read> Archive<R> {
         &mut self.stream
     }
 
-    /// Reads the stream to its end, so that whoever digests it has seen all of it.
+    /// Reads the stream to its end, so that its digest is of all of it.
     pub fn finish(mut self) -> Result<R> {
         io::copy(&mut self.stream, &mut io::sink())?;
         Ok(self.stream)

@@ -1,5 +1,5 @@
-//! What a signal waits for before it removes what is half done: that nobody is changing names in the tree, or putting it
-//! in place, and nobody begins to.
+//! Before a signal removes what is half done, it waits here until no thread changes names in the tree or puts it in place,
+//! and lets none begin.
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -9,12 +9,12 @@ use anyhow::{Result, bail};
 pub struct Gate(RwLock<()>);
 
 impl Gate {
-    /// For a step that changes the tree; where the gate is shut it never comes back, for this process is about to end.
+    /// For a step that changes the tree. Never returns once the gate is shut: the process is about to end.
     pub fn pass(&self) -> RwLockReadGuard<'_, ()> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The same for whoever is waited for by somebody inside: where the gate is to be shut it fails, so that both get out.
+    /// The same for a thread that another inside waits for: fails once the gate is being shut, so that both get out.
     pub fn pass_inside(&self) -> Result<RwLockReadGuard<'_, ()>> {
         match self.0.try_read() {
             Ok(pass) => Ok(pass),
@@ -23,7 +23,7 @@ impl Gate {
         }
     }
 
-    /// Once nobody is inside.
+    /// Shuts the gate, once nobody is inside.
     pub fn shut(&self) -> RwLockWriteGuard<'_, ()> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,5 +1,5 @@
-//! The program's memory. musl's malloc gives pages back and takes them anew with each directory's worth of names; in a
-//! process of several threads either interrupts all processors.
+//! The program's memory. musl's malloc returns and maps pages again for each directory's worth of names, which in a
+//! process with several threads interrupts all processors.
 
 use std::alloc::{GlobalAlloc, Layout};
 

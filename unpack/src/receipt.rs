@@ -15,8 +15,7 @@ pub enum Standing {
     Absent,
     /// Complete, and this is its receipt.
     Root(Value),
-    /// A root of ours whose replacement was killed between its receipt and its tree: unpack made it, but nothing says
-    /// any more of what.
+    /// A root whose replacement was killed between receipt and tree: unpack made it, but from what is no longer recorded.
     BeingReplaced,
     /// Something that no receipt vouches for.
     Foreign(Doubt),
@@ -39,7 +38,7 @@ pub fn standing(root: &Path) -> Result<Standing> {
     })
 }
 
-/// Where there is no ROOT yet, its receipt's name has to be free, or taken by a receipt of ours that outlived its root.
+/// If ROOT does not exist yet, its receipt's name must be free, or be a receipt of ours that outlived its root.
 pub fn may_be_written(root: &Path) -> Result<()> {
     let receipt = path(root);
     let why = match read(&receipt) {

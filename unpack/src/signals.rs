@@ -1,4 +1,4 @@
-//! The signal state that unpack changes while it works, and gives back for COMMAND.
+//! The signal state that unpack changes while it works, and restores for COMMAND.
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, pthread_sigmask, sigaction};
@@ -9,7 +9,7 @@ pub struct CallerSignals {
 }
 
 impl CallerSignals {
-    /// From here on a reader that is gone is an error, EPIPE, and no death halfway.
+    /// From here on a vanished reader is an error (EPIPE) instead of death halfway.
     pub fn set_aside() -> Result<CallerSignals> {
         let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
         // SAFETY: no handler is installed.

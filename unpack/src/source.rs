@@ -1,5 +1,4 @@
-//! Where an image comes from: a file that can be read at any place, a directory, or a stream that
-//! passes once.
+//! Where an image comes from: a file with random access, a directory, or a stream that passes once.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom};
@@ -23,7 +22,7 @@ pub enum Source {
     Stream(Box<dyn Read + Send>),
 }
 
-/// What a file is known by without reading it.
+/// Identifies a file without reading it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Identity {
     pub device: u64,
@@ -62,8 +61,8 @@ impl Source {
             return Ok(Source::Directory(file.into()));
         }
         if !metadata.is_file() {
-            // A pipe of 64 KiB has its two ends wait for each other more often than it need (pipe(7)); not being
-            // allowed a larger one is no reason to fail.
+            // With 64 KiB the two ends of a pipe wait for each other more than they need to (pipe(7)). Not being allowed a
+            // larger one is no failure.
             let _ = rustix::pipe::fcntl_setpipe_size(&file, 1 << 20);
             return Ok(Source::Stream(Box::new(file)));
         }
@@ -72,7 +71,7 @@ impl Source {
         Ok(Source::File(Region { file: Arc::new(file), position: begin, end: metadata.len().max(begin) }))
     }
 
-    /// What the file is known by; a stream and a directory are known by nothing but their content.
+    /// The file's identity. A stream and a directory have only their content.
     pub fn identity(&self) -> Result<Option<Identity>> {
         let Source::File(region) = self else {
             return Ok(None);
@@ -101,7 +100,7 @@ impl Source {
     }
 }
 
-/// `read`, again where a signal interrupted it.
+/// `read`, repeated after a signal.
 pub(crate) fn read_some(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match reader.read(buffer) {
@@ -137,7 +136,7 @@ impl<R: Read> Read for Counting<R> {
     }
 }
 
-/// A filesystem, told from others.
+/// Tells a filesystem from others.
 #[derive(Clone, Copy, Debug)]
 pub struct FileSystem {
     device: u64,
@@ -154,13 +153,13 @@ impl FileSystem {
         Ok(FileSystem { device, btrfs: kind as u32 == BTRFS })
     }
 
-    /// Whether copy_file_range(2) may copy from this file to one of ours: not between filesystems.
+    /// Whether copy_file_range(2) can copy from this file into the tree: not between filesystems.
     pub fn has(&self, file: impl AsFd) -> bool {
         FileSystem::of(file).is_ok_and(|other| other.device == self.device || (other.btrfs && self.btrfs))
     }
 }
 
-/// A part of a file, read without moving the file's own offset: others read the same file.
+/// A part of a file, read without moving the shared file offset.
 #[derive(Clone, Debug)]
 pub struct Region {
     file: Arc<File>,
@@ -227,8 +226,8 @@ impl Read for Region {
     }
 }
 
-/// Copies a stream into a file without a name in `directory`, which is where there must be room for
-/// the image anyway; memory may not have it.
+/// Copies a stream into an unnamed file in `directory`, where there must be room for the image anyway. It may not fit into
+/// memory.
 pub(crate) fn spool(stream: &mut impl Read, directory: &Path) -> Result<Region> {
     let mut file = unnamed(directory).with_context(|| format!("{}: temporary file", directory.display()))?;
     let length = io::copy(stream, &mut file)?;
@@ -236,7 +235,7 @@ pub(crate) fn spool(stream: &mut impl Read, directory: &Path) -> Result<Region> 
     Ok(Region { file: Arc::new(file), position: 0, end: length })
 }
 
-/// A file without a name, for what does not fit into memory.
+/// An unnamed file, for what does not fit into memory.
 pub(crate) fn unnamed(directory: &Path) -> Result<File> {
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
     match crate::retry_eintr::open(directory, flags, Mode::RUSR | Mode::WUSR) {

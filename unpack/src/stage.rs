@@ -1,5 +1,4 @@
-//! Where a root is made before it is one: a hidden directory beside it, which only its owner can enter
-//! and which is locked while its run lives.
+//! Where a root is made: a hidden directory beside its place, which only its owner can enter, locked while its run lives.
 
 mod mark;
 pub mod name;
@@ -87,7 +86,7 @@ impl Stage {
         remove_staged(self.parent.as_fd(), &self.staged, self.dir.as_fd())
     }
 
-    /// What removes this directory from another thread.
+    /// Removes this directory from another thread.
     pub fn remover(&self) -> Result<Stage> {
         Ok(Stage {
             parent: self.parent.try_clone()?,
@@ -99,7 +98,7 @@ impl Stage {
     }
 }
 
-/// Makes and locks a staging directory under a name that nobody has.
+/// Makes and locks a staging directory under a free name.
 fn make(parent: BorrowedFd, name: &OsStr) -> Result<(OwnedFd, OsString)> {
     for _ in 0..ATTEMPTS {
         let number = RandomState::new().hash_one(std::process::id());
@@ -168,12 +167,12 @@ fn keep_out(dir: BorrowedFd) -> rustix::io::Result<Option<OwnedFd>> {
     let Ok(receipt) = crate::retry_eintr::openat(dir, RECEIPT, flags, Mode::empty()) else { return Ok(None) };
     match lock::alone(&receipt) {
         Ok(Lock::Busy) => Err(Errno::WOULDBLOCK),
-        // A filesystem without locks has none of pivot's either.
+        // Without locks on this filesystem pivot has none either.
         _ => Ok(Some(receipt)),
     }
 }
 
-/// Removes what dead runs for this root have left, where nothing needs to be staged.
+/// Removes what dead runs for this root left, if nothing needs to be staged.
 pub fn sweep_beside(root: &Path) {
     let (Some(parent), Some(name)) = (root.parent(), root.file_name()) else { return };
     if let Ok(parent) = crate::retry_eintr::open(parent, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
@@ -198,7 +197,7 @@ fn sweep(parent: BorrowedFd, name: &OsStr) {
 }
 
 fn sweep_staged(parent: BorrowedFd, name: &OsStr) -> rustix::io::Result<()> {
-    // Nothing of ours is a place where something is mounted.
+    // A mount point is never ours.
     let dir = crate::retry_eintr::openat2(parent, name, DIRECTORY, ResolveFlags::NO_XDEV)?;
     let stat = rustix::fs::fstat(&dir)?;
     let made_so = stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o7777 == 0o700;

@@ -1,4 +1,4 @@
-//! Compressed streams. What a stream is, its first bytes say; names and media types are not asked.
+//! Compressed streams, told by their first bytes, never by names or media types.
 
 mod ahead;
 mod bytes;

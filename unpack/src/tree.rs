@@ -1,5 +1,5 @@
-//! The new root while it is made. This is the only module that touches it: every parent is resolved by
-//! the kernel inside it, every last name is made exclusively and never followed.
+//! The new root in the making. Only this module touches it: the kernel resolves every parent inside it, and every last
+//! name is made exclusively and never followed.
 
 mod acl;
 mod dir;
@@ -62,7 +62,7 @@ pub enum Special<'a> {
 impl Tree {
     /// `root` is empty. `settle` waits until every planned file was made.
     pub fn new(root: OwnedFd, policy: Arc<Policy>, epoch: i64, settle: Box<dyn FnMut() -> Result<()>>) -> Result<Tree> {
-        // Whatever the umask, a setgid directory around it and a default ACL there made of it.
+        // Whatever umask, setgid parent and default ACL made of it.
         rustix::fs::fchmod(&root, Mode::RWXU)?;
         policy.owners.look_at(root.as_fd()).context("find out whose group files get")?;
         let last = implied(&policy, epoch)?;
@@ -108,7 +108,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Takes away what a layer had only to link to.
+    /// Removes what a layer had only as a target for links.
     pub fn remove(&mut self, name: &[u8]) -> Result<()> {
         self.dirs.pending.settle()?;
         match self.dirs.find(b"")? {
@@ -136,7 +136,7 @@ impl Tree {
         Ok(())
     }
 
-    /// A regular file that is there, or, if it may wait, one for somebody else to make.
+    /// A regular file: made, or, if it may wait, planned for another thread to make.
     pub fn file(&mut self, path: Vec<u8>, meta: Meta, may_wait: bool) -> Result<Making> {
         let Some((parent, name)) = split(&path) else { return Err(root_is_no_directory()) };
         let last = self.policy.decide(meta, &path, false)?;
@@ -245,7 +245,7 @@ impl Tree {
         Ok(made)
     }
 
-    /// Removes what has a name, if anything has.
+    /// Removes whatever has a name.
     fn make_way(&mut self, dir: &Dir, name: &[u8]) -> Result<()> {
         let Some(kind) = dirs::kind(dir, name)? else { return Ok(()) };
         let path = join(dir.path(), name);

@@ -6,8 +6,8 @@ use std::os::fd::AsRawFd;
 use nix::libc;
 use rustix::fs::OFlags;
 
-/// Whether a file is the caller's alone while it is read: nobody else may write to it, and nobody has it open for
-/// writing from before that was so. Where that cannot be told, it is not.
+/// Whether only the caller can change a file while it is read: nobody else may write to it, and nobody has it open for
+/// writing from an earlier time. False if that cannot be told.
 pub fn is_unshared(file: &File) -> bool {
     let Ok(stat) = rustix::fs::fstat(file) else { return false };
     if chain::receipt::others(&stat).is_some() {

@@ -10,7 +10,7 @@ use super::layer::Layer;
 use super::members::Members;
 use crate::digest::Digest;
 
-/// The images of manifest.json; None where there is no such file, an error where it is none of docker's.
+/// The images of manifest.json. None if the file is missing, an error if it is not docker's.
 pub(super) fn images(members: &Members) -> Result<Option<Vec<Listed>>> {
     let Some(bytes) = document::read(members, "manifest.json")? else {
         return Ok(None);

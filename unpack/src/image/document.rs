@@ -1,5 +1,5 @@
-//! The JSON documents of an image: bounded, verified against the descriptor that names them, and
-//! read for the few fields that matter here. Nobody's word is taken for what a document is.
+//! The JSON documents of an image: bounded, verified against the descriptors that name them, and read for the few fields
+//! that matter here. A document is what its content says, whatever others call it.
 
 use std::io::Read;
 use std::str::FromStr;

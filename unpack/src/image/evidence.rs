@@ -1,5 +1,5 @@
-//! What an archive's names say it is: the parts of a layered image, or a root filesystem. All of the names are looked at
-//! and none is kept, so that neither an archive's order nor its size decides.
+//! What an archive is by its names: the parts of a layered image, or a root filesystem. It looks at all names and keeps
+//! none, so that neither the archive's order nor its size decides.
 
 use std::io::Read;
 use std::os::fd::AsFd;

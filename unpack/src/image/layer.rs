@@ -1,4 +1,4 @@
-//! A layer as a stream of plain tar bytes, verified when it was read to its end.
+//! A layer as a stream of plain tar bytes, verified once it is read to its end.
 
 use std::fs::File;
 use std::io::{self, BufRead, Read};

@@ -1,4 +1,4 @@
-//! The files of a layered image, by name: in an archive that can be read at any place, or in a directory.
+//! The files of a layered image by name, in an archive with random access or in a directory.
 
 use std::cell::Cell;
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! A second look at what passed once and was taken for a root filesystem: by then all of its names are known.
+//! A second look at a stream that was extracted as a root filesystem, now that all of its names are known.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

@@ -43,8 +43,8 @@ pub(super) fn not_below(directory: &[u8], below: &Evidence) -> Result<()> {
         .hint(format!("tar -xf IMAGE && unpack {directory}; --format rootfs extracts it as it is"))
 }
 
-/// The image among a layered image's files that is wanted; None for a root filesystem, which may have files of the same
-/// names. An error where it can only be a damaged image.
+/// The image that is asked for. None for a root filesystem, which may have files of the same names. An error if it can
+/// only be a damaged image.
 ///
 /// What docker save writes today is both kinds: manifest.json lists what is there, and index.json all that the image has.
 pub(super) fn layered(members: &Members, evidence: &Evidence, request: &Request) -> Result<Option<Image>> {

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use crate::stage::name::{prefix, still};
 
-/// Whoever had the lock removes it. In a directory of another user's that user may do it over and over.
+/// The holder removes the lock file. In another user's directory that user may do so over and over.
 const ATTEMPTS: usize = 1000;
 const FLAGS: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
@@ -21,8 +21,8 @@ pub struct Publishing<'a> {
 }
 
 impl Publishing<'_> {
-    /// In a directory that others may write to they can have taken both names. Then there is no lock: it keeps
-    /// only our own runs apart, and a receipt that lands beside another run's root vouches for nothing.
+    /// In a directory that others may write to, both names may be taken. Then there is no lock: it only keeps our own runs
+    /// apart, and a receipt beside another run's root vouches for nothing.
     pub fn lock<'a>(parent: BorrowedFd<'a>, root: &OsStr) -> Result<Publishing<'a>> {
         for name in names(root) {
             if let Some(file) = lock(parent, &name)? {
@@ -41,7 +41,7 @@ impl Drop for Publishing<'_> {
     }
 }
 
-/// One for everybody, and one of the user's own where another user has that.
+/// One for everybody, and this user's own in case another user has the first.
 fn names(root: &OsStr) -> [OsString; 2] {
     let name = |suffix: &str| OsString::from_vec([&prefix(root)[..], suffix.as_bytes()].concat());
     [name("lock"), name(&format!("lock-{}", rustix::process::geteuid().as_raw()))]
@@ -51,7 +51,7 @@ pub fn is_lock_of(name: &OsStr, root: &OsStr) -> bool {
     names(root).iter().any(|lock| lock == name)
 }
 
-/// The lock, once it is ours; None where the name is somebody else's.
+/// Waits for the lock. None if the name is another user's.
 fn lock(parent: BorrowedFd, name: &OsStr) -> Result<Option<OwnedFd>> {
     for _ in 0..ATTEMPTS {
         let flags = FLAGS | OFlags::CREATE | OFlags::RDWR;
@@ -90,12 +90,12 @@ fn is_ours(file: &OwnedFd) -> bool {
     })
 }
 
-/// Removes a lock that a dead run has left.
+/// Removes a dead run's lock file.
 pub fn sweep(parent: BorrowedFd, name: &OsStr) {
     let Ok(file) = crate::retry_eintr::openat(parent, name, FLAGS | OFlags::RDONLY, Mode::empty()) else { return };
     let dead = crate::retry_eintr::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
     if is_ours(&file) && dead && still(parent, name, &file) {
-        // Whoever waits for it meanwhile looks what the name means once it has it.
+        // A run that waits for it checks the name once it has the lock.
         let _ = rustix::fs::unlinkat(parent, name, AtFlags::empty());
     }
 }

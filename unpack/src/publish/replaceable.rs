@@ -1,4 +1,4 @@
-//! What must hold before ROOT is replaced: that unpack made it, and that no mount would come to harm.
+//! What must hold before ROOT is replaced: unpack made it, and no mount would be harmed.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -14,25 +14,25 @@ use rustix::fs::{Mode, OFlags};
 use crate::expected_root::foreign;
 use crate::receipt::{Standing, standing};
 
-/// So many mounts are named.
+/// How many mounts a message names.
 const NAMED: usize = 5;
 
-/// What is there to be replaced.
+/// What a replacement replaces.
 pub enum Old {
     Nothing,
-    /// A directory that unpack did not make, and whose loss is none.
+    /// An empty directory that unpack did not make.
     Empty,
     /// A root of unpack's.
     Root(OwnedFd),
 }
 
-/// Says what a replacement would replace, or why there is to be none.
+/// What a replacement would replace, or why it is refused.
 pub fn replaceable(root: &Path) -> Result<Old> {
     let made = match standing(root)? {
         Standing::Absent => return Ok(Old::Nothing),
         Standing::Root(_) | Standing::BeingReplaced => true,
         Standing::Foreign(_) if is_empty(root) => false,
-        // What unpack did not make it does not delete.
+        // unpack deletes only what it made.
         Standing::Foreign(doubt) => return Err(foreign(root, &doubt)),
     };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -45,12 +45,12 @@ pub fn replaceable(root: &Path) -> Result<Old> {
     Ok(if made { Old::Root(open) } else { Old::Empty })
 }
 
-/// No link to anywhere else: rename(2) would replace the link.
+/// False for a link: rename(2) would replace the link itself.
 fn is_empty(dir: &Path) -> bool {
     !dir.is_symlink() && std::fs::read_dir(dir).is_ok_and(|mut names| names.next().is_none())
 }
 
-/// Whatever is mounted at ROOT or below it is somebody's, and in use.
+/// Refuses if anything is mounted at or below ROOT: it is in use.
 fn nothing_mounted(root: &Path) -> Result<()> {
     let at: Vec<_> = chain::mounts::table()?.into_iter().map(|mount| mount.point).collect();
     let below: Vec<_> = at.iter().filter(|point| point.starts_with(root)).collect();

@@ -1,8 +1,8 @@
-//! What was meant by an IMAGE that is no file: a name in a registry, an address, or another tool's word for a place.
+//! What an IMAGE that is not a file was meant to be: a registry name, an address, or another tool's notation.
 
 use std::path::Path;
 
-/// What to type in place of it; None where the name is one that only a file has.
+/// What to type instead. None if the name can only be a file's.
 pub(super) fn instead(path: &Path) -> Option<String> {
     let name = path.to_str()?;
     // What is put into a line for a shell must need no quotes.

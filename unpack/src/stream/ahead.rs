@@ -1,5 +1,5 @@
-//! A reader that works on a thread of its own, a bounded number of chunks ahead of whoever takes
-//! them; a second thread may digest the same chunks meanwhile.
+//! A reader on its own thread, a bounded number of chunks ahead of the consumer. A second thread may digest the same
+//! chunks at the same time.
 
 use std::io::{self, BufRead, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -38,7 +38,7 @@ fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'stati
     std::thread::Builder::new().name(name.to_owned()).spawn(work)
 }
 
-/// Gives the source back where it was read to its end, failed, or nobody wants more of it.
+/// Returns the source once it is read to its end, has failed, or nobody wants more of it.
 fn read_chunks<S: Read>(mut source: S, sender: &SyncSender<io::Result<Bytes>>, hasher: Option<SyncSender<Bytes>>) -> S {
     loop {
         let mut bytes = buffer();

@@ -1,4 +1,4 @@
-//! Bytes on their way from whoever reads an image to whoever writes its files: shared, never copied.
+//! Bytes on their way from an image's reader to the writers of its files: shared, never copied.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};

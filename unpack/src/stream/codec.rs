@@ -1,4 +1,4 @@
-//! The four decompressors behind one face: some bytes in, some bytes out, the end of a member seen.
+//! The four decompressors behind one interface: bytes in, bytes out, and the end of a member.
 
 use std::io;
 

@@ -13,7 +13,7 @@ const GROUP: u16 = 0x08;
 const MASK: u16 = 0x10;
 const OTHER: u16 = 0x20;
 
-/// The attribute's value, or None for a text that is no ACL or names a user nobody knows.
+/// The attribute's value. None for a text that is not an ACL or that names an unknown user.
 pub fn binary(text: &[u8]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(text).ok()?;
     let mut entries: Vec<_> = entries(text).map(parse).collect::<Option<_>>()?;
@@ -33,7 +33,7 @@ fn entries(text: &str) -> impl Iterator<Item = &str> {
     text.split([',', '\n']).map(move |entry| entry[..bare(entry)].trim()).filter(|entry| !entry.is_empty())
 }
 
-/// What the owning group may do according to an ACL in text form, even one with entries that mean nothing here.
+/// What an ACL's text allows the owning group, even if other entries mean nothing here.
 pub fn owning_group(text: &[u8]) -> Option<u16> {
     let text = String::from_utf8_lossy(text);
     entries(&text).filter_map(parse).find(|entry| entry.0 == GROUP_OBJ).map(|entry| entry.2)
@@ -70,7 +70,7 @@ fn permissions(text: &str) -> Option<u16> {
     })
 }
 
-/// A name that came without its number means what it means here, as GNU tar takes it.
+/// A name without a number means this machine's user, as in GNU tar.
 fn look_up(sort: Sort, name: &str) -> Option<u32> {
     account::id(sort, name.as_ref()).ok()
 }

@@ -1,4 +1,4 @@
-//! One directory that is open for writing, and what it is made into when it is closed.
+//! A directory that is open for writing, and what it becomes when it is closed.
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -33,16 +33,16 @@ pub struct Standing {
     pub(super) live: bool,
 }
 
-/// What a directory is made into when it is closed.
+/// What a directory becomes when it is closed.
 enum Last {
-    /// As it was found: times, mode and default ACL, the latter two where they had to be changed meanwhile.
+    /// As it was found: times, and mode and default ACL if they had to be changed for now.
     AsFound { times: Timestamps, mode: Option<u32>, acl: Option<Vec<u8>> },
     /// As an entry has it.
     Entry { last: Final, fresh: bool },
 }
 
 impl Dir {
-    /// One that was just made, and is going to be what `last` says.
+    /// A new one, which becomes what `last` says.
     pub fn made(fd: OwnedFd, place: Place, path: &[u8], last: Final, known: u64) -> Dir {
         Dir::new(fd, place, path, Last::Entry { last, fresh: true }, Some(known))
     }

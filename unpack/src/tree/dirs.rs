@@ -1,7 +1,6 @@
-//! The directories that are open for writing. While one is, it has mode 0700 and no default ACL, so
-//! that nothing made in it inherits anything; what it should be in the end is remembered and set when
-//! it is closed. So a tree of any size needs the memory of this many directories, and times are right
-//! although content arrives in any order.
+//! The directories that are open for writing. An open one has mode 0700 and no default ACL, so nothing made in it inherits
+//! anything; its final state is remembered and set when it is closed. So memory is bounded by this many directories for a
+//! tree of any size, and times are right although content arrives in any order.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
@@ -20,7 +19,7 @@ use super::path::{join, shown, split};
 use super::pending::Pending;
 use super::place::{Place, Places};
 
-/// More open directories than this are closed at once, the few still needed opened again.
+/// Beyond this many, all open directories are closed; the few still needed are opened again.
 const OPEN: usize = 384;
 /// The same for the bytes of their paths, which may be long.
 const PATHS: usize = 4 << 20;
@@ -30,7 +29,7 @@ const PIECE: usize = 4000;
 const LINKS: u32 = 40;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
-/// The kernel follows no link for us: we do, one at a time, and so know where each directory really is.
+/// The kernel follows no link here: we do, one at a time, to know where each directory really is.
 const STRAIGHT: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 

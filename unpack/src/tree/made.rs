@@ -5,8 +5,7 @@ use std::collections::HashSet;
 use super::dir::{Dir, Standing};
 use super::place::{Place, Places};
 
-/// Nothing needs to be remembered of what is made where no lower layer has anything: the first layer, for which that is
-/// everywhere, costs nothing.
+/// Where no lower layer has anything, nothing needs to be remembered. So the first layer costs nothing.
 pub struct Made {
     places: Places,
     layer: u32,

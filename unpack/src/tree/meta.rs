@@ -35,7 +35,7 @@ pub struct Meta {
 }
 
 impl Meta {
-    /// A directory that the image has files in but no entry for.
+    /// For a directory with files in the image, but without an entry.
     pub fn implied(epoch: i64) -> Meta {
         let mtime = Timespec { tv_sec: epoch, tv_nsec: 0 };
         Meta {
@@ -81,7 +81,7 @@ impl Policy {
     pub fn decide(&self, meta: Meta, path: &[u8], directory: bool) -> Result<Final> {
         let owned = self.owners.of(meta.uid, meta.gid, path, &self.ledger)?;
         let mut mode = meta.mode & 0o7777;
-        // A setuid bit speaks of the owner that it was stored with: for another it is a gift.
+        // A setuid bit is meant for its stored owner. For another it would be a gift.
         let strip = match (directory, owned.kept_uid, owned.kept_gid) {
             (true, ..) | (_, true, true) => 0,
             (_, true, false) => 0o2000,

@@ -1,4 +1,4 @@
-//! Whose the files become.
+//! Who will own the files.
 
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +32,7 @@ pub struct Owned {
 }
 
 impl Owners {
-    /// `how` or, where nothing was said, what this process may do.
+    /// `how`, or by default what this process may do.
     pub fn new(how: Option<Owner>) -> Result<Owners> {
         let default = if capable(CapabilitySet::CHOWN) { Owner::Map } else { Owner::Squash };
         Ok(Owners {

@@ -13,8 +13,8 @@ use super::{Tree, implied};
 use crate::budget::weight;
 
 impl Tree {
-    /// The directory at a path, for an entry to be put into: made with its parents where it is not there, in place of what
-    /// is no directory. A link on the way is followed, and what it dangles at is made where it leads.
+    /// The directory at a path, for an entry to go into. Made if missing, with its parents, in place of what is not a
+    /// directory. Links on the way are followed, and a dangling link's target is made where it leads.
     pub(super) fn make(&mut self, path: &[u8]) -> Result<Rc<Dir>> {
         self.dirs.make_room(&self.policy)?;
         let path = self.dirs.straight(path)?;
@@ -32,7 +32,7 @@ impl Tree {
         Ok(dir)
     }
 
-    /// A directory that ends as `last`; where one is there already, that one, and `last` given back.
+    /// A new directory that ends as `last`; or the one that is there already, and `last` back.
     pub(super) fn make_directory(
         &mut self,
         dir: &Rc<Dir>,

@@ -21,8 +21,8 @@ impl Member {
         Ok(member)
     }
 
-    /// In a layer `..` takes the name before it away, as path.Clean in Go does: umoci, buildah, docker and containerd all
-    /// read layers so. Above the root is the root.
+    /// In a layer `..` removes the name before it, as Go's path.Clean does: umoci, buildah, docker and containerd all read
+    /// layers so. Above the root is the root.
     pub fn of_layer(raw: &[u8]) -> Result<Member> {
         ensure!(!raw.contains(&0), "a NUL in the name");
         let (path, absolute) = (Vec::with_capacity(raw.len()), raw.starts_with(b"/"));

@@ -1,5 +1,5 @@
-//! Files that were handed on to be made by somebody else and are perhaps not there yet. Whatever is made under such a
-//! name, or looks for one, waits until they are: so the tree is what it would be if each had been made at once.
+//! Files that other threads make and that may not exist yet. Whoever makes or looks for such a name waits until they do,
+//! so the tree is as if each file had been made at once.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -61,7 +61,7 @@ impl Pending {
         if self.remember(key)? { Ok(()) } else { self.settle() }
     }
 
-    /// Whether it is certain without looking that nothing has a name, which is going to be made later or now.
+    /// Whether a name is surely free, without looking: it will be made, later or now.
     pub fn is_free(&mut self, dir: &Dir, name: &[u8]) -> Result<bool> {
         let key = self.key(dir, name);
         let is_new = self.remember(key)?;
@@ -91,8 +91,7 @@ impl Pending {
     }
 }
 
-/// Whether a filesystem takes different names for one, by their case or by how they compose their letters. One that cannot
-/// be asked is taken for such.
+/// Whether a filesystem treats different names as one, by case or by Unicode composition. True if that cannot be found out.
 fn has_aliases(root: BorrowedFd) -> Result<bool> {
     let probe = "A\u{e9}";
     if rustix::fs::mkdirat(root, probe, Mode::RWXU).is_err() {

@@ -7,8 +7,7 @@ use std::hash::{BuildHasher, RandomState};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Place(u64);
 
-/// Hashes under a key of this run's own: no image can aim at a collision, and none is to be expected by chance before
-/// billions of entries.
+/// Hashes under a random key: no image can aim at a collision, and by chance none is likely before billions of entries.
 #[derive(Clone, Default)]
 pub struct Places(RandomState);
 

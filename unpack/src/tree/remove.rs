@@ -1,4 +1,4 @@
-//! Removing what is in the way, never through a link or a mount, and to any depth.
+//! Removes what is in the way, never through a link or a mount, to any depth.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -8,7 +8,7 @@ use rustix::io::{Errno, Result};
 /// Deeper directories are first moved to the top, so that few are open at once.
 const DEPTH: u32 = 32;
 
-/// Removes a name, and everything below it if it is a directory. It is no error if it is not there.
+/// Removes a name, and everything below it if it is a directory. A missing name is no error.
 pub fn remove(parent: BorrowedFd, name: &[u8]) -> Result<()> {
     match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
@@ -18,7 +18,7 @@ pub fn remove(parent: BorrowedFd, name: &[u8]) -> Result<()> {
     let top = match directory(parent, name) {
         Ok(top) => top,
         Err(Errno::NOENT) => return Ok(()),
-        // It was no directory: what unlink said holds.
+        // Not a directory: unlink's error stands.
         Err(Errno::NOTDIR | Errno::LOOP) => return rustix::fs::unlinkat(parent, name, AtFlags::empty()),
         Err(error) => return Err(error),
     };
@@ -42,7 +42,7 @@ pub fn names(dir: BorrowedFd) -> Result<Vec<Vec<u8>>> {
     Ok(names)
 }
 
-/// Removes everything in a directory but what has this name.
+/// Removes everything in a directory except this name.
 pub fn empty_but(dir: BorrowedFd, kept: &[u8]) -> Result<()> {
     empty(dir, dir, 0, &mut 0, kept)
 }
@@ -99,8 +99,8 @@ fn lift(dir: BorrowedFd, name: &[u8], top: BorrowedFd, moved: &mut u64) -> Resul
     }
 }
 
-/// Opens a directory to empty it, by its owner's right where its mode forbids that. What is mounted on it is not its
-/// own, and can have come at any time: the kernel is to say so with the open itself. EBUSY then, as unlink(2) has it.
+/// Opens a directory to empty it, after a chmod if its mode forbids that. A mount may appear on it at any time, so the
+/// open itself must detect one: EBUSY then, as from unlink(2).
 fn directory(parent: BorrowedFd, name: &[u8]) -> Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let open_as = |flags| match crate::retry_eintr::openat2(parent, name, flags, ResolveFlags::NO_XDEV) {
@@ -118,7 +118,7 @@ fn directory(parent: BorrowedFd, name: &[u8]) -> Result<OwnedFd> {
         result => result?,
     };
     if !rustix::process::geteuid().is_root() {
-        // Reading was allowed; removing needs writing too. What is not ours to change, unlink reports.
+        // Reading was allowed; removing needs writing too. If we may not change it, unlink reports that.
         let _ = rustix::fs::fchmod(&dir, Mode::RWXU);
     }
     Ok(dir)

@@ -1,4 +1,4 @@
-//! Batches on their way to the writers, and what becomes of them.
+//! Batches on their way to the writers, and their results.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
