@@ -57,10 +57,17 @@ impl Place<'_> {
 /// Mounts what is at `source`, with everything mounted below it, at `place`. The attributes apply to all of it.
 /// Returns a descriptor on the new mount.
 pub fn bind(source: impl AsFd, place: Place, attributes: u64) -> Result<OwnedFd> {
-    match copy(source.as_fd()) {
+    let tree = copy(source.as_fd());
+    let set_now = match &tree {
+        Ok(tree) => attributes == 0 || set_unattached(tree, attributes)?,
+        Err(_) => false,
+    };
+    let attached = match tree {
+        Ok(tree) => attach(&tree, place.open()?).map(|()| tree),
+        Err(errno) => Err(errno),
+    };
+    match attached {
         Ok(tree) => {
-            let set_now = attributes == 0 || set_unattached(&tree, attributes)?;
-            attach(&tree, place.open()?)?;
             if !set_now {
                 remount_each(tree.as_fd(), attributes)?;
             }
@@ -88,16 +95,22 @@ pub fn copy(source: impl AsFd) -> Result<OwnedFd, Errno> {
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_RECURSIVE
         | OpenTreeFlags::AT_EMPTY_PATH;
-    open_tree(source, "", flags).map_err(sys::errno)
+    open_tree(source, "", flags).map_err(refused_by(libc::SYS_open_tree))
+}
+
+/// What the kernel, or a filter in its place, says of a call.
+fn refused_by(call: libc::c_long) -> impl Fn(rustix::io::Errno) -> Errno {
+    move |errno| sys::if_filtered(sys::errno(errno), call)
 }
 
 /// A new filesystem, mounted at `place`. The options are as mount(8) has them after -o.
 pub fn filesystem(kind: &str, options: &[(&str, Option<&str>)], attributes: u64, place: Place) -> Result<OwnedFd> {
-    match unattached(kind, options, attributes) {
-        Ok(made) => {
-            attach(&made, place.open()?)?;
-            Ok(made)
-        }
+    let attached = unattached(kind, options, attributes).and_then(|made| {
+        attach(&made, place.open()?)?;
+        Ok(made)
+    });
+    match attached {
+        Ok(made) => Ok(made),
         Err(error) if error.downcast_ref() == Some(&Errno::ENOSYS) => {
             let options: Vec<String> = options.iter().map(|(key, value)| option(key, *value)).collect();
             let (flags, options) = (old_flags(attributes), options.join(","));
@@ -118,18 +131,19 @@ pub fn filesystem(kind: &str, options: &[(&str, Option<&str>)], attributes: u64,
 
 /// A new filesystem, not attached yet.
 pub fn unattached(kind: &str, options: &[(&str, Option<&str>)], attributes: u64) -> Result<OwnedFd> {
-    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(sys::errno)?;
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(refused_by(libc::SYS_fsopen))?;
     let set = |key: &str, value: Option<&str>| match value {
         Some(value) => fsconfig_set_string(&context, key, value),
         None => fsconfig_set_flag(&context, key),
     };
-    set("source", Some(kind)).map_err(sys::errno)?;
+    set("source", Some(kind)).map_err(refused_by(libc::SYS_fsconfig))?;
     for (key, value) in options {
         set(key, *value).map_err(sys::errno).with_context(|| option(key, *value))?;
     }
     fsconfig_create(&context).map_err(|errno| said(&context, sys::errno(errno)))?;
     let attributes = MountAttrFlags::from_bits_retain(attributes as u32);
-    Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(sys::errno)?)
+    let made = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes);
+    Ok(made.map_err(refused_by(libc::SYS_fsmount))?)
 }
 
 /// The context holds the kernel's own message (fsopen(2)).
@@ -148,7 +162,7 @@ fn option(key: &str, value: Option<&str>) -> String {
 
 pub fn attach(mount: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
     let both = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(mount, "", target, "", both).map_err(sys::errno)
+    move_mount(mount, "", target, "", both).map_err(refused_by(libc::SYS_move_mount))
 }
 
 /// Adds attributes to a mount and to every mount below it.
@@ -161,7 +175,8 @@ pub fn set(tree: impl AsFd, attributes: u64) -> Result<()> {
 
 /// The same for mounts that may still be detached. False: the kernel cannot (before Linux 5.12).
 pub fn set_unattached(tree: impl AsFd, attributes: u64) -> Result<bool> {
-    match sys::mount_setattr(&tree, libc::AT_RECURSIVE, attributes, 0) {
+    let set = sys::mount_setattr(&tree, libc::AT_RECURSIVE, attributes, 0);
+    match set.map_err(|errno| sys::if_filtered(errno, libc::SYS_mount_setattr)) {
         Err(Errno::ENOSYS) => Ok(false),
         result => Ok(result.map(|()| true)?),
     }

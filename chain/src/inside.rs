@@ -1,14 +1,21 @@
 //! Paths as a process whose root is a given directory would resolve them: no symbolic link, `..` or
 //! rename leads outside (openat2(2), RESOLVE_IN_ROOT).
 
+use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
 
-use anyhow::{Context, Result};
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use anyhow::Result;
+use nix::libc::SYS_openat2;
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2, readlinkat};
 use rustix::io::Errno;
 
-use crate::WithHint;
+use crate::sys;
+
+/// As the kernel's own limit (path_resolution(7)).
+const MOST_LINKS: usize = 40;
 
 /// How often openat2(2) may answer EAGAIN before that is an error: a neighbour that renames without a pause must not keep
 /// us for ever.
@@ -24,10 +31,60 @@ pub fn open_inside(root: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedF
             Err(Errno::INTR) => {}
             // Something was renamed or mounted anywhere on the machine during a `..`; nothing is wrong.
             Err(Errno::AGAIN) if unsure < UNSURE => unsure += 1,
-            Err(Errno::NOSYS) => return Err(Errno::NOSYS).context("openat2").hint("this needs Linux 5.6 or later"),
+            Err(errno @ (Errno::NOSYS | Errno::PERM)) => {
+                return match sys::if_filtered(sys::errno(errno), SYS_openat2) {
+                    nix::errno::Errno::ENOSYS => Ok(by_hand(root.as_fd().try_clone_to_owned()?, path, flags)?),
+                    errno => Err(errno.into()),
+                };
+            }
             result => return Ok(result?),
         }
     }
+}
+
+/// The same one name at a time, for a kernel, or a filter, without openat2. No name is followed as a link, and `..` goes
+/// back to the directory that was come from, so that nothing renamed meanwhile leads outside.
+fn by_hand(root: OwnedFd, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let names = |path: &Path| -> Vec<OsString> {
+        let named = path.components().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
+        named.map(|part| part.as_os_str().to_owned()).collect()
+    };
+    if path.as_os_str().is_empty() {
+        return Err(Errno::NOENT);
+    }
+    let mut above = vec![root];
+    let mut rest = VecDeque::from(names(path));
+    let mut links = 0;
+    while let (Some(name), Some(here)) = (rest.pop_front(), above.last()) {
+        if name == ".." {
+            above.truncate((above.len() - 1).max(1));
+            continue;
+        }
+        let there = again(|| openat(here, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()))?;
+        let is_link = FileType::from_raw_mode(fstat(&there)?.st_mode) == FileType::Symlink;
+        if is_link && !(rest.is_empty() && flags.contains(OFlags::NOFOLLOW)) {
+            links += 1;
+            if links > MOST_LINKS {
+                return Err(Errno::LOOP);
+            }
+            let link = readlinkat(&there, "", Vec::new())?.into_bytes();
+            let link = Path::new(std::ffi::OsStr::from_bytes(&link));
+            if link.is_absolute() {
+                above.truncate(1);
+            }
+            names(link).into_iter().rev().for_each(|name| rest.push_front(name));
+        } else if rest.is_empty() {
+            return again(|| openat(here, &name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()));
+        } else {
+            above.push(there);
+        }
+    }
+    let here = above.last().ok_or(Errno::NOENT)?;
+    again(|| openat(here, ".", flags | OFlags::CLOEXEC, Mode::empty()))
+}
+
+fn again<T>(call: impl Fn() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    rustix::io::retry_on_intr(call)
 }
 
 #[cfg(test)]
@@ -46,9 +103,28 @@ mod tests {
         symlink("../../../../../../../../etc", dir.join("relative")).unwrap();
         let root = std::fs::File::open(&dir).unwrap();
         for path in ["etc", "/etc", "../../etc", "absolute", "relative", "absolute/../etc/."] {
-            let fd = open_inside(&root, Path::new(path), OFlags::PATH).unwrap();
-            let where_ = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap();
-            assert_eq!(where_, dir.join("etc"), "{path}");
+            let own = root.try_clone().unwrap().into();
+            for opened in [
+                open_inside(&root, Path::new(path), OFlags::PATH),
+                Ok(by_hand(own, Path::new(path), OFlags::PATH).unwrap()),
+            ] {
+                let opened = opened.unwrap();
+                let name = std::fs::read_link(format!("/proc/self/fd/{}", opened.as_raw_fd()));
+                assert_eq!(name.unwrap(), dir.join("etc"), "{path}");
+            }
+        }
+        symlink("loop", dir.join("loop")).unwrap();
+        for (path, flags) in [
+            ("loop", OFlags::PATH),
+            ("loop/x", OFlags::PATH | OFlags::NOFOLLOW),
+            ("absolute", OFlags::RDONLY | OFlags::NOFOLLOW),
+            ("none/..", OFlags::PATH),
+            ("etc/none", OFlags::PATH),
+            ("", OFlags::PATH),
+        ] {
+            let real = open_inside(&root, Path::new(path), flags).unwrap_err();
+            let own = by_hand(root.try_clone().unwrap().into(), Path::new(path), flags).map(drop);
+            assert_eq!(own.err().as_ref(), real.downcast_ref(), "{path}");
         }
         std::fs::remove_dir_all(&dir).unwrap();
     }

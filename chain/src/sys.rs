@@ -36,6 +36,22 @@ pub fn close_on_exec(first: u32, last: u32) -> Result<(), Errno> {
     Errno::result(result).map(drop)
 }
 
+/// What a seccomp filter answers for a call that it does not know, ENOSYS put in its place: older container runtimes had
+/// it answer EPERM, and there the old way is to be tried. Arguments that mean nothing tell, for to those the kernel itself
+/// says EINVAL or EBADF (of the mount calls, to who may mount).
+pub fn if_filtered(errno: Errno, call: libc::c_long) -> Errno {
+    // SAFETY: no descriptor, no memory and no flag is a valid one in any of these calls.
+    let probe = || unsafe { libc::syscall(call, -1, 0, -1, 0, 0) };
+    if errno == Errno::EPERM && probe() == -1 && Errno::last() == Errno::EPERM { Errno::ENOSYS } else { errno }
+}
+
+/// The hint for a call without which it does not go.
+pub fn missing(call: &str, since: &str) -> String {
+    format!(
+        "this needs {call} of {since}, or a seccomp filter around us refuses it: update the container runtime, or its profile"
+    )
+}
+
 // The numbers are the same on every architecture (asm-generic/unistd.h), but not yet in libc everywhere.
 const SYS_STATMOUNT: libc::c_long = 457;
 const SYS_LISTMOUNT: libc::c_long = 458;

@@ -51,11 +51,12 @@ pub fn stack(
     unattached: Result<OwnedFd>,
     by_path: impl FnOnce(Place) -> Result<OwnedFd>,
 ) -> Result<OwnedFd> {
-    match unattached {
-        Ok(made) => {
-            attach::attach(&made, root)?;
-            Ok(made)
-        }
+    let attached = unattached.and_then(|made| {
+        attach::attach(&made, root)?;
+        Ok(made)
+    });
+    match attached {
+        Ok(made) => Ok(made),
         Err(error) if error.downcast_ref() == Some(&Errno::ENOSYS) => {
             let path = std::fs::read_link(attach::by_number(root))?;
             let host = open("/", DIRECTORY, Mode::empty())?;

@@ -1,4 +1,5 @@
-//! The same with the old mount calls: a seccomp filter answers ENOSYS for the new ones.
+//! The same with the old mount calls: a seccomp filter answers ENOSYS for the new ones, or EPERM, as those of older
+//! container runtimes do for every call that they do not know.
 
 use std::os::unix::process::CommandExt;
 
@@ -15,9 +16,13 @@ const SINCE_5_12: [i64; 4] = [442, 457, 458, 467];
 const LISTING: [i64; 2] = [457, 458];
 
 fn without(calls: &[i64], work: &Work, script: &str) -> Outcome {
+    refusing(nix::libc::ENOSYS, calls, work, script)
+}
+
+fn refusing(errno: i32, calls: &[i64], work: &Work, script: &str) -> Outcome {
     let rules = calls.iter().map(|&call| (call, vec![])).collect();
     let architecture = TargetArch::try_from(std::env::consts::ARCH).unwrap();
-    let refused = SeccompAction::Errno(nix::libc::ENOSYS as u32);
+    let refused = SeccompAction::Errno(errno as u32);
     let filter: BpfProgram =
         SeccompFilter::new(rules, SeccompAction::Allow, refused, architecture).unwrap().try_into().unwrap();
     let mut command = work.command("sh");
@@ -67,6 +72,50 @@ fn both_paths_give_the_same_mount_table() {
             }
         }
     }
+}
+
+/// Each of the calls on its own, and all of them with openat2 (437): which a runtime knows depends on its age.
+#[test]
+fn a_filter_that_answers_eperm_is_not_taken_for_a_lack_of_privilege() {
+    let each = NEW.into_iter().chain([437]).map(|call| vec![call]);
+    let sets: Vec<Vec<i64>> = each.chain([NEW.into_iter().chain([437]).collect()]).collect();
+    for way in ways() {
+        let options = [
+            "--read-only --bind data:/mnt/new:ro,nosuid --bind file:/etc/image --tmpfs /tmp:size=1m --dev --etc hosts,hostname",
+            "--ephemeral --symlink /x:/etc/sub/link",
+            "--put-old /mnt",
+        ];
+        for option in options.into_iter().filter(|option| has_overlay_for(way, option)) {
+            let work = scene();
+            work.sh("mkdir -p data/sub; echo file >file; ln -s /etc root/link");
+            let script = format!("{way} pivot {option} root -- mountclean -- sh -c '{TABLE}; cat /link/image'");
+            let real = work.sh(&script);
+            assert_eq!(real.status, 0, "{way} {option}: {}", real.stderr);
+            // One alone matters for the one that has all kinds of mounts.
+            for refused in if option.contains("--read-only") { &sets[..] } else { &sets[sets.len() - 1..] } {
+                let old = refusing(nix::libc::EPERM, refused, &work, &script);
+                let outcome = (old.status, &old.stdout);
+                assert_eq!(outcome, (0, &real.stdout), "{way} {option} without {refused:?}: {}", old.stderr);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_has_no_old_way_is_refused_with_the_name_of_the_filter() {
+    let work = scene();
+    for way in ways() {
+        // pidfd_open
+        refusing(nix::libc::EPERM, &[434], &work, &format!("{way} echo started")).expect_refusal(&[
+            "pidfd",
+            "Operation not permitted",
+            "a seccomp filter around us refuses it",
+        ]);
+    }
+    work.sh("tar -C root -cf image.tar .").expect(0, "");
+    refusing(nix::libc::EPERM, &[437], &work, "unpack --quiet image.tar new >path")
+        .expect_refusal(&["openat2: Operation not permitted", "a seccomp filter around us refuses it"]);
+    work.sh("ls -A").expect(0, "image.tar\npath\nroot\n");
 }
 
 /// What the proof finds, and what it passes, with either source of the mount table.

@@ -8,6 +8,7 @@ const PAGE: &str = include_str!("../../docs/troubleshooting.md");
 /// Where a hint is chosen before it is given: the functions and constants that hold its texts.
 const CHOSEN: &[(&str, &[&str])] = &[
     ("chain/src/account.rs", &["fn missing"]),
+    ("chain/src/sys.rs", &["fn missing"]),
     ("isolate/src/privileges/capability.rs", &["pub fn set"]),
     ("isolate/src/limits/hierarchy.rs", &["fn missing"]),
     ("isolate/src/namespaces/join.rs", &["    let hint"]),

@@ -91,7 +91,7 @@ pub fn start(start: Start) -> Result<Child> {
 fn no_pidfd(errno: Errno) -> Error {
     let error = Error::new(errno).context("pidfd");
     match errno {
-        Errno::NOSYS => error.context(Hint("this needs Linux 5.3 or newer".into())),
+        Errno::NOSYS | Errno::PERM => error.context(Hint(chain::sys::missing("pidfd_open", "Linux 5.3"))),
         _ => error,
     }
 }

@@ -286,7 +286,9 @@ pub fn kind(dir: &Dir, name: &[u8]) -> Result<Option<FileType>> {
 /// A kernel without openat2 cannot contain an archive.
 pub fn containment(root: BorrowedFd) -> Result<()> {
     match open(root, b"") {
-        Err(Errno::NOSYS) => Err(Errno::NOSYS).context("openat2").hint("Linux 5.6 or newer is needed"),
+        Err(errno @ (Errno::NOSYS | Errno::PERM)) => {
+            Err(errno).context("openat2").hint(chain::sys::missing("openat2", "Linux 5.6"))
+        }
         result => result.map(drop).context("openat2"),
     }
 }
