@@ -301,6 +301,9 @@ fn a_reaper_that_keeps_the_hosts_root_is_refused_and_the_spelling_that_works_is_
         for pivot in [
             "sh -c \"exec pivot root -- mountclean -- echo started\"",
             "$(command -v pivot) root -- mountclean -- echo started",
+            "env pivot root -- mountclean -- echo started",
+            "timeout 60 pivot root -- mountclean -- echo started",
+            "sh -c \"env timeout 60 sh -c 'exec pivot root -- mountclean -- echo started'\"",
         ] {
             work.sh(&format!("{init} {pivot}"))
                 .expect_refusal(&["PID 1 of this pid namespace", "isolate --init -- pivot ROOT -- mountclean"]);

@@ -1,6 +1,6 @@
 //! scripts/ci-sandbox: a build step that can change its directory and nothing else.
 
-use chainroot_tests::{Work, busybox_image, is_root, script, skip};
+use chainroot_tests::{Work, busybox_image, is_root, needs_root, script, skip};
 
 /// A directory `src` to build in, and the line that runs a command there.
 fn line(work: &Work, command: &str) -> String {
@@ -84,4 +84,53 @@ fn it_has_no_privileges() {
         0,
         "CapPrm:0000000000000000\nCapEff:0000000000000000\nCapBnd:0000000000000000\nCapAmb:0000000000000000\nNoNewPrivs:1\nSeccomp:2\nno namespace\n",
     );
+}
+
+#[test]
+fn its_options_its_errors_and_its_cache_are_those_of_container() {
+    let work = Work::new();
+    let run = line(&work, "true");
+    work.sh(&format!("{run} 2>/dev/null; ls cache/chainroot/*.image.json | wc -l")).expect(0, "1\n");
+    let scripts = [("container", ""), ("ci-sandbox", "src")];
+    let each = |options: &str, command: &str| {
+        scripts.map(|(name, dir)| {
+            let words = format!("{options} image.tar {dir} {command}");
+            let mut outcome =
+                work.sh(&format!("export XDG_CACHE_HOME=$PWD/cache NAMED=named; {} {words}", script(name)));
+            // A user without a group of his own is told first that there are no limits.
+            let lines = outcome.stderr.lines().filter(|line| !line.contains("hint: "));
+            outcome.stderr = lines.last().unwrap_or_default().replace(name, "");
+            outcome
+        })
+    };
+    // Both have one root for the image, also where the options differ.
+    let show = "sh -c 'pwd; hostname; echo $A $NAMED; ls /data'";
+    let [one, other] = each("-w /data -H web -e A=b -e NAMED -v ./src:/data -x", show);
+    assert_eq!((one.status, &one.stdout), (0, &"/data\nweb\nb named\nMakefile\n".to_owned()), "{one:?}");
+    assert_eq!((other.status, &other.stdout), (0, &one.stdout), "{other:?}");
+    work.sh("ls cache/chainroot/*.image.json | wc -l").expect(0, "1\n");
+    for options in ["-m 512MB", "-p many", "-c none", "-n host", "-e 1x=2", "-k NONE_SUCH", "-u 4294967295"] {
+        let [one, other] = each(options, "true");
+        assert_eq!((one.status, &one.stderr), (125, &other.stderr), "{options}: {other:?}");
+        assert_eq!(other.status, 125, "{options}");
+    }
+}
+
+#[test]
+fn its_limits_are_those_of_container() {
+    needs_root!();
+    let work = Work::new();
+    line(&work, "true");
+    let big = "sh -c 'dd if=/dev/zero of=/dev/null bs=100M count=1 2>/dev/null; echo $?'";
+    for (options, status) in [("-m 64M", "137\n"), ("-m 256M", "0\n"), ("", "0\n")] {
+        for (name, dir) in [("container", ""), ("ci-sandbox", "src")] {
+            let run = format!("XDG_CACHE_HOME=$PWD/cache {} {options} image.tar {dir} {big}", script(name));
+            work.sh(&run).expect(0, status);
+        }
+    }
+    let bomb = "sh -c 'for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17; do sleep 100 & done; echo all'";
+    for (name, dir) in [("container", ""), ("ci-sandbox", "src")] {
+        let run = work.sh(&format!("XDG_CACHE_HOME=$PWD/cache {} -p 16 image.tar {dir} {bomb}", script(name)));
+        assert!(!run.stdout.contains("all") && run.stderr.contains("limit of processes"), "{name}: {run:?}");
+    }
 }

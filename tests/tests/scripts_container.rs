@@ -269,6 +269,57 @@ print join " ", map {
 "#;
 
 #[test]
+fn apt_get_updates_by_pasta() {
+    if !have("pasta") || !have("curl") {
+        skip!("no pasta or curl");
+    }
+    let Some(image) = debian_image("") else { skip!("no Debian image") };
+    let work = Work::new();
+    if work.sh("timeout 20 curl -sfo /dev/null http://deb.debian.org/debian/dists/bookworm/InRelease").status != 0 {
+        skip!("no mirror can be reached");
+    }
+    // An ordinary user without subordinate ids has no _apt to become.
+    let sandbox = if is_root() || have_subordinate_ids(&work) { "" } else { "-o APT::Sandbox::User=root" };
+    let update = format!("apt-get -qq {sandbox} -o Acquire::Languages=none update");
+    let outcome = work.sh(&format!(
+        "timeout -k 1 200 sh -c \"{}\"",
+        line(
+            "-n pasta",
+            &format!("'{}' sh -c '{update} && ls /var/lib/apt/lists | grep -c _Packages'", image.display())
+        )
+        .replace('$', "\\$")
+    ));
+    // Its root has files of users that only a user namespace of the caller's knows.
+    work.sh(&line("", "--prune")).expect(0, "");
+    if outcome.stderr.contains("/dev/net/tun") {
+        skip!("no tun device to be had");
+    }
+    assert!(outcome.status == 0 && outcome.stdout.trim_end() != "0", "{outcome:?}");
+}
+
+fn have_subordinate_ids(work: &Work) -> bool {
+    work.sh("isolate --map-auto -- true").status == 0
+}
+
+#[test]
+fn what_follows_dashes_is_the_command_and_errors_begin_with_the_scripts_name() {
+    let work = Work::new();
+    container(&work, "", "-- echo typed").expect(0, "typed\n");
+    container(&work, "", "-- printf '%s|' -- -v").expect(0, "--|-v|");
+    for (name, words) in [
+        ("container", "no-such.tar true"),
+        ("container", "-n host image true"),
+        ("ci-sandbox", "no-such.tar . true"),
+        ("ci-sandbox", "-e 1x=2 image . true"),
+        ("enter", "4194304"),
+    ] {
+        let outcome = work.sh(&format!("export XDG_CACHE_HOME=$PWD/cache; {} {words}", script(name)));
+        outcome.expect(125, "");
+        assert!(outcome.stderr.starts_with(&format!("{name}: ")), "{name} {words}: {outcome:?}");
+    }
+}
+
+#[test]
 fn another_image_at_the_same_place_is_another_root() {
     let work = Work::new();
     for name in ["one", "two"] {
