@@ -98,8 +98,8 @@ fn its_options_its_errors_and_its_cache_are_those_of_container() {
             let mut outcome =
                 work.sh(&format!("export XDG_CACHE_HOME=$PWD/cache NAMED=named; {} {words}", script(name)));
             // A user without a group of his own is told first that there are no limits.
-            let lines = outcome.stderr.lines().filter(|line| !line.contains("hint: "));
-            outcome.stderr = lines.last().unwrap_or_default().replace(name, "");
+            let mut lines = outcome.stderr.lines().filter(|line| !line.contains("hint: "));
+            outcome.stderr = lines.next_back().unwrap_or_default().replace(name, "");
             outcome
         })
     };
