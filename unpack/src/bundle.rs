@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use chain::account::{self, Sort};
 use chain::{Tool, WithHint, defaults, warn};
 use rustix::fs::{Mode, OFlags};
@@ -13,16 +13,33 @@ use serde_json::{Map, Value, json};
 
 use crate::receipt::{Standing, standing};
 
-/// Writes `config.json` into the bundle, from its root's receipt.
-pub fn write(bundle: &Path, root: &Path) -> Result<()> {
+const CONFIG: &str = "config.json";
+
+/// A configuration without a root beside it is not unpack's.
+pub fn may_be_written(bundle: &Path, root: &Path) -> Result<()> {
+    let config = bundle.join(CONFIG);
+    if root.symlink_metadata().is_err() && config.symlink_metadata().is_ok() {
+        return Err(anyhow!("{}: is there already and unpack did not make it", config.display()))
+            .hint("move it away or name another DIR");
+    }
+    Ok(())
+}
+
+/// Writes `config.json` into the bundle, from its root's receipt. One that says something else may have been edited, and
+/// is overwritten with `replace` alone.
+pub fn write(bundle: &Path, root: &Path, replace: bool) -> Result<()> {
     let Standing::Root(receipt) = standing(root)? else {
         bail!("{}: became something else meanwhile", root.display());
     };
-    let config = runtime_config(&receipt["config"], root)?;
-    let path = bundle.join("config.json");
+    let config = serde_json::to_vec_pretty(&runtime_config(&receipt["config"], root)?)?;
+    let path = bundle.join(CONFIG);
+    if !replace && !is_free_or_holds(&path, &config) {
+        return Err(anyhow!("{}: is there already and says something else than the image", path.display()))
+            .hint("--replace makes it and the root anew; move it away to have the image's");
+    }
     let part = bundle.join(format!(".config.json-{}", std::process::id()));
     let written = File::create_new(&part)
-        .and_then(|mut file| file.write_all(&serde_json::to_vec_pretty(&config).unwrap_or_default()))
+        .and_then(|mut file| file.write_all(&config))
         .and_then(|()| std::fs::rename(&part, &path));
     if written.is_err() {
         let _ = std::fs::remove_file(&part);
@@ -30,6 +47,14 @@ pub fn write(bundle: &Path, root: &Path) -> Result<()> {
     written.with_context(|| path.display().to_string())?;
     tell(&receipt["config"]["config"], &path);
     Ok(())
+}
+
+/// A FIFO of that name is not waited for.
+fn is_free_or_holds(path: &Path, text: &[u8]) -> bool {
+    match path.symlink_metadata() {
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        Ok(found) => found.is_file() && std::fs::read(path).is_ok_and(|there| there == text),
+    }
 }
 
 fn runtime_config(image: &Value, root: &Path) -> Result<Value> {

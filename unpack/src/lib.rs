@@ -61,6 +61,9 @@ pub fn run(args: Args) -> Result<()> {
     if link.explains() {
         return explain::print(link, &args, &root);
     }
+    if let Some(bundle) = &args.bundle {
+        bundle::may_be_written(bundle, &root)?;
+    }
     let signals = CallerSignals::set_aside()?;
     // The first thing that whoever reads our output sees, so that it knows whom it waits for.
     let promise = (args.command.is_empty() && !args.digest).then(|| Promise::begin(&root)).transpose()?;
@@ -71,7 +74,7 @@ pub fn run(args: Args) -> Result<()> {
         }
     })?;
     if let Some(bundle) = &args.bundle {
-        bundle::write(bundle, &root)?;
+        bundle::write(bundle, &root, args.replace)?;
     }
     if args.digest {
         let digest = tree_digest::of(&root)?;

@@ -131,6 +131,36 @@ fn a_users_bundle_runs_unchanged_in_runc_and_crun() {
 }
 
 #[test]
+fn a_bundles_configuration_that_unpack_did_not_write_is_kept() {
+    let scene = Scene::new();
+    with_config(&scene, &[small()], json!({ "Cmd": ["c"] }));
+    let refused = |args: &[&str], hint: &str| {
+        let output = scene.unpack(args);
+        assert_eq!(output.status.code(), Some(125));
+        let stderr = text(&output.stderr);
+        assert!(stderr.contains("config.json: is there already") && stderr.contains(hint), "{stderr}");
+    };
+    // Somebody's own, where there is no root yet.
+    fs::create_dir(scene.path("own")).unwrap();
+    scene.write("own/config.json", b"mine");
+    for args in [&["--bundle", "own", "oci"][..], &["--replace", "--bundle", "own", "oci"]] {
+        refused(args, "hint: move it away or name another DIR");
+    }
+    assert_eq!(fs::read_to_string(scene.path("own/config.json")).unwrap(), "mine");
+    assert!(!scene.path("own/rootfs").exists());
+    // One that was edited.
+    let run = ["-q", "--bundle", "made", "oci"];
+    ok(&scene.unpack(&run));
+    let image = fs::read(scene.path("made/config.json")).unwrap();
+    ok(&scene.unpack(&run));
+    scene.write("made/config.json", b"edited");
+    refused(&run, "hint: --replace");
+    assert_eq!(fs::read_to_string(scene.path("made/config.json")).unwrap(), "edited");
+    ok(&scene.unpack(&["-q", "--replace", "--bundle", "made", "oci"]));
+    assert_eq!(fs::read(scene.path("made/config.json")).unwrap(), image);
+}
+
+#[test]
 fn a_bundles_configuration_is_the_images() {
     let scene = Scene::new();
     let run = json!({
