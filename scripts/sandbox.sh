@@ -44,7 +44,7 @@ find_tools() {
 
 # The options of container and ci-sandbox, as lists of quoted words. Sets $operands to how many words they were.
 read_options() {
-    binds='' variables='' chdir='' memory='' pids='' cpus='' net=--net resolv='' keep='' ids='' read_only='' hostname=$script
+    binds='' variables='' passed='' chdir='' memory='' pids='' cpus='' net=--net resolv='' keep='' ids='' read_only='' hostname=$script
     as_image=--as-image
     case ${1-} in
     --help) usage; exit ;;
@@ -56,7 +56,13 @@ read_options() {
         e)
             # In a list of its own: what fails in a substitution within words is not heard.
             assignment=$(variable "$OPTARG") || exit
-            variables="$variables${assignment:+--env=$assignment}"
+            # By the environment, which is the caller's to read: ps(1) shows everybody a command line. But what a program of
+            # the host's would act on is not for isolate.
+            case $assignment in
+            '') ;;
+            \'PATH=* | \'LD_*) variables="$variables--env=$assignment" ;;
+            *) passed=$passed$assignment variables="$variables--env=$(quote "${OPTARG%%=*}")" ;;
+            esac
             ;;
         w) chdir=--chdir=$(quote "$OPTARG") ;;
         m) memory=--memory=$(quote "$OPTARG") ;;

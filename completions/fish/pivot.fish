@@ -9,7 +9,7 @@ hosts\t''
 hostname\t''
 passwd\t''
 group\t''"
-complete -c pivot -l env -d 'Set a variable for COMMAND, over what the image says (can be given again)' -r
+complete -c pivot -l env -d 'Set a variable for COMMAND, or keep the caller\'s, over what the image says (can be given again)' -r
 complete -c pivot -l chdir -d 'Start COMMAND in this directory of the root instead of /' -r -F
 complete -c pivot -l put-old -d 'Keep the host\'s tree, under this directory of the root' -r -F
 complete -c pivot -l keep-fd -d 'Pass an inherited descriptor on to COMMAND (can be given again); others from 3 up are closed' -r

@@ -95,8 +95,8 @@ pub struct Args {
     #[arg(long)]
     pub as_image: bool,
 
-    /// Set a variable for COMMAND, over what the image says (can be given again)
-    #[arg(long, value_name = "NAME=VALUE", value_parser = OsStringValueParser::new().try_map(variable))]
+    /// Set a variable for COMMAND, or keep the caller's, over what the image says (can be given again)
+    #[arg(long, value_name = "NAME[=VALUE]", value_parser = OsStringValueParser::new().try_map(variable))]
     pub env: Vec<(OsString, OsString)>,
 
     /// Start COMMAND in this directory of the root instead of /
@@ -259,6 +259,10 @@ fn variable(text: OsString) -> Result<(OsString, OsString), String> {
     let mut parts = text.as_bytes().splitn(2, |&b| b == b'=');
     match (parts.next(), parts.next()) {
         (Some(name), Some(value)) if !name.is_empty() => Ok((os(name), os(value))),
+        (Some(name), None) if !name.is_empty() => {
+            let value = std::env::var_os(os(name)).ok_or("not NAME=VALUE, nor a variable that is set")?;
+            Ok((os(name), value))
+        }
         _ => Err("not NAME=VALUE".into()),
     }
 }

@@ -88,6 +88,34 @@ fn a_variable_of_the_callers_passes_by_its_name() {
         .expect(0, "it's $HOME; here|none|a\nb\n");
 }
 
+/// ps(1) shows every user of the machine what a container was started with.
+#[test]
+fn a_variable_is_on_no_command_line() {
+    let work = Work::new();
+    let secret = format!("secret-of-{}", std::process::id());
+    for given in ["NAMED", "NAMED=$NAMED"] {
+        let run = line(&format!("-e {given}"), &format!("'{}' sh -c 'echo $NAMED; cat'", busybox_image().display()));
+        std::fs::write(work.join("run"), run).expect("write");
+        let mut command = work.command("sh");
+        command
+            .arg("run")
+            .env("NAMED", &secret)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped());
+        let mut child = command.spawn().expect("spawn");
+        let mut said = String::new();
+        let mut output = std::io::BufReader::new(child.stdout.take().expect("stdout"));
+        std::io::BufRead::read_line(&mut output, &mut said).expect("a line");
+        assert_eq!(said.trim_end(), secret);
+        let shown = work.sh("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep -e secret-o[f] -e ^--env=");
+        assert_eq!(shown.stdout.lines().filter(|line| line.contains(&secret)).count(), 0, "{shown:?}");
+        // Those that wait for it are among them.
+        assert!(shown.stdout.contains("--env=NAMED\n"), "{shown:?}");
+        drop(child.stdin.take());
+        assert!(child.wait().expect("wait").success());
+    }
+}
+
 #[test]
 fn a_caller_that_holds_a_pipe_on_the_input_is_not_waited_for() {
     let work = Work::new();
