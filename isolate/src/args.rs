@@ -30,35 +30,35 @@ chain::arguments! {
 #[derive(Parser, Clone, Debug, Default)]
 #[command(name = "isolate", version, after_help = SHORT_EXAMPLE, after_long_help = LONG_HELP)]
 pub struct Args {
-    /// Own mounts; kept in FILE if given
+    /// New mount namespace; bind it to FILE if given
     #[arg(short, long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub mount: Option<Option<PathBuf>>,
 
-    /// Own hostname and domain name
+    /// New hostname and domain name
     #[arg(short, long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub uts: Option<Option<PathBuf>>,
 
-    /// Own System V IPC objects and POSIX message queues
+    /// New System V IPC objects and POSIX message queues
     #[arg(short, long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub ipc: Option<Option<PathBuf>>,
 
-    /// Own network: nothing but a loopback that is up
+    /// New network with only a loopback, which is up
     #[arg(short, long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub net: Option<Option<PathBuf>>,
 
-    /// Own process ids; COMMAND is PID 1. This always forks
+    /// New process ids; COMMAND is PID 1. This always forks
     #[arg(short, long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub pid: Option<Option<PathBuf>>,
 
-    /// Own user and group ids, and capabilities over the namespaces made with them
+    /// New user and group ids, and capabilities over the namespaces made with them
     #[arg(short = 'U', long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub user: Option<Option<PathBuf>>,
 
-    /// Own view of the cgroup hierarchy
+    /// New view of the cgroup hierarchy
     #[arg(short = 'C', long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub cgroup: Option<Option<PathBuf>>,
 
-    /// Own boot-time and monotonic clocks
+    /// New boot-time and monotonic clocks
     #[arg(short = 'T', long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub time: Option<Option<PathBuf>>,
 

@@ -100,7 +100,7 @@ fn make(
     let named = || args.image.display().to_string();
     let mut timer = Timer::new(args.common.verbose);
     let mut image = Image::open(source, request).with_context(named)?;
-    timer.told(format_args!("found the image in {}: {}, layers: {}", named(), image.kind, image.layers.len()));
+    timer.step_done(format_args!("found the image in {}: {}, layers: {}", named(), image.kind, image.layers.len()));
     let root = stage.open_tree()?;
     let bytes = Arc::new(AtomicU64::new(0));
     let progress = Progress::is_wanted(args.quiet).then(|| Progress::show(bytes.clone(), progress::total(&image)));
@@ -122,7 +122,7 @@ fn make(
         notice::odd(&image, tree.as_fd(), wanted.root)?;
     }
     drop(progress);
-    timer.told(format_args!("extracted it into {}", stage.path().display()));
+    timer.step_done(format_args!("extracted it into {}", stage.path().display()));
     // A layered image is known by its configuration's digest, a root file system by that of the bytes that were written.
     let known = Known::of(&image, &verified, None);
     let receipt = json!({
@@ -140,7 +140,7 @@ fn make(
     let text = serde_json::to_vec_pretty(&receipt)?;
     let _inside = interrupts.gate.pass();
     let published = publish(stage, wanted.root, &text, args.replace, args.sync)?;
-    timer.told(format_args!("put it in place as {}", wanted.root.display()));
+    timer.step_done(format_args!("put it in place as {}", wanted.root.display()));
     Ok((published, known))
 }
 

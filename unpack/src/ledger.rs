@@ -48,9 +48,9 @@ impl Change {
         }
     }
 
-    fn told(self) -> &'static str {
+    fn noun(self) -> &'static str {
         match self {
-            Change::Owner => "owners given to the caller",
+            Change::Owner => "files now owned by you",
             Change::Setuid => "setuid bits dropped with their owners",
             Change::Mode => "directory modes widened for their owner",
             Change::Xattr => "extended attributes not set",
@@ -87,11 +87,11 @@ impl Ledger {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&change).map_or(0, |count| count.number)
     }
 
-    /// One line for people, where anything differs.
-    pub fn told(&self) -> Option<String> {
+    /// One line for people, if anything differs.
+    pub fn summary(&self) -> Option<String> {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let parts: Vec<_> =
-            counts.iter().map(|(change, count)| format!("{} {}", count.number, change.told())).collect();
+            counts.iter().map(|(change, count)| format!("{} {}", count.number, change.noun())).collect();
         (!parts.is_empty()).then(|| parts.join(", "))
     }
 

@@ -25,7 +25,7 @@ impl Timer {
         Timer { on, begun: Instant::now() }
     }
 
-    pub fn told(&mut self, step: impl fmt::Display) {
+    pub fn step_done(&mut self, step: impl fmt::Display) {
         if self.on {
             warn(Tool::Unpack, format_args!("{step} ({:.1} ms)", self.begun.elapsed().as_secs_f64() * 1e3));
         }
@@ -33,12 +33,12 @@ impl Timer {
     }
 }
 
-/// What is otherwise than the image asked, and what is dangerous about it.
+/// Says what differs from the image, and what is dangerous about it.
 pub fn tell(policy: &Policy, root: &Path) {
     let shown = root.display();
-    if let Some(told) = policy.ledger.told() {
+    if let Some(changes) = policy.ledger.summary() {
         let receipt = chain::handoff::receipt_path(root);
-        warn(Tool::Unpack, format_args!("{shown}: {told} (listed in {})", receipt.display()));
+        warn(Tool::Unpack, format_args!("{shown}: {changes} (listed in {})", receipt.display()));
     }
     let setuid = policy.setuid.load(Ordering::Relaxed);
     if setuid > 0 && searchable(root) {

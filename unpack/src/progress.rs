@@ -23,9 +23,10 @@ pub struct Progress {
 impl Progress {
     pub fn show(bytes: Arc<AtomicU64>, total: Option<u64>) -> Progress {
         let over = Arc::<(Mutex<bool>, Condvar)>::default();
-        let told = over.clone();
+        let until = over.clone();
         // Without a thread for it there is no bar, and that is all.
-        let thread = std::thread::Builder::new().name("progress".into()).spawn(move || draw(&bytes, total, &told)).ok();
+        let thread =
+            std::thread::Builder::new().name("progress".into()).spawn(move || draw(&bytes, total, &until)).ok();
         Progress { over, thread }
     }
 
