@@ -70,7 +70,7 @@ fn somebody_gets_a_tree_of_their_own_and_can_remove_it() {
     let output = as_somebody(&scene, "../unpack ../img.tar root");
     let stderr = text(&output.stderr);
     assert!(output.status.success(), "{stderr}");
-    for told in ["7 owners", "1 setuid", "2 directory modes", "1 devices", "1 extended attributes"] {
+    for told in ["7 files now owned by you", "1 setuid", "2 directory modes", "1 devices", "1 extended attributes"] {
         assert!(stderr.contains(told), "{told}: {stderr}");
     }
     let skipped = &receipt(&scene)["skipped"];
@@ -133,7 +133,7 @@ fn in_a_user_namespace_with_ranges_owners_are_kept() {
     let output = in_user_namespace(&scene, "0 100000 65536\n", "../unpack ../img.tar root");
     let stderr = text(&output.stderr);
     assert!(output.status.success(), "{stderr}");
-    assert!(stderr.contains("1 owners") && !stderr.contains("modes"), "{stderr}");
+    assert!(stderr.contains("1 files now owned by you") && !stderr.contains("modes"), "{stderr}");
     let at = |name: &str| fs::metadata(scene.path("home/root").join(name)).unwrap();
     assert_eq!((at("ro/none").uid(), at("ro/none").mode() & 0o7777), (101_234, 0));
     assert_eq!((at("su").uid(), at("su").mode() & 0o7777), (100_000, 0o4755));
@@ -157,7 +157,7 @@ fn in_a_user_namespace_of_one_id_the_rest_is_squashed() {
         return skip("no user namespaces for ordinary users");
     }
     assert!(output.status.success(), "{stderr}");
-    assert!(stderr.contains("3 owners"), "{stderr}");
+    assert!(stderr.contains("3 files now owned by you"), "{stderr}");
     let at = |name: &str| fs::metadata(scene.path("home/root").join(name)).unwrap();
     assert_eq!((at("su").uid(), at("su").mode() & 0o7777), (SOMEBODY, 0o4755));
     assert_eq!(at("far").uid(), SOMEBODY);
