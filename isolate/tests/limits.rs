@@ -42,6 +42,7 @@ fn pids_max_ends_a_fork_bomb_and_says_so() {
     assert!(outcome.stderr.contains("limit of processes was reached"), "{outcome:?}");
 }
 
+/// https://github.com/moby/moby/issues/41167, https://github.com/containers/crun/pull/635
 #[test]
 fn a_program_that_is_killed_before_it_starts_is_said_to_have_reached_the_limit() {
     if !can_limit("--memory", "256K") {
@@ -155,6 +156,7 @@ fn the_group_is_removed_whatever_happens() {
     assert_eq!(outcome.stdout, "1\n3\n0\n", "{outcome:?}");
 }
 
+/// https://github.com/opencontainers/runc/issues/3225, https://github.com/opencontainers/runc/issues/4040
 #[test]
 fn groups_within_groups_are_removed_with_what_is_in_them() {
     if !can_limit("--pids-max", "50") {
@@ -221,6 +223,23 @@ fn what_a_killed_isolate_and_its_guard_left_is_removed_by_the_next() {
     assert_eq!(outcome.stdout, "", "{outcome:?}");
 }
 
+/// https://github.com/opencontainers/runc/issues/2344
+#[test]
+fn who_joined_a_limited_command_ends_with_its_group() {
+    if !can_limit("--pids-max", "50") {
+        return;
+    }
+    let outcome = sh("dir=$(mktemp -d); mkfifo $dir/up $dir/in
+        $ISOLATE $U --pids-max 50 --uts -- sh -c \"echo >$dir/up; exec sleep 1000\" & pid=$!
+        read x <$dir/up
+        $ISOLATE --join $pid -- sh -c \"echo >$dir/in; exec sleep 1000\" & joined=$!
+        read x <$dir/in
+        kill $pid; wait $pid; echo $?; wait $joined; echo $?
+        find /sys/fs/cgroup -name \"isolate-*-$pid\" 2>/dev/null; rm -r $dir");
+    assert_eq!(outcome.stdout, "143\n137\n", "{outcome:?}");
+}
+
+/// https://github.com/opencontainers/runc/issues/3828, https://github.com/containers/crun/pull/657
 #[test]
 fn a_group_that_another_of_the_same_pid_left_is_no_obstacle() {
     if !can_limit("--pids-max", "50") {

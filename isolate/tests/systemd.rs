@@ -46,6 +46,7 @@ fn here(script: &str) -> Outcome {
 /// Uses 200 MB.
 const HOG: &str = "busybox dd if=/dev/zero of=/dev/null bs=200M count=1";
 
+/// https://github.com/podman-container-tools/podman/issues/8330, https://github.com/podman-container-tools/podman/issues/7938
 #[test]
 fn in_a_unit_without_delegation_a_limit_is_refused_and_the_way_is_named() {
     needs_systemd!();
@@ -117,6 +118,8 @@ fn stopping_a_unit_ends_what_is_limited_in_it() {
     assert_eq!(outcome.stdout, "started\ngone\nended\n", "{outcome:?}");
 }
 
+/// https://github.com/moby/moby/issues/51446, https://github.com/moby/moby/issues/41233,
+/// https://github.com/opencontainers/runc/issues/1605, https://github.com/containers/crun/issues/1011
 #[test]
 fn reloading_systemd_and_setting_properties_leaves_a_limit_where_it_is() {
     needs_systemd!();

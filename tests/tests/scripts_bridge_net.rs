@@ -112,6 +112,7 @@ fn it_deletes_only_what_it_made() {
     outcome.expect(0, "default via 192.168.7.254 dev eth0 \nas before\n");
 }
 
+/// https://github.com/lxc/lxc/issues/604, https://github.com/moby/moby/issues/38942: what a container leaves behind it, the others keep.
 #[test]
 fn a_network_is_as_long_as_it_says_and_each_address_is_given_once() {
     let Some(outcome) = in_own_network(

@@ -95,6 +95,7 @@ fn a_chain_or_a_disk_that_fails_ends_in_a_shell() {
     shows(&console, &["/no/such/command", "init: the command ended with status 127\n"]);
 }
 
+/// https://github.com/dracutdevs/dracut/pull/23: busybox's switch_root moves no mounts.
 #[test]
 fn it_switches_to_a_root_on_a_disk() {
     let kernel = needs_a_machine!();

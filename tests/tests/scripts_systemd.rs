@@ -92,7 +92,7 @@ fn a_service_that_crashes_again_and_again_is_given_up_and_leaves_nothing() {
     needs_systemd!();
     needs_root!();
     // Emulated, five starts take longer than systemd's ten seconds. Whenever somebody has systemd reload its units, it
-    // counts from nothing again.
+    // counts from nothing again (https://github.com/systemd/systemd/pull/30024).
     let outcome = with_service(
         "sh -c 'echo start >>/data/starts; exit 3'",
         "limit 'StartLimitIntervalSec=1h
@@ -167,6 +167,7 @@ fn container_says_where_its_limits_would_hold_and_they_do_there() {
     assert_eq!(outcome.stderr, "");
 }
 
+/// https://github.com/moby/moby/issues/42704
 #[test]
 fn who_enters_a_container_of_another_unit_is_under_its_limits() {
     needs_systemd!();
