@@ -88,6 +88,15 @@ fn a_script_in_a_delegated_unit_may_limit_and_does_not_leave_its_unit() {
 }
 
 #[test]
+fn a_caller_without_an_environment_may_limit_all_the_same() {
+    needs_systemd!();
+    // The second time in the leaf that the first has moved the script to.
+    let script = "for time in first second; do env -i PATH=$PATH $ISOLATE $U --pids-max 50 -- echo $time; done";
+    let outcome = unit(&["Delegate=yes"], script);
+    assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("first\nsecond\n", ""), "{outcome:?}");
+}
+
+#[test]
 fn the_units_own_limits_hold_for_what_is_limited_in_it() {
     needs_systemd!();
     // More than the unit may use, and less than isolate would allow.

@@ -2,8 +2,12 @@
 //! boots a machine for these.
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use chainroot_tests::{Outcome, Work, busybox_image, examples, is_root, needs_root, script, skip};
+
+/// They share one systemd, which they have reload its units, and the host's networks: so they run one at a time.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Ends the test where systemd does not run, or not with version 2 of cgroups alone.
 macro_rules! needs_systemd {
@@ -11,6 +15,7 @@ macro_rules! needs_systemd {
         if !Path::new("/run/systemd/system").exists() || !Path::new("/sys/fs/cgroup/init.scope").exists() {
             skip!("no systemd on version 2 of cgroups (scripts/test-systemd boots one)");
         }
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     };
 }
 
@@ -200,7 +205,7 @@ fn the_example_of_services_header_serves() {
     let outcome = work.sh(&format!(
         "set -e; PATH={scripts}:$PATH
         cp '{}' /srv/web.tar; bridge-net add web 10.88.0.2/24
-        trap 'systemctl stop web; bridge-net del web
+        trap 'systemctl stop web; bridge-net del web; umount /run/netns
             rm -rf /srv/web.tar /etc/systemd/system/web.service /var/lib/web /var/cache/web; systemctl daemon-reload' EXIT
         {example}
         until busybox wget -O - http://10.88.0.2/ 2>&1 | grep '404 Not Found'; do sleep .2; done",

@@ -54,7 +54,7 @@ fn within_a_unit(own: &Path, manager: &Path, mount_point: &Path) -> Result<Terri
     let below: Vec<&Path> = own.ancestors().take_while(|dir| *dir != manager).collect();
     let is_unit = |dir: &&&Path| dir.extension().is_some_and(|kind| kind == "service" || kind == "scope");
     let unit = below.iter().rev().find(is_unit);
-    let of_user = (manager != mount_point).then_some("--user");
+    let of_user = (manager != mount_point).then_some(manager);
     if let Some(unit) = unit.filter(|unit| says_delegated(unit.file_name().unwrap_or_default(), of_user)) {
         let dirs = below.iter().take_while(|dir| *dir != unit).chain([unit]).map(|dir| dir.to_path_buf()).collect();
         return Ok(Territory { dirs, delegated: Some(unit.to_path_buf()) });
@@ -64,9 +64,19 @@ fn within_a_unit(own: &Path, manager: &Path, mount_point: &Path) -> Result<Terri
         .hint(format!("Delegate=yes in the unit; or {run} -p Delegate=yes -- isolate …"))
 }
 
-fn says_delegated(unit: &OsStr, of_user: Option<&str>) -> bool {
+/// `of_user` is the group of a user's manager. systemctl looks for that manager below $XDG_RUNTIME_DIR, which the caller may
+/// have cleared (as `env -i` does).
+fn says_delegated(unit: &OsStr, of_user: Option<&Path>) -> bool {
     let mut systemctl = Command::new("systemctl");
-    systemctl.args(of_user).args(["show", "--property=Delegate", "--value", "--"]).arg(unit);
+    if let Some(manager) = of_user {
+        let name = manager.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        let uid = name.strip_prefix("user@").and_then(|name| name.strip_suffix(".service")).unwrap_or_default();
+        systemctl
+            .arg("--user")
+            .env("XDG_RUNTIME_DIR", format!("/run/user/{uid}"))
+            .env_remove("DBUS_SESSION_BUS_ADDRESS");
+    }
+    systemctl.args(["show", "--property=Delegate", "--value", "--"]).arg(unit);
     let said = systemctl.stdin(Stdio::null()).stderr(Stdio::null()).output();
     said.is_ok_and(|said| said.stdout.trim_ascii() == b"yes")
 }
