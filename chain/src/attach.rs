@@ -203,7 +203,8 @@ fn remount_each(tree: BorrowedFd, attributes: u64) -> Result<()> {
     Ok(())
 }
 
-fn old_flags(attributes: u64) -> MsFlags {
+/// The same in the old call's flags (mount(2)).
+pub fn old_flags(attributes: u64) -> MsFlags {
     let pairs = [
         (READ_ONLY, MsFlags::MS_RDONLY),
         (NOSUID, MsFlags::MS_NOSUID),

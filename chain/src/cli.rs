@@ -93,8 +93,14 @@ pub(crate) fn parse<A: Parser>(tool: Tool, words: impl IntoIterator<Item = OsStr
     let matches = A::command().args_override_self(true).try_get_matches_from(words);
     let args = matches.and_then(|matches| {
         if let Some(option) = option_behind_an_operand(&A::command(), &matches) {
-            let message = anyhow!("{option}: stands behind an operand; options come first")
-                .context(Hint("where it is COMMAND's, put -- before COMMAND".into()));
+            let message = anyhow!("{option}: stands behind an operand; options come first").context(Hint(
+                match (tool, option.as_str()) {
+                    (Tool::Pivot, "--verbose") => {
+                        "-v is --verbose, and a volume --bind SRC:DST: pivot --bind SRC:DST ROOT -- COMMAND".into()
+                    }
+                    _ => "where it is COMMAND's, put -- before COMMAND".into(),
+                },
+            ));
             return Ok(Err(Refused::Usage(message)));
         }
         A::from_arg_matches(&matches).map(Ok)

@@ -7,10 +7,13 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use chain::retry_eintr::open;
 use chain::shell::quote;
-use chain::{Carry, HasCarry, WithHint};
+use chain::{Carry, HasCarry, WithHint, attach, covered_proc, uncover};
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
+use nix::sys::stat::Mode;
 use nix::unistd::{chdir, chroot, sethostname};
 
 use crate::limits::Limit;
@@ -148,11 +151,15 @@ fn mount_proc(dir: &Path) -> Result<()> {
         Err(Errno::EINVAL) => {} // Nothing is mounted there yet.
         result => result.with_context(|| format!("{}: make private", dir.display()))?,
     }
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;
+    // In a user namespace it must keep times of access as the one that is there.
+    let there = open(dir, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).ok();
+    let plain = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;
+    let flags = plain | attach::old_flags(attach::atime_of(there.as_ref()));
     match mount(Some("proc"), dir, Some("proc"), flags, None::<&str>) {
-        Err(Errno::EPERM) => Err(Errno::EPERM).with_context(|| dir.display().to_string()).hint(
-            "in a user namespace a new proc takes a pid namespace of its own (--pid), and one without masks outside",
-        ),
+        Err(Errno::EPERM) => Err(Errno::EPERM).with_context(|| dir.display().to_string()).hint(match covered_proc() {
+            Some(point) => uncover(&point),
+            None => "in a user namespace a new proc takes a pid namespace of its own: add --pid".into(),
+        }),
         result => result.with_context(|| dir.display().to_string()),
     }
 }

@@ -32,7 +32,8 @@ NOTES
   Unless a pivot or isolate of the same chain made the mount namespace, mountclean enters one of its own; nothing is
   ever unmounted outside it.
   The proof: / is the root of the mount namespace; every mount is /, one of mountclean's, one that pivot was asked
-  for, or kept with --keep-mount; the working directory and every descriptor that COMMAND gets lie in these.";
+  for, or kept with --keep-mount; the working directory and every descriptor that COMMAND gets lie in these.
+  Behind a pivot that is not ours files and sockets of the host may be open from descriptor 3 up: these are closed.";
 
 chain::arguments! {
 /// Mount a fresh /proc, unmount the host's tree, prove that it is gone, and run a command

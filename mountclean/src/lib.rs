@@ -24,6 +24,10 @@ use step::Step;
 pub fn run(args: Args) -> anyhow::Result<()> {
     let link = Link::new(Tool::Mountclean, &args.common);
     let command = Command::new(args.command.clone(), || "/bin/sh".into());
+    if command.tool() == Some(Tool::Pivot) && link.carry.host_tree.is_none() {
+        return Err(anyhow!("mountclean comes behind pivot: it detaches what pivot leaves of the host's tree"))
+            .hint("turn them round: pivot ROOT -- mountclean -- COMMAND");
+    }
     let keep = kept(&args)?;
     let ours = chain::in_own_mount_namespace(&link.carry);
     let steps = plan(&args, &keep, ours, link.carry.host_tree);

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Error, Result, anyhow};
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place};
 use chain::retry_eintr::{fstatfs, open};
-use chain::{Hint, WithHint, mounts};
+use chain::{Hint, WithHint, covered_proc, mounts, uncover};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
@@ -63,6 +63,12 @@ pub fn check_place(path: &'static str) -> Result<()> {
 
 /// Tells the kernel's reasons apart.
 fn refused(error: Error, options: &[String]) -> Error {
+    if error.downcast_ref() == Some(&Errno::EPERM)
+        && owner::pid_namespace_is_ours()
+        && let Some(point) = covered_proc()
+    {
+        return error.context(Hint(uncover(&point)));
+    }
     let hint = match error.downcast_ref() {
         Some(Errno::EPERM) if !owner::pid_namespace_is_ours() => {
             "in a user namespace /proc needs a pid namespace of its own: isolate --user --map-root --pid -- …"

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, anyhow};
 use chain::mounts::{self, Mount};
 use chain::{EscapeFd, Tool, WithHint, at_root_of_mount_namespace, escape_fd, open_inside, passed_on, warn};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::stat::stat;
 use nix::unistd::getppid;
 use rustix::fs::{CWD, Dir, OFlags};
@@ -53,7 +54,13 @@ fn descriptors(keep: &[i32], state: &State, inside: impl Fn(u64) -> bool) -> Res
         let entry = entry.context("/proc/self/fd")?;
         let Some(number) = entry.file_name().to_str().ok().and_then(|name| name.parse().ok()) else { continue };
         let Some(fd) = passed_on(number).filter(|_| !keep.contains(&number)) else { continue };
-        let Some(kind) = escape_fd(fd).with_context(|| format!("descriptor {number}"))? else { continue };
+        let Some(kind) = escape_fd(fd).with_context(|| format!("descriptor {number}"))? else {
+            // A pivot of ours has these closed; what follows another one closes them here.
+            if number > 2 && state.carry.host_tree.is_none() {
+                fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).with_context(|| format!("descriptor {number}"))?;
+            }
+            continue;
+        };
         let known = matches!(kind, EscapeFd::Directory | EscapeFd::Path)
             && mounts::id_of(fd.as_fd()).is_ok_and(|id| inside(id) || state.carry.locks.contains(&id));
         if !known {

@@ -64,3 +64,31 @@ fn a_place_that_cannot_be_opened_is_never_left_unmasked() {
     }
     panic!("no run came to its end");
 }
+
+#[test]
+fn a_proc_that_is_covered_in_part_is_named_with_what_uncovers_it() {
+    let work = scene();
+    let masked = "unshare --user --map-root-user --mount sh -c 'mount --bind /dev/null /proc/version; ";
+    for line in [
+        "exec isolate --map-root --pid -- pivot root -- mountclean -- echo started'",
+        "exec isolate --map-root --pid --mount-proc -- echo started'",
+    ] {
+        work.sh(&format!("{masked}{line}")).expect_refusal(&["/proc/version is covered", "unmask=ALL"]);
+    }
+    work.sh("isolate --map-root --mount-proc -- echo started").expect_refusal(&["add --pid"]);
+}
+
+#[test]
+fn a_new_proc_keeps_times_of_access_as_the_one_that_is_there() {
+    // In a user namespace the kernel wants it so (mnt_already_visible).
+    needs_root!();
+    let work = scene();
+    for atime in ["noatime", "strictatime", "relatime", "noatime,nodiratime"] {
+        let outer =
+            format!("unshare --pid --fork --mount sh -c 'mount -t proc -o nosuid,nodev,noexec,{atime} proc /proc; ");
+        let line = format!("{outer}exec isolate --map-root --pid --mount-proc -- echo started'");
+        work.sh(&line).expect(0, "started\n");
+        let line = format!("{outer}exec isolate --map-root --pid -- pivot root -- mountclean -- echo started'");
+        work.sh(&line).expect(0, "started\n");
+    }
+}

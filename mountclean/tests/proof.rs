@@ -164,7 +164,7 @@ fn what_pivot_made_on_request_passes() {
         let work = scene();
         work.sh("mkdir -p data/sub; touch data/f");
         let mounted = way.replace("--pid", "--pid --mount");
-        let volumes = "--bind data:/mnt --tmpfs /tmp --dev --resolv --hosts --hostname";
+        let volumes = "--bind data:/mnt --tmpfs /tmp --dev --etc resolv,hosts,hostname";
         let options = ["", "--read-only", "--ephemeral", "--overlay changes", "--keep-host", "--put-old /sbin"];
         for option in options.into_iter().filter(|option| has_overlay_for(way, option)) {
             let script = format!(
@@ -187,7 +187,7 @@ fn what_pivot_made_passes_in_a_copy_of_its_namespace_and_nothing_else_does() {
         let mounted = way.replace("--pid", "--pid --mount");
         // In a user namespace the host's proc has to be there for a new one.
         let keep = if way.contains("user") { "--keep-host" } else { "" };
-        let volumes = "--bind data:/mnt --bind other:/mnt --tmpfs /tmp --dev --resolv --hosts --hostname";
+        let volumes = "--bind data:/mnt --bind other:/mnt --tmpfs /tmp --dev --etc resolv,hosts,hostname";
         for isolate in ["--mount", "--mount --fork", "--pid --mount", "--uts"] {
             for option in ["", "--ephemeral", "--read-only", "--keep-host"] {
                 let option = if option.is_empty() { keep } else { option };
@@ -321,4 +321,23 @@ fn without_cap_sys_chroot_the_proof_holds() {
     let without = "isolate --cap-drop SYS_CHROOT -- isolate --pid --";
     work.sh(&format!("{without} pivot root -- mountclean -- echo started")).expect(0, "started\n");
     work.sh(&format!("{without} pivot root -- echo started")).expect(0, "started\n");
+}
+
+#[test]
+fn behind_another_pivot_no_file_or_socket_of_the_hosts_is_left_open() {
+    if !chainroot_tests::have("bash") {
+        chainroot_tests::skip!("no bash");
+    }
+    for way in ways() {
+        let work = scene();
+        let line = format!(
+            "mkdir -p root/tools; cp $(command -v mountclean) root/tools/; echo secret >secret
+             {} sh -ec 'mount --rbind root root; cd root; pivot_root . .; exec /tools/mountclean OPTIONS -- sh -c \"ls /proc/self/fd; cat <&8\"' 7>>secret 8<secret 9</dev/null",
+            way.replace("--pid", "--pid --mount")
+        );
+        let closed = work.sh(&line.replace("OPTIONS", ""));
+        assert!(closed.stdout.starts_with("0\n1\n2\n3\n") && !closed.stdout.contains("secret"), "{closed:?}");
+        let kept = work.sh(&line.replace("OPTIONS", "--keep-fd 8"));
+        kept.expect(0, "0\n1\n2\n3\n8\nsecret\n");
+    }
 }

@@ -22,6 +22,12 @@ pub fn open_root(root: &Path) -> Result<OwnedFd> {
         let shown = chain::shell::quote(root);
         match errno {
             Errno::ENOENT if root.is_symlink() => error.context(Hint("it is a link to nothing".into())),
+            Errno::ENOENT if shown.contains(':') => {
+                error.context(Hint(format!("a volume is --bind {shown}, before ROOT; -v is --verbose")))
+            }
+            Errno::ENOENT if is_program(root) => {
+                error.context(Hint(format!("ROOT comes before COMMAND: pivot ROOT -- {shown}")))
+            }
             Errno::ENOENT => error.context(Hint(format!("make it first: unpack IMAGE {shown}"))),
             Errno::ENOTDIR if root.is_file() => error.context(Hint(format!(
                 "an image becomes a directory with unpack: unpack {shown} ./root -- pivot ./root"
@@ -38,6 +44,12 @@ pub fn open_root(root: &Path) -> Result<OwnedFd> {
 pub fn identity(root: &OwnedFd) -> Result<(u64, u64)> {
     let stat = fstat(root)?;
     Ok((stat.st_dev, stat.st_ino))
+}
+
+/// A bare word that a shell would find a program for.
+fn is_program(word: &Path) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    word.components().count() == 1 && std::env::split_paths(&path).any(|dir| dir.join(word).is_file())
 }
 
 /// A copy of the mount that ROOT is on, from ROOT down, on top of ROOT.

@@ -9,6 +9,7 @@ const PAGE: &str = include_str!("../../docs/troubleshooting.md");
 const CHOSEN: &[(&str, &[&str])] = &[
     ("chain/src/account.rs", &["fn missing"]),
     ("chain/src/sys.rs", &["fn missing"]),
+    ("chain/src/covered_proc.rs", &["pub fn uncover"]),
     ("isolate/src/privileges/capability.rs", &["pub fn set"]),
     ("isolate/src/limits/hierarchy.rs", &["fn missing"]),
     ("isolate/src/namespaces/join.rs", &["    let hint"]),

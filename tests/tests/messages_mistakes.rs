@@ -3,7 +3,7 @@
 use chainroot_tests::{Work, busybox_image};
 
 /// A mistake, typed, and what must be among its answer.
-const MISTAKES: [(&str, i32, &[&str]); 17] = [
+const MISTAKES: [(&str, i32, &[&str]); 23] = [
     ("unpack", 125, &["<IMAGE>: missing", "usage: unpack"]),
     ("unpack no-such.tar ./new", 125, &["no-such.tar: No such file or directory"]),
     ("unpack /etc/passwd ./new", 125, &["/etc/passwd: is no tar archive"]),
@@ -26,6 +26,24 @@ const MISTAKES: [(&str, i32, &[&str]); 17] = [
         "isolate --map-root -- pivot img.tar -- sh",
         125,
         &["img.tar: Not a directory", "unpack img.tar ./root -- pivot ./root"],
+    ),
+    ("isolate --map-root -- pivot -- sh", 125, &["ROOT comes before COMMAND: pivot ROOT -- sh"]),
+    (
+        "isolate --map-root -- pivot ./root -v ./x:/x",
+        125,
+        &["options come first", "pivot --bind SRC:DST ROOT -- COMMAND"],
+    ),
+    ("isolate --map-root -- pivot ./x:/x ./root", 125, &["a volume is --bind ./x:/x, before ROOT"]),
+    (
+        "isolate --map-root -- pivot ./root --read-only -- sh",
+        125,
+        &["--read-only: stands behind an operand", "options come first"],
+    ),
+    ("isolate --map-root --pid -- mountclean -- pivot ./root -- sh", 125, &["pivot ROOT -- mountclean -- COMMAND"]),
+    (
+        "mountclean -- pivot ./root -- sh",
+        125,
+        &["mountclean comes behind pivot", "pivot ROOT -- mountclean -- COMMAND"],
     ),
     ("isolate --map-root -- pivot ./root -- shh", 127, &["shh: command not found"]),
     ("unpack no-such.tar | isolate --map-root -- pivot ./root -- sh", 125, &["COMMAND was not started", "no-such.tar"]),
