@@ -111,7 +111,9 @@ fn the_callers_terminal_is_restored_whatever_dies() {
             ));
             terminal.expect("begun\r\n");
             wait_for_relay(&work, &terminal);
-            let pid = pid_of(&work, &terminal, victim);
+            // The shell has printed before it is sleep.
+            work.wait_until("the victim to be there", || pid_of(&work, &terminal, victim).is_some());
+            let pid = pid_of(&work, &terminal, victim).expect("it runs");
             assert_eq!(work.sh(&format!("kill -{signal} {pid}")).status, 0);
             // Of a relay killed with SIGKILL the shell may hear before the terminal is restored.
             terminal.expect("ended");
@@ -124,7 +126,7 @@ fn the_callers_terminal_is_restored_whatever_dies() {
 }
 
 /// The isolate that the shell started, the one that leads the session, or COMMAND.
-fn pid_of(work: &Work, terminal: &Terminal, which: &str) -> i32 {
+fn pid_of(work: &Work, terminal: &Terminal, which: &str) -> Option<i32> {
     let processes = work.processes();
     let mut found = processes.iter().filter_map(|line| {
         let pid: i32 = line.split(' ').next()?.parse().ok()?;
@@ -139,7 +141,7 @@ fn pid_of(work: &Work, terminal: &Terminal, which: &str) -> i32 {
         };
         is.then_some(pid)
     });
-    found.next().expect("it runs")
+    found.next()
 }
 
 #[test]
