@@ -57,8 +57,11 @@ pub fn kept(dir: &Path, root: &OwnedFd) -> Result<Layer> {
             .hint("put it beside ROOT");
     }
     only_ours(&opened).with_context(|| dir.display().to_string())?;
-    let lock = lock::alone(&opened).with_context(|| dir.display().to_string())?;
-    Ok(Layer { lock, ..layer(&opened, root).with_context(|| dir.display().to_string())? })
+    let layer = layer(&opened, root).with_context(|| dir.display().to_string())?;
+    // Whoever can open a directory can lock it (flock(2)). DIR may be open to all, this one is not.
+    fchmod(&layer.work, Mode::S_IRWXU).with_context(|| dir.join("work").display().to_string())?;
+    let lock = lock::alone(&layer.work).with_context(|| dir.display().to_string())?;
+    Ok(Layer { lock, ..layer })
 }
 
 /// What lies in the directory is run as the root's own.

@@ -28,6 +28,9 @@ const LINKED: &[u8] = b".wh..wh.plnk";
 /// As many entries cost what it takes to start reading a layer: its threads, its buffers.
 const LAYER: u64 = 32;
 
+/// Bytes of an access control list's text that cost what an entry does.
+const LIST: usize = 256;
+
 /// Files from this size on are copied from file to file, where the archive lies plain in one.
 const COPIED: u64 = 64 << 10;
 
@@ -65,7 +68,8 @@ impl Layers<'_> {
     fn entry<R: Content>(&mut self, mut entry: Entry, archive: &mut Archive<R>) -> Result<()> {
         let member = self.member(&entry.path).with_context(|| shown(&entry.path))?;
         let segments = entry.sparse.as_ref().map_or(0, Vec::len);
-        self.entries += weight(member.depth) + (entry.xattrs.len() + segments) as u64;
+        let lists = [&entry.acl_access, &entry.acl_default].into_iter().flatten().map(Vec::len).sum::<usize>();
+        self.entries += weight(member.depth) + (entry.xattrs.len() + segments + lists / LIST) as u64;
         self.limits.within_entries(self.entries + self.tree.implied())?;
         self.bytes = self.bytes.saturating_add(entry.size);
         within(self.bytes, self.limits.bytes, "bytes of the image's files", "--max-bytes")?;

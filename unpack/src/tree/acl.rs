@@ -1,6 +1,9 @@
 //! POSIX access control lists: from the text of archives (acl(5)) to the attribute that the kernel
 //! takes (linux/posix_acl_xattr.h).
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use chain::account::{self, Sort};
 
 const VERSION: u32 = 2;
@@ -13,10 +16,16 @@ const GROUP: u16 = 0x08;
 const MASK: u16 = 0x10;
 const OTHER: u16 = 0x20;
 
+/// The kernel takes no larger attribute (XATTR_SIZE_MAX, 64 KiB).
+const MOST: usize = (64 << 10) / 8;
+
 /// The attribute's value. None for a text that is not an ACL or that names an unknown user.
 pub fn binary(text: &[u8]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(text).ok()?;
-    let mut entries: Vec<_> = entries(text).map(parse).collect::<Option<_>>()?;
+    let mut entries: Vec<_> = entries(text).take(MOST).map(parse).collect::<Option<_>>()?;
+    if entries.len() == MOST {
+        return None;
+    }
     entries.sort_unstable();
     entries.dedup_by_key(|entry| (entry.0, entry.1));
     let mut value = VERSION.to_le_bytes().to_vec();
@@ -36,7 +45,9 @@ fn entries(text: &str) -> impl Iterator<Item = &str> {
 /// What an ACL's text allows the owning group, even if other entries mean nothing here.
 pub fn owning_group(text: &[u8]) -> Option<u16> {
     let text = String::from_utf8_lossy(text);
-    entries(&text).filter_map(parse).find(|entry| entry.0 == GROUP_OBJ).map(|entry| entry.2)
+    // Nobody's name is looked up for it.
+    let unnamed = |entry: &&str| entry.split(':').nth(1).is_some_and(|who| who.trim().is_empty());
+    entries(&text).filter(unnamed).filter_map(parse).find(|entry| entry.0 == GROUP_OBJ).map(|entry| entry.2)
 }
 
 /// `user:name:rwx`, perhaps with the number behind it as star and libarchive write it.
@@ -72,7 +83,16 @@ fn permissions(text: &str) -> Option<u16> {
 
 /// A name without a number means this machine's user, as in GNU tar.
 fn look_up(sort: Sort, name: &str) -> Option<u32> {
-    account::id(sort, name.as_ref()).ok()
+    /// An archive may hold millions of them, of which this machine knows few.
+    static FOUND: Mutex<BTreeMap<(bool, String), u32>> = Mutex::new(BTreeMap::new());
+    let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = (matches!(sort, Sort::User), name.to_owned());
+    if let Some(id) = found.get(&key) {
+        return Some(*id);
+    }
+    let id = account::id(sort, name.as_ref()).ok()?;
+    found.insert(key, id);
+    Some(id)
 }
 
 #[cfg(test)]
@@ -105,6 +125,17 @@ mod tests {
     fn the_owning_groups_permissions_are_found_among_entries_that_mean_nothing() {
         assert_eq!(owning_group(b"user::rwx,user:no such user:rwx,group::r--,mask::rwx"), Some(4));
         assert_eq!(owning_group(b"user::rwx,group:5:rwx"), None);
+    }
+
+    #[test]
+    fn a_name_is_looked_up_here_and_more_entries_than_the_kernel_takes_are_not() {
+        for _ in 0..2 {
+            assert_eq!(binary(b"user:root:rwx"), binary(b"user:0:rwx"));
+            assert_eq!(binary(b"group:root:rwx"), binary(b"group:0:rwx"));
+        }
+        let entries = |number| (0..number).map(|id| format!("user:{id}:rwx")).collect::<Vec<_>>().join(",");
+        assert!(binary(entries(MOST - 1).as_bytes()).is_some());
+        assert!(binary(entries(MOST).as_bytes()).is_none());
     }
 
     #[test]

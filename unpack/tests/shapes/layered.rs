@@ -46,8 +46,10 @@ pub const SHAPES: &[(&str, Make)] = &[
     }),
     ("a tiny layer again and again", |n| image(vec![tar([file("f")]); n / 32 + 1])),
     ("tiny layers that each are gzip", |n| {
-        let layers: Vec<_> = (0..n / 32 + 1).map(|i| gzip(&tar([file(&i.to_string())]))).collect();
-        image(layers)
+        let layers: Vec<_> = (0..n / 32 + 1).map(|i| tar([file(&i.to_string())])).collect();
+        let mut layout = Layout::oci();
+        let image = layout.image("linux/amd64", &layers, gzip);
+        gzip(&layout.index(json!([image])).tar())
     }),
     ("a layer of a megabyte of zeros again and again", |n| {
         image(vec![tar([Block::file("f", &vec![0; 1 << 20]).bytes()]); n / 256 + 1])
