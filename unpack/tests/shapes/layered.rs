@@ -24,10 +24,11 @@ pub const SHAPES: &[(&str, Make)] = &[
         image(vec![base, tar(new.chain((0..n / 2).map(|_| file(".wh.d"))))])
     }),
     ("whiteouts of live directories from the bottom up", |n| {
-        let levels: Vec<_> = (0..n / 250 + 1).flat_map(|i| (1..250).map(move |k| (i, k))).collect();
-        let base = tar((0..n / 250 + 1).map(|i| file(&deep(&i.to_string(), "f"))));
-        let new = (0..n / 250 + 1).map(|i| file(&deep(&i.to_string(), "new")));
-        let up = levels.iter().rev().map(|(i, k)| file(&format!("{i}/{}.wh.d", "d/".repeat(*k))));
+        let chains = n / 50 + 1;
+        let at = |i: usize, levels: usize, name: &str| file(&format!("{i}/{}{name}", "d/".repeat(levels)));
+        let base = tar((0..chains).map(|i| at(i, 50, "f")));
+        let new = (0..chains).map(|i| at(i, 50, "new"));
+        let up = (0..chains).flat_map(|i| (1..50).rev().map(move |levels| at(i, levels, ".wh.d")));
         image(vec![base, tar(new.chain(up))])
     }),
     ("opaque markers in forty layers", |n| {
@@ -76,8 +77,10 @@ pub const SHAPES: &[(&str, Make)] = &[
     }),
     ("an index of many images", |n| {
         let mut layout = Layout::oci();
+        let others = (0..n / 64).map(|i| format!("linux/{i}"));
+        let platforms: Vec<_> = [unpack::image::Platform::host().to_string()].into_iter().chain(others).collect();
         let images: Vec<_> =
-            (0..n / 64 + 1).map(|i| layout.image(&format!("linux/{i}"), &[tar([file("f")])], gzip)).collect();
+            platforms.iter().map(|platform| layout.image(platform, &[tar([file("f")])], gzip)).collect();
         gzip(&layout.index(json!(images)).tar())
     }),
     ("an index of many tags", |n| {
