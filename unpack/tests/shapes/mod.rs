@@ -56,7 +56,7 @@ fn tar(entries: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
     entries.into_iter().chain([END.to_vec()]).flatten().collect()
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     writer.write_all(bytes).unwrap();
     writer.finish().unwrap()
