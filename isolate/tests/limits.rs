@@ -156,6 +156,31 @@ fn the_group_is_removed_whatever_happens() {
     assert_eq!(outcome.stdout, "1\n3\n0\n", "{outcome:?}");
 }
 
+/// Between a group's making and its use as well: the guard is there before it.
+#[test]
+fn a_kill_at_any_moment_of_the_start_leaves_no_group() {
+    if !have("bash") {
+        skip!("no bash");
+    }
+    if !can_limit("--pids-max", "50") {
+        return;
+    }
+    let pid = pid_namespace();
+    for (signal, whom) in [("KILL", "$pid"), ("TERM", "$pid"), ("TERM", "-$pid")] {
+        // bash has job control without a terminal.
+        let outcome = sh(&format!(
+            "exec bash -c 'groups() {{ find /sys/fs/cgroup -name \"isolate-*-$1\" 2>/dev/null; }}
+            set -m; n=0; while [ $n -lt 15 ]; do n=$((n + 1))
+                $ISOLATE --pids-max 50 {pid} -- sleep 1000 & pid=$!
+                i=0; while [ $i -lt $n ]; do i=$((i + 1)); kill -0 $pid; done
+                kill -{signal} {whom}; wait $pid 2>/dev/null
+                while groups $pid | grep -q .; do :; done
+            done 2>/dev/null; echo none'"
+        ));
+        assert_eq!(outcome.stdout, "none\n", "{signal} {whom}: {outcome:?}");
+    }
+}
+
 /// https://github.com/opencontainers/runc/issues/3225, https://github.com/opencontainers/runc/issues/4040
 #[test]
 fn groups_within_groups_are_removed_with_what_is_in_them() {
