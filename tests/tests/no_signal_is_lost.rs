@@ -50,7 +50,7 @@ fn a_signal_reaches_pid_1_where_there_is_no_proc() {
         .expect(0, &format!("{}/root\n", work.path().display()));
     std::fs::copy(work.tool("isolate"), work.join("root/isolate")).expect("copy");
     for signal in ["TERM", "INT", "HUP", "USR1", "QUIT"] {
-        for option in ["--pid"] {
+        for option in ["--pid", "--pid --uts"] {
             let outcome = work.sh(&format!(
                 "mkfifo root/up
                 env --default-signal=INT,QUIT isolate {} --mount --root root -- /isolate {option} -- sh -c 'echo >up; exec sleep 1000' & pid=$!
