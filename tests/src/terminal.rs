@@ -59,7 +59,7 @@ impl Work {
                 nix::unistd::setsid()?;
                 nix::errno::Errno::result(libc::ioctl(0, libc::TIOCSCTTY, 0))?;
                 // As a login starts it, whatever the tests were started from.
-                for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU] {
+                for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU] {
                     libc::signal(signal, libc::SIG_DFL);
                 }
                 Ok(())

@@ -147,9 +147,9 @@ fn start<'a>(work: &'a Work, line: &str, at_terminal: bool) -> Started<'a> {
         return Started::AtTerminal(work.terminal_with(command));
     }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    // A shell without job control starts what it runs in the background with these two ignored.
+    // nohup(1) has the first ignored, a shell without job control the others for what it runs in the background.
     let default = || {
-        for signal in [libc::SIGINT, libc::SIGQUIT] {
+        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT] {
             // SAFETY: signal(2) is async-signal-safe, and no handler is installed.
             unsafe { libc::signal(signal, libc::SIG_DFL) };
         }
