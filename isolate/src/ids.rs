@@ -1,13 +1,15 @@
 //! The users and groups of a new user namespace, and who may write its maps.
 
 pub mod mapping;
+mod why_refused;
 
 use std::fmt;
 use std::fs::{read_to_string, write};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result};
-use chain::WithHint;
+use anyhow::{Context, Error, Result, anyhow};
+use chain::{Hint, WithHint};
+use nix::errno::Errno;
 use nix::unistd::{Pid, getegid, geteuid};
 
 /// `count` ids from `inner` on are those from `outer` on outside (user_namespaces(7)).
@@ -75,9 +77,13 @@ impl Maps {
                     let lines: String = map.iter().map(|range| format!("{range}\n")).collect();
                     let path = format!("{proc}/{file}");
                     // The kernel takes the whole map in one write or not at all.
-                    write(&path, &lines)
-                        .with_context(|| format!("{path}: {}", lines.trim_end().replace('\n', "; ")))
-                        .hint("ranges must not overlap, and their outer ids must be mapped in the namespace outside")?;
+                    write(&path, &lines).map_err(|error| {
+                        let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
+                        let ours = pid.map(|_| format!("/proc/self/{file}"));
+                        Error::new(error)
+                            .context(format!("{path}: {}", lines.trim_end().replace('\n', "; ")))
+                            .context(Hint(why_refused::by_the_kernel(errno, map, file, ours.as_deref())))
+                    })?;
                 }
             }
         }
@@ -98,10 +104,7 @@ fn run_helper(helper: &str, pid: Pid, map: &[Range]) -> Result<()> {
         let said = String::from_utf8_lossy(&output.stderr);
         let said = said.lines().next().unwrap_or("it failed and does not say why").to_owned();
         let said = said.strip_prefix(&format!("{helper}: ")).unwrap_or(&said).to_owned();
-        return Err(anyhow::anyhow!("{said}").context(helper.to_owned())).hint(format!(
-            "the ranges must be granted in /etc/{}, and {helper} must be setuid root or have its file capability",
-            if helper == "newuidmap" { "subuid" } else { "subgid" }
-        ));
+        return Err(anyhow!("{said}").context(helper.to_owned())).hint(why_refused::by_the_program(helper));
     }
     Ok(())
 }

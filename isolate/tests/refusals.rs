@@ -109,3 +109,52 @@ fn who_may_not_is_told_what_to_add() {
     let outcome = sh("setpriv --bounding-set=-all --inh-caps=-all $ISOLATE --net true");
     outcome.refused("root here lacks CAP_SYS_ADMIN: add --user --map-root");
 }
+
+#[test]
+fn a_map_of_user_0_without_cap_setfcap_is_named() {
+    needs_root!();
+    let without = "setpriv --bounding-set=-setfcap --inh-caps=-setfcap $ISOLATE";
+    let own = sh(&format!("{without} --map-root true"));
+    own.refused("to map user 0 takes CAP_SETFCAP");
+    let ranges = sh(&format!("{without} --map-users 0:0:10 --map-groups 0:0:10 true"));
+    ranges.refused("to map user 0 takes CAP_SETFCAP");
+    sh(&format!("{without} --map-users 0:1:10 --map-groups 0:0:10 true")).good();
+}
+
+#[test]
+fn what_is_wrong_with_a_range_is_named() {
+    needs_root!();
+    let inside = |map: &str| {
+        let outer = ["--map-users=0:0:1", "--map-users=1:100000:10", "--map-groups=0:0:1", "--map-groups=1:100000:10"];
+        isolate([&outer[..], &[ISOLATE, "--map-users", map, "--map-groups=0:0:1", "true"]].concat())
+    };
+    inside("0:0:1").good();
+    inside("0:0:5").refused("the ids 0 to 4 lie in several lines of this namespace's own map: give a range for each");
+    inside("0:5:10").refused("id 11 is not mapped in the namespace that this runs in");
+    let words = ["--map-users=0:0:10", "--map-users=5:100:1", "--map-groups=0:0:1", "true"];
+    isolate(words).refused("the ranges 0 0 10 and 5 100 1 overlap");
+}
+
+#[test]
+fn what_keeps_newuidmap_from_its_privilege_is_named() {
+    needs_root!();
+    if !bench::have("newuidmap") {
+        skip!("no newuidmap");
+    }
+    let with = |before: &str, start: &str| {
+        sh(&format!(
+            "d=$(mktemp -d); chmod 755 $d; echo 65534:200000:1000 >$d/ids; export PATH d; export start='{start}'
+            unshare --mount sh -c 'mount --bind $d/ids /etc/subuid && mount --bind $d/ids /etc/subgid &&
+                mkdir $d/bin && {before} && cd / && PATH=$d/bin:$PATH &&
+                eval exec setpriv --reuid=65534 --regid=65534 --clear-groups $start $ISOLATE --map-auto true'
+            s=$?; rm -rf $d; exit $s"
+        ))
+    };
+    with("true", "").good();
+    with("true", "--no-new-privs").refused("no_new_privs is set, so newuidmap gains no privilege");
+    let copy = "cp $(command -v newuidmap) $d/bin && chmod 755 $d/bin/newuidmap";
+    with(copy, "").refused("is not setuid root and has no file capability: setcap cap_setuid=ep");
+    let nosuid = format!("mount -t tmpfs -o nosuid,mode=755 t $d/bin && {copy} && chmod 4755 $d/bin/newuidmap");
+    with(&nosuid, "").refused("is on a filesystem mounted nosuid");
+    with("true", "$ISOLATE --map-users=0:300000:10 --").refused("the ranges must be granted in /etc/subuid");
+}

@@ -1,0 +1,132 @@
+//! Why a map of ids was refused (user_namespaces(7)): one errno has several causes, told apart here.
+
+use std::env::{split_paths, var_os};
+use std::fs::read_to_string;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::statvfs::{FsFlags, statvfs};
+use rustix::fs::getxattr;
+
+use crate::ids::Range;
+
+/// The kernel refused to write it. `ours`: the map of our own namespace, right above the new one; None where this
+/// process is in the new one already, and writes its own id alone.
+pub fn by_the_kernel(errno: Errno, map: &[Range], file: &str, ours: Option<&str>) -> String {
+    let general = "ranges must not overlap, and their outer ids must be mapped in the namespace outside";
+    match errno {
+        Errno::EINVAL => overlap(map).unwrap_or_else(|| general.into()),
+        Errno::EPERM => {
+            let outside = ours.and_then(|path| {
+                let table = extents(&read_to_string(path).ok()?);
+                map.iter().find_map(|range| not_in_one(range, &table, path))
+            });
+            outside.unwrap_or_else(|| match map.iter().any(|range| range.outer == 0) && file == "uid_map" {
+                true if ours.is_none() || !has_setfcap() => {
+                    "to map user 0 takes CAP_SETFCAP since Linux 5.12: start isolate with it (--cap-add SETFCAP of the \
+                     container around us), or map other users"
+                        .into()
+                }
+                _ => general.into(),
+            })
+        }
+        _ => general.into(),
+    }
+}
+
+fn overlap(map: &[Range]) -> Option<String> {
+    let meets = |a: u32, b: u32, a_count: u32, b_count: u32| {
+        u64::from(a) < u64::from(b) + u64::from(b_count) && u64::from(b) < u64::from(a) + u64::from(a_count)
+    };
+    map.iter().enumerate().find_map(|(at, one)| {
+        let other = map[at + 1..].iter().find(|other| {
+            meets(one.inner, other.inner, one.count, other.count)
+                || meets(one.outer, other.outer, one.count, other.count)
+        })?;
+        Some(format!("the ranges {one} and {other} overlap"))
+    })
+}
+
+/// The ids that a namespace has, as ranges of (first, count).
+fn extents(map: &str) -> Vec<(u64, u64)> {
+    let extent = |line: &str| {
+        let mut numbers = line.split_whitespace().map_while(|number| number.parse().ok());
+        Some((numbers.next()?, numbers.nth(1)?))
+    };
+    map.lines().filter_map(extent).collect()
+}
+
+/// The kernel looks each range up in one line of the map outside (map_id_range_down).
+fn not_in_one(range: &Range, table: &[(u64, u64)], path: &str) -> Option<String> {
+    let (first, end) = (u64::from(range.outer), u64::from(range.outer) + u64::from(range.count));
+    let mut at = first;
+    let mut lines = 0;
+    while at < end {
+        let Some((start, count)) = table.iter().find(|(start, count)| (*start..start + count).contains(&at)) else {
+            return Some(format!("id {at} is not mapped in the namespace that this runs in: see {path}"));
+        };
+        (at, lines) = (start + count, lines + 1);
+        if lines == 2 {
+            return Some(format!(
+                "the ids {first} to {} lie in several lines of this namespace's own map: give a range for each, the \
+                 next from {start} on",
+                end - 1
+            ));
+        }
+    }
+    None
+}
+
+fn has_setfcap() -> bool {
+    use rustix::thread::CapabilitySet;
+    rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SETFCAP))
+}
+
+/// newuidmap(1) or newgidmap(1) failed.
+pub fn by_the_program(program: &str) -> String {
+    let table = if program == "newuidmap" { "subuid" } else { "subgid" };
+    if rustix::thread::no_new_privs().is_ok_and(|on| on) {
+        return format!(
+            "no_new_privs is set, so {program} gains no privilege: start this without --no-new-privs, or without \
+             NoNewPrivileges= of the unit or the container around us"
+        );
+    }
+    let Some(file) = found(program) else {
+        return granted(table);
+    };
+    if statvfs(&file).is_ok_and(|fs| fs.flags().contains(FsFlags::ST_NOSUID)) {
+        return format!("{} is on a filesystem mounted nosuid, so it gains no privilege", file.display());
+    }
+    let setuid = file.metadata().is_ok_and(|stat| stat.mode() & 0o4000 != 0 && stat.uid() == 0);
+    if !setuid && getxattr(&file, "security.capability", &mut [0; 64][..]).is_err() {
+        let right = if program == "newuidmap" { "cap_setuid" } else { "cap_setgid" };
+        return format!("{0} is not setuid root and has no file capability: setcap {right}=ep {0}", file.display());
+    }
+    granted(table)
+}
+
+fn granted(table: &str) -> String {
+    format!("the ranges must be granted in /etc/{table}")
+}
+
+fn found(program: &str) -> Option<PathBuf> {
+    split_paths(&var_os("PATH")?).map(|dir: PathBuf| Path::new(&dir).join(program)).find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_looked_for_in_one_line_of_the_map_outside() {
+        let table = extents("         0       1000          1\n         1     100000      65536\n");
+        let why = |outer, count| not_in_one(&Range { inner: 0, outer, count }, &table, "/proc/self/uid_map");
+        assert_eq!(why(1, 65536), None);
+        assert!(why(0, 2).is_some_and(|why| why.contains("0 to 1 lie in several lines")));
+        assert!(why(65536, 2).is_some_and(|why| why.starts_with("id 65537 is not mapped")));
+        let overlapping = [Range { inner: 0, outer: 5, count: 3 }, Range { inner: 2, outer: 50, count: 1 }];
+        assert_eq!(overlap(&overlapping).as_deref(), Some("the ranges 0 5 3 and 2 50 1 overlap"));
+        assert_eq!(overlap(&overlapping[..1]), None);
+    }
+}
