@@ -20,6 +20,27 @@ variable() {
     esac
 }
 
+# To pass $1, whose assignment is $2. What was given has been on a command line; what is the caller's stays in the
+# environment, which nobody else can read (proc_pid_environ(5)), unless something given before has to be overridden.
+kept=''
+pass() {
+    case "$1 $passed" in
+    "${1%%=*}="* | *" '$1="*) passed=$passed$2 ;;
+    *) kept="$kept-e $(quote "$1")" ;;
+    esac
+}
+
+# The options of env(1) that leave nothing of the caller's environment but what is kept. The arguments that come after
+# env -i would be everybody's to read for a moment.
+find_others() {
+    others=$(
+        export LC_ALL=C
+        eval "env -0 | cut -z -d = -f 1 | grep -zvxF -e '' $kept" | sed -z "s/'/'\\\\''/g; s/.*/--unset='&'/" | tr '\0' ' '
+    )
+    # There is PWD at least, by the shell.
+    [ -n "$others" ] || die "the caller's environment: cannot be listed"
+}
+
 # A path that still leads there from another working directory.
 absolute() {
     case $1 in
@@ -44,11 +65,11 @@ find_tools() {
 
 # The options of container and ci-sandbox, as lists of quoted words. Sets $operands to how many words they were.
 read_options() {
-    binds='' variables='' passed='' chdir='' memory='' pids='' cpus='' net=--net resolv='' keep='' ids='' read_only='' hostname=$script
+    binds='' variables='' chdir='' memory='' pids='' cpus='' net=--net resolv='' keep='' ids='' read_only='' hostname=$script
     as_image=--as-image
     case ${1-} in
     --help) usage; exit ;;
-    --prune) [ $# = 1 ] || wrong; find_tools; find_cache; prune "$cache"/*.image.json; exit ;;
+    --prune) [ $# = 1 ] || wrong; find_tools; find_cache; prune "$cache"/*.image.json; rm -f "$cache"/resolv.conf*; exit ;;
     esac
     while getopts hv:e:w:m:p:c:n:k:u:rH:x option; do
         case $option in
@@ -61,7 +82,7 @@ read_options() {
             case $assignment in
             '') ;;
             \'PATH=* | \'LD_*) variables="$variables--env=$assignment" ;;
-            *) passed=$passed$assignment variables="$variables--env=$(quote "${OPTARG%%=*}")" ;;
+            *) pass "$OPTARG" "$assignment"; variables="$variables--env=$(quote "${OPTARG%%=*}")" ;;
             esac
             ;;
         w) chdir=--chdir=$(quote "$OPTARG") ;;
@@ -96,14 +117,31 @@ find_user() {
     ! isolate --map-auto -- true 2>/dev/null || user=--map-auto
 }
 
-# A root that others could have written is not one to run.
+# A root that others could have written is not one to run, nor one whose name they could give to another: who can write to a
+# directory can rename what is in it, but in a sticky one only what is his. Whoever owns / has all the rest, also where a
+# user namespace does not say that he is root.
+refuse_others() {
+    way=${1%/*}
+    set -- /
+    while [ -n "$way" ]; do
+        set -- "$@" "$way"
+        way=${way%/*}
+    done
+    foreign=$(find "$@" -maxdepth 0 ! \( \( -user "$(id -u)" -o -user 0 -o -user "$(stat -c %u /)" \) \
+        \( ! -perm /022 -o -perm -1000 \) \) 2>/dev/null | head -n 1)
+    [ -z "$foreign" ] || die "$cache: another user owns $foreign or may write there (set XDG_CACHE_HOME to another directory)"
+}
+
 find_cache() {
     # A system service has neither variable (systemd.exec(5)).
     cache=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}
     [ -n "$cache" ] || [ "$(id -u)" != 0 ] || cache=/var/cache
     [ -n "$cache" ] || die 'neither XDG_CACHE_HOME nor HOME is set: where to keep roots is not known'
-    cache=$(absolute "$cache/chainroot")
+    cache=$(realpath -m -- "$cache/chainroot")
+    # Before anything is made there, and after it, for what others made meanwhile in a sticky directory.
+    refuse_others "$cache"
     (umask 077 && mkdir -p "$cache")
+    refuse_others "$cache"
     [ -n "$(find "$cache" -maxdepth 0 -user "$(id -u)" ! -perm /022)" ] ||
         die "$cache: must be yours, and nobody else may write there"
 }

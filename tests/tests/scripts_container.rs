@@ -116,6 +116,60 @@ fn a_variable_is_on_no_command_line() {
     }
 }
 
+/// Not even for the moment in which env(1) starts what it was given.
+#[test]
+fn a_variable_of_the_callers_is_never_an_argument() {
+    let work = Work::new();
+    let recorder = "#!/bin/sh\nprintf '%s\\n' \"$@\" >>\"${0%/*}/seen\"\nPATH=${PATH#*:}\nexec env \"$@\"\n";
+    assert_eq!(
+        work.sh(&format!("mkdir bin; printf '%s' '{}' >bin/env; chmod +x bin/env", recorder.replace('\'', "'\\''")))
+            .status,
+        0
+    );
+    // A value that is no UTF-8 must not hide where the next name begins.
+    let run = line("-e TOKEN", &format!("'{}' sh -c 'env | grep -e TOKEN -e OTHER'", busybox_image().display()));
+    work.sh(&format!("PATH=$PWD/bin:$PATH; export TOKEN=secret OTHER=\"$(printf '\\377=')\"; {run}"))
+        .expect(0, "TOKEN=secret\n");
+    work.sh("grep -c secret bin/seen; grep -x -e --unset=OTHER -e TERM=.* bin/seen | cut -c 1-5")
+        .expect(0, "0\n--uns\nTERM=\n");
+}
+
+#[test]
+fn a_cache_below_a_directory_of_others_is_refused() {
+    let work = Work::new();
+    let run = |mode: &str| {
+        let run = line("", &format!("'{}' echo ran", busybox_image().display()));
+        let outcome = work.sh(&format!("mkdir -p above/cache && {mode} && cd above && {run}"));
+        let made = work.join("above/cache/chainroot").exists();
+        (outcome, made)
+    };
+    for writable in ["777", "775"] {
+        let (outcome, made) = run(&format!("chmod {writable} above"));
+        outcome.expect_refusal(&["container: ", "another user owns", "/above or may write there"]);
+        assert!(!made, "{outcome:?}");
+    }
+    // The way that a link leads, and not the one that it lies on.
+    let linked = format!("mkdir -m 700 mine; ln -s ../above/cache mine/cache; cd mine; {}", line("", "image true"));
+    work.sh(&linked.replace("image", &format!("'{}'", busybox_image().display()))).expect_refusal(&["/above or may"]);
+    if is_root() {
+        let (outcome, made) = run("chmod 755 above && chown 65534 above");
+        outcome.expect_refusal(&["another user owns", "/above or may"]);
+        assert!(!made, "{outcome:?}");
+        assert_eq!(work.sh("chown 0 above").status, 0);
+    }
+    // As in /tmp, where nobody renames what is another's.
+    run("chmod 1777 above").0.expect(0, "ran\n");
+}
+
+#[test]
+fn nothing_is_left_in_a_cache_that_was_emptied() {
+    let work = Work::new();
+    container(&work, "", "true").expect(0, "");
+    // What -n pasta puts there.
+    let prune = line("", "--prune");
+    work.sh(&format!("echo >cache/chainroot/resolv.conf; {prune}; ls -A cache/chainroot")).expect(0, "");
+}
+
 #[test]
 fn a_caller_that_holds_a_pipe_on_the_input_is_not_waited_for() {
     let work = Work::new();
