@@ -16,7 +16,7 @@ fn with_root() -> Work {
 }
 
 #[test]
-fn without_openat2_unpack_and_pivot_name_the_version_that_has_it() {
+fn without_openat2_unpack_names_the_version_that_has_it_and_pivot_goes_name_by_name() {
     let work = with_root();
     let image = busybox_image();
     let outcome = without(&work, &[SYS_openat2], &format!("unpack --quiet '{}' other", image.display()));
@@ -24,7 +24,7 @@ fn without_openat2_unpack_and_pivot_name_the_version_that_has_it() {
     assert!(outcome.stderr.contains("openat2") && outcome.stderr.contains("Linux 5.6"), "{outcome:?}");
     work.sh("ls -A").expect(0, "root\nroot.image.json\n");
     let line = format!("isolate {} --pid -- pivot --tmpfs /tmp root -- echo started", work.user());
-    without(&work, &[SYS_openat2], &line).expect_refusal(&["openat2", "hint: this needs Linux 5.6 or later"]);
+    without(&work, &[SYS_openat2], &line).expect(0, "started\n");
 }
 
 #[test]
@@ -39,7 +39,10 @@ fn without_landlock_unpack_is_contained_all_the_same_and_says_nothing() {
     let outcome = without(&work, &LANDLOCK, &script);
     assert_eq!(outcome.status, 0, "{outcome:?}");
     let (path, rest) = outcome.stdout.split_once('\n').unwrap_or_default();
-    assert!(path.ends_with("/hostile") && !rest.contains("file") && !rest.contains("andlock"), "{outcome:?}");
+    assert!(
+        path.ends_with("/hostile") && !rest.lines().any(|line| line == "file") && !rest.contains("andlock"),
+        "{outcome:?}"
+    );
 }
 
 #[test]
@@ -77,7 +80,7 @@ fn without_time_namespaces_isolate_names_the_version_that_has_them() {
 fn without_pidfds_isolate_names_the_version_that_has_them() {
     let work = Work::new();
     let line = format!("isolate {} --pid true", work.user());
-    without(&work, &[SYS_pidfd_open], &line).expect_refusal(&["pidfd", "hint: this needs Linux 5.3 or newer"]);
+    without(&work, &[SYS_pidfd_open], &line).expect_refusal(&["pidfd", "hint: this needs pidfd_open of Linux 5.3"]);
 }
 
 #[test]
