@@ -101,6 +101,8 @@ fn take_over(shared: &Shared) {
     close_all_but(&shared.descriptors());
     let_go_of(&[0, 1, 2]);
     let _ = pidfd_send_signal(&shared.child_pidfd, last_signal(shared));
+    // A child that is stopped acts on nothing but SIGKILL.
+    let _ = pidfd_send_signal(&shared.child_pidfd, RustixSignal::CONT);
     let _ = retry_on_intr(|| poll(&mut [PollFd::new(&shared.child_pidfd, PollFlags::IN)], None));
     shared.terminal.give_back(Some(shared.child));
     shared.pasta.get().inspect(|pasta| pasta.stop());
