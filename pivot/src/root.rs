@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fstat};
 
-use crate::why_failed;
+use crate::{why_denied, why_failed};
 
 const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
@@ -32,9 +32,7 @@ pub fn open_root(root: &Path) -> Result<OwnedFd> {
             Errno::ENOTDIR if root.is_file() => error.context(Hint(format!(
                 "an image becomes a directory with unpack: unpack {shown} ./root -- pivot ./root"
             ))),
-            Errno::EACCES => {
-                error.context(Hint("every directory on the way needs execute permission for this user".into()))
-            }
+            Errno::EACCES => error.context(Hint(why_denied::explain(root))),
             _ => error,
         }
     })

@@ -16,7 +16,7 @@ use nix::unistd::fchdir;
 use crate::args::{EtcFile, Volume};
 use crate::etc;
 use crate::volume::REMOUNT_BELOW;
-use crate::{advice, descriptors, lock, overlay, place, places, root, switch, volume};
+use crate::{advice, descriptors, lock, overlay, place, places, root, switch, volume, why_denied};
 
 pub enum Step<'a> {
     CheckDescriptors {
@@ -201,7 +201,8 @@ impl chain::Step for Step<'_> {
             Step::Lock { expected } => {
                 let shown = || state.path.display().to_string();
                 let root = state.source.take().ok_or_else(|| anyhow!("ROOT is not open yet"))?;
-                let root = lock::shared(root, &state.path).with_context(shown)?;
+                let root = lock::shared(root, &state.path)
+                    .map_err(|error| why_denied::explained(error.context(shown()), &state.path))?;
                 if expected.is_some_and(|expected| root::identity(&root).ok() != Some(expected)) {
                     return Err(anyhow!("it was replaced after its receipt was read"))
                         .with_context(shown)

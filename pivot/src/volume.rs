@@ -16,7 +16,7 @@ use rustix::fs::OFlags;
 
 use crate::args::{Flags, Volume};
 use crate::place::{self, Kind, inside};
-use crate::{descriptors, dev, places};
+use crate::{descriptors, dev, places, why_denied};
 
 /// Mounts it below `tree`.
 pub fn mount(volume: &Volume, tree: &OwnedFd) -> Result<()> {
@@ -61,20 +61,23 @@ fn bind(source: &Path, target: &Path, flags: Flags, tree: &OwnedFd) -> Result<Ow
     let opened = open(source, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).map_err(|errno| {
         let error = Error::new(errno).context(source.display().to_string());
         let hint = match errno {
-            Errno::ENOENT => "SRC is a path of the host's, and is never made",
+            Errno::ENOENT => "SRC is a path of the host's, and is never made".into(),
+            Errno::EACCES => why_denied::explain(source),
             _ => return error,
         };
-        error.context(Hint(hint.into()))
+        error.context(Hint(hint))
     })?;
-    place::ensure(tree, target, kind(&opened)?)?;
+    let kind_of_source =
+        kind(&opened).map_err(|error| why_denied::explained(error.context(source.display().to_string()), source))?;
+    place::ensure(tree, target, kind_of_source)?;
     let place = Place { root: tree.as_fd(), path: target };
     attach::bind(&opened, place, attributes(flags)).map_err(|error| {
         let there = place.open().and_then(|there| kind(&there));
-        match (kind(&opened), there, error.downcast_ref()) {
-            (Ok(Kind::File), Ok(Kind::Directory), _) => {
+        match (kind_of_source, there, error.downcast_ref()) {
+            (Kind::File, Ok(Kind::Directory), _) => {
                 anyhow!("{} in the root is a directory, and SRC is a file", target.display())
             }
-            (Ok(Kind::Directory), Ok(Kind::File), _) => {
+            (Kind::Directory, Ok(Kind::File), _) => {
                 anyhow!("{} in the root is a file, and SRC is a directory", target.display())
             }
             (_, _, Some(Errno::EPERM)) => error

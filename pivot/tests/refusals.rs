@@ -134,6 +134,43 @@ fn what_the_kernel_says_of_the_pivot_is_explained() {
 }
 
 #[test]
+fn a_directory_on_the_way_that_lets_nobody_through_is_named() {
+    needs_root!();
+    let work = scene();
+    work.sh("chmod 755 . && mkdir -p closed/data && chmod 700 closed && ln -s closed/data link && ln -s ../root closed/root && chmod 755 root");
+    let user = "setpriv --reuid=65534 --regid=65534 --clear-groups isolate --map-root --";
+    let hint = ["Permission denied", "hint: ", "closed (mode 0700, user 65534) cannot be searched by this user"];
+    for options in ["--bind ./closed/data:/mnt root", "--bind ./link:/mnt root", "./closed/root", "link"] {
+        work.sh(&format!("{user} pivot {options} -- echo started")).expect_refusal(&hint);
+    }
+    work.sh("chmod 711 closed");
+    work.sh(&format!("{user} pivot --bind ./link:/mnt root -- echo started")).expect(0, "started\n");
+}
+
+/// The kernel keeps everybody but its owner out of it, root too; no request reaches the filesystem.
+/// https://github.com/yandex-cloud/geesefs/issues/33
+#[test]
+fn a_fuse_mount_without_allow_root_is_named() {
+    needs_root!();
+    if !std::path::Path::new("/dev/fuse").exists() {
+        chainroot_tests::skip!("no /dev/fuse");
+    }
+    let work = scene();
+    let mount =
+        "mkdir fuse; exec 9<>/dev/fuse; mount -i -t fuse -o fd=9,rootmode=40000,user_id=65534,group_id=65534 x fuse";
+    for options in ["fuse/root", "fuse", "--bind ./fuse/data:/mnt root", "--bind ./fuse:/mnt root"] {
+        work.sh(&format!("unshare --mount sh -ec '{mount}; exec pivot {options} -- echo started 9<&-'"))
+            .expect_refusal(&[
+                "Permission denied",
+                "hint: ",
+                "fuse is a FUSE mount for user 65534 alone",
+                "allow_root",
+            ]);
+        work.sh("rmdir fuse").expect(0, "");
+    }
+}
+
+#[test]
 fn at_a_terminal_a_root_without_a_null_device_gets_a_hint() {
     for way in ways() {
         let work = scene();

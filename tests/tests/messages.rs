@@ -20,6 +20,8 @@ const CHOSEN: &[(&str, &[&str])] = &[
     ("isolate/src/privileges.rs", &["fn privilege", "fn unmapped"]),
     ("isolate/src/namespaces/why_failed.rs", &["    match errno", "fn "]),
     ("mountclean/src/procfs.rs", &["    let hint"]),
+    ("pivot/src/root.rs", &[]),
+    ("pivot/src/why_denied.rs", &["pub fn explain", "fn closed"]),
     ("pivot/src/why_failed.rs", &["fn "]),
     ("pivot/src/overlay.rs", &["    let hint"]),
     ("pivot/src/volume.rs", &["        let hint"]),
