@@ -15,8 +15,13 @@ use crate::receipt::{Standing, standing};
 
 const CONFIG: &str = "config.json";
 
-/// A configuration without a root beside it is not unpack's.
+/// A configuration without a root beside it is not unpack's, and one that others can exchange is not for a runtime.
 pub fn may_be_written(bundle: &Path, root: &Path) -> Result<()> {
+    let stat = rustix::fs::stat(bundle).with_context(|| bundle.display().to_string())?;
+    if let Some(others) = chain::receipt::others(&stat) {
+        return Err(anyhow!("{}: {others}, who could change what a runtime is to run", bundle.display()))
+            .hint("name a directory that only you can write");
+    }
     let config = bundle.join(CONFIG);
     if root.symlink_metadata().is_err() && config.symlink_metadata().is_ok() {
         return Err(anyhow!("{}: is there already and unpack did not make it", config.display()))

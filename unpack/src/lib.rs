@@ -32,7 +32,9 @@ mod tree_digest;
 mod unshared;
 pub mod writers;
 
+use std::fs::DirBuilder;
 use std::io::IsTerminal;
+use std::os::unix::fs::DirBuilderExt;
 
 use anyhow::{Context, Result};
 use args::Args;
@@ -53,7 +55,8 @@ pub fn run(args: Args) -> Result<()> {
     }
     let root = match &args.bundle {
         Some(bundle) => {
-            std::fs::create_dir_all(bundle).with_context(|| bundle.display().to_string())?;
+            let made = DirBuilder::new().recursive(true).mode(0o755).create(bundle);
+            made.with_context(|| bundle.display().to_string())?;
             absolute(&bundle.join("rootfs"))?
         }
         None => absolute(&args.root).hint("the directory that ROOT is to be made in must be there: mkdir -p")?,

@@ -48,10 +48,7 @@ pub fn publish(stage: &Stage, root: &Path, receipt: &[u8], replace: bool, sync: 
             Old::Root(old) => exchange(stage, root, &beside, &old)?,
             Old::Nothing | Old::Empty => appear(stage, root, &beside, RenameFlags::empty())?,
         },
-        (false, _) => {
-            crate::receipt::may_be_written(root)?;
-            appear(stage, root, &beside, RenameFlags::NOREPLACE)?
-        }
+        (false, _) => appear(stage, root, &beside, RenameFlags::NOREPLACE)?,
     };
     drop(lock);
     if sync {
@@ -70,11 +67,24 @@ fn write_receipt(stage: &Stage, receipt: &[u8]) -> Result<File> {
     Ok(file)
 }
 
+/// A receipt that lies there vouches for no root: there is none. Anything else of that name stays, also what came just now.
+fn put_receipt(stage: &Stage, root: &Path, beside: &OsStr) -> Result<()> {
+    let rename = |flags| rustix::fs::renameat_with(stage.dir(), RECEIPT, &stage.parent, beside, flags);
+    let renamed = match rename(RenameFlags::NOREPLACE) {
+        // INVAL: a filesystem without the flag.
+        Err(Errno::EXIST | Errno::INVAL) => {
+            crate::receipt::may_be_written(root)?;
+            rename(RenameFlags::empty())
+        }
+        result => result,
+    };
+    renamed.with_context(|| format!("{}: put its receipt in place", root.display()))
+}
+
 /// Where ROOT is to take the place of an empty directory, a rename without flags does that to nothing else.
 fn appear(stage: &Stage, root: &Path, beside: &OsStr, flags: RenameFlags) -> Result<Published> {
     let what = || format!("{}: put it in place", root.display());
-    // A receipt that lies there vouches for no root: there is none.
-    rustix::fs::renameat(stage.dir(), RECEIPT, &stage.parent, beside).with_context(what)?;
+    put_receipt(stage, root, beside)?;
     match rustix::fs::renameat_with(stage.dir(), TREE, &stage.parent, &stage.name, flags) {
         Ok(()) => Ok(Published::Here),
         Err(Errno::EXIST) if flags == RenameFlags::NOREPLACE => {

@@ -130,6 +130,35 @@ fn a_users_bundle_runs_unchanged_in_runc_and_crun() {
     }
 }
 
+/// Who can write the directory can exchange `config.json`, by which a runtime runs whatever it says.
+#[test]
+fn a_bundle_in_a_directory_that_others_can_write_is_refused() {
+    let scene = Scene::new();
+    with_config(&scene, &[small()], json!({ "Cmd": ["c"] }));
+    let bundle = scene.path("others");
+    fs::create_dir(&bundle).unwrap();
+    let refused = |why: &str| {
+        let output = scene.unpack(&["--bundle", "others", "oci"]);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(125), "{stderr}");
+        assert!(stderr.contains(why) && stderr.contains("hint: name a directory that only you"), "{stderr}");
+        assert_eq!(fs::read_dir(&bundle).unwrap().count(), 0);
+    };
+    for mode in [0o777, 0o1777, 0o775] {
+        fs::set_permissions(&bundle, fs::Permissions::from_mode(mode)).unwrap();
+        refused("can be written by others");
+    }
+    if is_root() {
+        fs::set_permissions(&bundle, fs::Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::chown(&bundle, Some(65534), None).unwrap();
+        refused("belongs to another user (65534)");
+    }
+    // What it makes itself is fit, whatever the umask.
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("umask 002; {UNPACK} -q --bundle new/bundle oci")]).current_dir(scene.path(""));
+    ok(&command.output().unwrap());
+}
+
 #[test]
 fn a_bundles_configuration_that_unpack_did_not_write_is_kept() {
     let scene = Scene::new();
