@@ -23,6 +23,7 @@ mod mount_remap;
 pub mod mountinfo;
 pub mod mounts;
 mod namespace;
+mod owner;
 mod parent;
 #[doc(hidden)]
 pub mod plain_line;
@@ -41,7 +42,7 @@ pub use arena::Arena;
 pub use carry::{Carry, HostTree};
 pub use cli::{Common, main, main_or};
 pub use command::Command;
-pub use covered_proc::{covered_proc, uncover};
+pub use covered_proc::why_no_new_proc;
 pub use environment::Environment;
 pub use escape_fd::{EscapeFd, escape_fd, escape_fd_on_streams, inherited, passed_on};
 pub use image::{Image, User};

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use chain::retry_eintr::open;
 use chain::shell::quote;
-use chain::{Carry, HasCarry, WithHint, attach, covered_proc, uncover};
+use chain::{Carry, HasCarry, WithHint, attach, why_no_new_proc};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
@@ -156,10 +156,7 @@ fn mount_proc(dir: &Path) -> Result<()> {
     let plain = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;
     let flags = plain | attach::old_flags(attach::atime_of(there.as_ref()));
     match mount(Some("proc"), dir, Some("proc"), flags, None::<&str>) {
-        Err(Errno::EPERM) => Err(Errno::EPERM).with_context(|| dir.display().to_string()).hint(match covered_proc() {
-            Some(point) => uncover(&point),
-            None => "in a user namespace a new proc takes a pid namespace of its own: add --pid".into(),
-        }),
+        Err(Errno::EPERM) => Err(Errno::EPERM).with_context(|| dir.display().to_string()).hint(why_no_new_proc()),
         result => result.with_context(|| dir.display().to_string()),
     }
 }

@@ -158,3 +158,23 @@ fn what_keeps_newuidmap_from_its_privilege_is_named() {
     with(&nosuid, "").refused("is on a filesystem mounted nosuid");
     with("true", "$ISOLATE --map-users=0:300000:10 --").refused("the ranges must be granted in /etc/subuid");
 }
+
+#[test]
+fn a_chroot_that_hides_why_a_new_proc_is_refused_is_named() {
+    // What covers it is locked for the inner user namespace alone.
+    let inside = |make: &str, line: &str| {
+        sh(&format!(
+            "export dir=$(mktemp -d) && mkdir $dir/proc && cp $ISOLATE $dir/isolate && chmod 755 $dir
+            export inner='{make} && exec chroot $dir {line}'
+            $ISOLATE --user --map-root --mount -- sh -c 'mount --bind /dev/null /proc/version &&
+                exec $ISOLATE --user --map-root --pid --mount -- sh -c \"$inner\"'
+            s=$?; rm -r $dir; exit $s"
+        ))
+    };
+    inside("mount --bind $dir $dir", "/isolate --mount --mount-proc -- /isolate --version")
+        .refused("the /proc outside this chroot is covered in part, or there is none");
+    inside("true", "/isolate --mount -- /isolate --version")
+        .refused("hint: make the chroot a mount first, mount --rbind DIR DIR, or add --propagation unchanged");
+    let unchanged = inside("true", "/isolate --mount --propagation unchanged -- /isolate --version");
+    assert!(unchanged.good().starts_with("isolate "));
+}

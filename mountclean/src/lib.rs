@@ -4,7 +4,6 @@ pub mod args;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod mask;
-mod owner;
 mod procfs;
 mod proof;
 mod state;

@@ -6,14 +6,13 @@ use std::path::Path;
 use anyhow::{Context, Error, Result, anyhow};
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place};
 use chain::retry_eintr::{fstatfs, open};
-use chain::{Hint, WithHint, covered_proc, mounts, uncover};
+use chain::{Hint, WithHint, mounts, why_no_new_proc};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::sys::statfs::FsType;
 use nix::unistd::mkdir;
 
-use crate::owner;
 use crate::state::{Fresh, PROC, State};
 
 const PROC_SUPER_MAGIC: FsType = FsType(0x9fa0);
@@ -63,24 +62,12 @@ pub fn check_place(path: &'static str) -> Result<()> {
 
 /// Tells the kernel's reasons apart.
 fn refused(error: Error, options: &[String]) -> Error {
-    if error.downcast_ref() == Some(&Errno::EPERM)
-        && owner::pid_namespace_is_ours()
-        && let Some(point) = covered_proc()
-    {
-        return error.context(Hint(uncover(&point)));
-    }
     let hint = match error.downcast_ref() {
-        Some(Errno::EPERM) if !owner::pid_namespace_is_ours() => {
-            "in a user namespace /proc needs a pid namespace of its own: isolate --user --map-root --pid -- …"
-        }
-        Some(Errno::EPERM) => {
-            "in a user namespace the kernel allows a new proc only where one is mounted already, with nothing over any \
-             part of it: let mountclean follow pivot directly"
-        }
+        Some(Errno::EPERM) => why_no_new_proc(),
         Some(Errno::EINVAL) if !options.is_empty() => {
-            "the kernel knows hidepid=0|1|2|4, gid=GID and (Linux 5.8) subset=pid"
+            "the kernel knows hidepid=0|1|2|4, gid=GID and (Linux 5.8) subset=pid".into()
         }
         _ => return error,
     };
-    error.context(Hint(hint.into()))
+    error.context(Hint(hint))
 }

@@ -270,3 +270,17 @@ fn a_proc_mounted_noatime_outside_is_no_hindrance_to_a_user() {
         work.sh(&format!("unshare --mount sh -ec '{script}'")).expect(0, "ran\n");
     }
 }
+
+/// The rule for a new sysfs is the same, where --net gives the chain a network of its own.
+#[test]
+fn a_sys_keeps_times_of_access_as_the_one_outside() {
+    needs_root!();
+    let work = scene();
+    for flags in ["noatime", "strictatime", "nodiratime", "noatime,nodiratime"] {
+        let line = "isolate --user --map-root --pid --net -- pivot root -- mountclean --sys -- ls /sys/class/net";
+        work.sh(&format!(
+            "unshare --mount sh -ec 'mount -o remount,bind,{flags},nosuid,nodev,noexec /sys; exec {line}'"
+        ))
+        .expect(0, "lo\n");
+    }
+}

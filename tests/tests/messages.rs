@@ -9,8 +9,9 @@ const PAGE: &str = include_str!("../../docs/troubleshooting.md");
 const CHOSEN: &[(&str, &[&str])] = &[
     ("chain/src/account.rs", &["fn missing"]),
     ("chain/src/sys.rs", &["fn missing"]),
-    ("chain/src/covered_proc.rs", &["pub fn uncover"]),
+    ("chain/src/covered_proc.rs", &["pub fn why"]),
     ("isolate/src/ids.rs", &[]),
+    ("isolate/src/step.rs", &[]),
     ("isolate/src/ids/why_refused.rs", &["pub fn", "fn overlap", "fn not_in_one", "fn granted"]),
     ("isolate/src/privileges/capability.rs", &["pub fn set"]),
     ("isolate/src/limits/hierarchy.rs", &["fn missing"]),

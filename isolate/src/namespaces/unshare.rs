@@ -5,7 +5,8 @@ use std::fs::File;
 
 use anyhow::{Context, Result};
 use chain::shell::quote;
-use chain::{Carry, MountRemap};
+use chain::{Carry, MountRemap, WithHint};
+use nix::errno::Errno;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{setns, unshare};
@@ -78,8 +79,12 @@ impl Unshare {
                 Propagation::Unchanged => None,
             };
             if let Some(flags) = flags {
-                mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | flags, None::<&str>)
-                    .context("propagation of every mount")?;
+                match mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | flags, None::<&str>) {
+                    Err(Errno::EINVAL) => Err(Errno::EINVAL)
+                        .context("propagation of every mount: / is not a mount point, so this is a chroot")
+                        .hint("make the chroot a mount first, mount --rbind DIR DIR, or add --propagation unchanged")?,
+                    result => result.context("propagation of every mount")?,
+                }
             }
             carry.moved(marked, self.propagation == Propagation::Private);
         }
