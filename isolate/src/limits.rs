@@ -10,6 +10,7 @@ mod place;
 mod removal;
 pub mod rlimit;
 mod setting;
+mod why_refused;
 
 use std::fmt;
 

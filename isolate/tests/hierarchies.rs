@@ -286,3 +286,29 @@ fn whoever_may_not_be_moved_joins_all_the_same_and_says_so() {
     assert_eq!(outcome.stdout, "joined\n", "{outcome:?}");
     assert!(outcome.stderr.contains("do not hold here: Permission denied\n"), "{outcome:?}");
 }
+
+#[test]
+fn a_group_above_that_allows_no_further_one_is_named() {
+    needs_root!();
+    let Some(hierarchy) = unified("pids") else { skip!("version 2 of cgroups has no controllers here") };
+    for (file, most) in [("cgroup.max.descendants", "0"), ("cgroup.max.descendants", "1"), ("cgroup.max.depth", "1")] {
+        let group = Delegated::new(&hierarchy, "full");
+        fs::write(group.0.join(file), most).expect("write");
+        let outcome = group.run("", "$ISOLATE --map-root --pids-max 5 true");
+        let said = format!("{} is {most} and allows no further group", group.0.join(file).display());
+        assert!(outcome.stderr.contains(&said), "{outcome:?}");
+        assert_eq!(outcome.status, 125, "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_quota_above_that_of_the_group_above_is_refused_with_the_most_that_it_gives() {
+    needs_root!();
+    let Some(hierarchy) = of_its_own("cpu") else { skip!("version 1 of cgroups is not here") };
+    let group = Delegated::new(&hierarchy, "quota");
+    fs::write(group.0.join("cpu.cfs_quota_us"), "50000").expect("write");
+    let outcome = group.run("", "$ISOLATE --map-root --cpus 2 true");
+    assert!(outcome.stderr.contains("has 0.500 of a processor"), "{outcome:?}");
+    outcome.refused("--cpus 0.500 or less");
+    group.run("", "$ISOLATE --map-root --cpus 0.5 true").good();
+}

@@ -14,6 +14,8 @@ const CHOSEN: &[(&str, &[&str])] = &[
     ("isolate/src/step.rs", &[]),
     ("isolate/src/ids/why_refused.rs", &["pub fn", "fn overlap", "fn not_in_one", "fn granted"]),
     ("isolate/src/privileges/capability.rs", &["pub fn set"]),
+    ("isolate/src/limits/cgroup.rs", &[]),
+    ("isolate/src/limits/why_refused.rs", &["fn "]),
     ("isolate/src/limits/hierarchy.rs", &["fn missing"]),
     ("isolate/src/namespaces/join.rs", &["    let hint"]),
     ("isolate/src/namespaces/pasta.rs", &["        let hint"]),

@@ -4,8 +4,8 @@ use std::fs::{create_dir, read_to_string, write};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use chain::WithHint;
+use anyhow::{Context, Error, Result};
+use chain::{Hint, WithHint};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
@@ -14,6 +14,7 @@ use crate::limits::name::{LEAF, WAITING, own_name, own_prefix};
 use crate::limits::place::Place;
 use crate::limits::removal::{remove, sweep};
 use crate::limits::setting::{Limits, Version};
+use crate::limits::why_refused;
 
 /// The group, in every hierarchy that the limits need.
 pub struct Group {
@@ -69,9 +70,7 @@ fn create_at(place: &Place, dir: &Path) -> Result<()> {
     }
     // One by our own pid is of an isolate that had it before, and was killed together with its guard.
     remove(dir);
-    create_dir(dir)
-        .with_context(|| dir.display().to_string())
-        .hint("limits need root, or a cgroup that is delegated to the own user")?;
+    make(dir)?;
     for setting in &place.settings {
         let file = dir.join(setting.file);
         if !setting.optional || file.exists() {
@@ -82,9 +81,16 @@ fn create_at(place: &Place, dir: &Path) -> Result<()> {
         enable(dir, &place.controllers)?;
         enable_others(dir);
         let leaf = dir.join(LEAF);
-        create_dir(&leaf).with_context(|| leaf.display().to_string())?;
+        make(&leaf)?;
     }
     Ok(())
+}
+
+fn make(dir: &Path) -> Result<()> {
+    create_dir(dir).map_err(|error| {
+        let hint = why_refused::group(&error, dir);
+        Error::new(error).context(dir.display().to_string()).context(Hint(hint))
+    })
 }
 
 fn enable(dir: &Path, controllers: &[&str]) -> Result<()> {
@@ -127,5 +133,12 @@ fn is_busy(error: &anyhow::Error) -> bool {
 }
 
 fn put(file: &Path, value: &str) -> Result<()> {
-    write(file, value).with_context(|| format!("{}: {value}", file.display()))
+    write(file, value).map_err(|error| {
+        let hint = why_refused::value(&error, file);
+        let error = Error::new(error).context(format!("{}: {value}", file.display()));
+        match hint {
+            Some(hint) => error.context(Hint(hint)),
+            None => error,
+        }
+    })
 }
