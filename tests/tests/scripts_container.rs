@@ -117,6 +117,8 @@ fn a_variable_is_on_no_command_line() {
 }
 
 /// Not even for the moment in which env(1) starts what it was given.
+///
+/// https://github.com/flatpak/flatpak-xdg-utils/pull/42: values of variables were on the command line of flatpak-spawn.
 #[test]
 fn a_variable_of_the_callers_is_never_an_argument() {
     let work = Work::new();
