@@ -74,13 +74,18 @@ pub fn id_of(table: &str, name: &str) -> Option<u32> {
     })
 }
 
+/// The fields of the first line with this number. They need not be text.
+pub fn entry(table: &[u8], id: u32) -> Option<Vec<&[u8]>> {
+    let number = |field: &[u8]| std::str::from_utf8(field).ok()?.parse().ok();
+    table
+        .split(|&b| b == b'\n')
+        .map(|line| line.split(|&b| b == b':').collect::<Vec<_>>())
+        .find(|fields| fields.get(2).copied().and_then(number) == Some(id))
+}
+
 /// The name of a user, if /etc/passwd has one.
 pub fn name_of(table: &str, user: u32) -> Option<String> {
-    table.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(user)).then(|| name.to_owned())
-    })
+    entry(table.as_bytes(), user).map(|fields| String::from_utf8_lossy(fields[0]).into_owned())
 }
 
 /// The subordinate ranges of a user, by name or number (subuid(5)): first id and count. The ranges
@@ -118,4 +123,17 @@ fn missing(file: &str, name: Option<&str>, user: u32) -> String {
     let owner = name.map_or(user.to_string(), str::to_owned);
     let option = if file == Sort::User.sub_file() { "--add-subuids" } else { "--add-subgids" };
     format!("root can grant one: usermod {option} 100000-165535 {owner}, or the line {owner}:100000:65536 in {file}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_found_by_its_number() {
+        let table = b"root:x:0:0::/root:/bin/sh\nbad\nme:x:7:8:\xff:/home/me:";
+        assert_eq!(entry(table, 7).map(|fields| fields[0]), Some(&b"me"[..]));
+        assert_eq!((entry(table, 8), entry(b"", 0)), (None, None));
+        assert_eq!((name_of("me:x:7", 7).as_deref(), name_of("me:x", 7)), (Some("me"), None));
+    }
 }

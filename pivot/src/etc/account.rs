@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use chain::account::entry;
 use chain::{Tool, open_inside, read_small, warn};
 use nix::unistd::{getegid, geteuid};
 use rustix::fs::OFlags;
@@ -59,15 +60,6 @@ fn of_root(tree: &OwnedFd, path: &str) -> Result<Vec<u8>> {
     }
 }
 
-/// The fields of the first line with this number (passwd(5), group(5)).
-fn entry(table: &[u8], id: u32) -> Option<Vec<&[u8]>> {
-    let number = id.to_string();
-    table
-        .split(|&b| b == b'\n')
-        .map(|line| line.split(|&b| b == b':').collect::<Vec<_>>())
-        .find(|fields| fields.len() > 2 && fields[2] == number.as_bytes())
-}
-
 /// The host's name for the id, but for one by which the root means somebody else.
 fn free_name(table: &[u8], name: Option<&[u8]>, id: u32, sort: &str) -> Vec<u8> {
     let taken = |name: &[u8]| table.split(|&b| b == b'\n').any(|line| line.split(|&b| b == b':').next() == Some(name));
@@ -110,10 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_is_found_by_its_number_and_added_on_a_line_of_its_own() {
-        let table = b"root:x:0:0::/root:/bin/sh\nbad\nme:x:7:8:\xff:/home/me:";
-        assert_eq!(entry(table, 7).map(|fields| fields[0]), Some(&b"me"[..]));
-        assert_eq!((entry(table, 8), entry(b"", 0)), (None, None));
+    fn an_entry_is_added_on_a_line_of_its_own() {
         assert_eq!(with(b"a:x:1".to_vec(), b"b:x:2\n"), b"a:x:1\nb:x:2\n");
         assert_eq!(with(Vec::new(), b"b\n"), b"b\n");
     }
