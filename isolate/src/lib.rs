@@ -12,6 +12,7 @@ mod process;
 mod signals;
 mod step;
 mod supervise;
+mod why_no_process;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;

@@ -3,7 +3,7 @@
 pub mod cgroup;
 mod delegation;
 pub mod exceeded;
-mod hierarchy;
+pub mod hierarchy;
 pub mod joined;
 mod name;
 mod place;

@@ -13,6 +13,8 @@ use nix::sched::CloneFlags;
 use nix::unistd::Pid;
 use rustix::process::{WaitId, WaitIdOptions, WaitOptions, WaitStatus, wait, waitid, waitpid};
 
+use crate::why_no_process;
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -89,11 +91,9 @@ pub fn fork_into(flags: CloneFlags) -> Result<Option<Pid>, Errno> {
     }
 }
 
-/// Why there is no further process: fork(2) has one errno for all of its limits.
 pub fn no_process(errno: Errno) -> Error {
     match errno {
-        Errno::EAGAIN => anyhow!("fork: too many processes")
-            .context(Hint("RLIMIT_NPROC (ulimit -u), the pids.max of the cgroup or kernel.pid_max is reached".into())),
+        Errno::EAGAIN => anyhow!("fork: too many processes").context(Hint(why_no_process::explain())),
         _ => Error::new(errno).context("fork"),
     }
 }

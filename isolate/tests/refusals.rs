@@ -178,3 +178,17 @@ fn a_chroot_that_hides_why_a_new_proc_is_refused_is_named() {
     let unchanged = inside("true", "/isolate --mount --propagation unchanged -- /isolate --version");
     assert!(unchanged.good().starts_with("isolate "));
 }
+
+#[test]
+fn the_limit_that_leaves_no_room_for_a_process_is_named() {
+    needs_root!();
+    let outcome = sh(
+        "cd / && exec setpriv --reuid=65533 --regid=65533 --clear-groups prlimit --nproc=1 $ISOLATE --map-root --pid true",
+    );
+    outcome.refused("RLIMIT_NPROC is 1, and this user has as many processes");
+    let inside = sh("exec $ISOLATE --pid --pids-max 3 -- sh -c '$ISOLATE --pid true; exit $?'");
+    if !inside.stderr.contains("fork: too many processes") {
+        skip!("no cgroup to limit in: {}", inside.stderr);
+    }
+    assert!(inside.stderr.contains("/pids.max is 3, and as many are there: raise it"), "{inside:?}");
+}

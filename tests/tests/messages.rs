@@ -12,6 +12,8 @@ const CHOSEN: &[(&str, &[&str])] = &[
     ("chain/src/covered_proc.rs", &["pub fn why"]),
     ("isolate/src/ids.rs", &[]),
     ("isolate/src/step.rs", &[]),
+    ("isolate/src/process.rs", &[]),
+    ("isolate/src/why_no_process.rs", &["fn "]),
     ("isolate/src/ids/why_refused.rs", &["pub fn", "fn overlap", "fn not_in_one", "fn granted"]),
     ("isolate/src/privileges/capability.rs", &["pub fn set"]),
     ("isolate/src/limits/cgroup.rs", &[]),
