@@ -499,6 +499,48 @@ fn nothing_gets_out_past_an_init_that_waits_inside() {
 }
 
 #[test]
+fn nothing_gets_out_of_a_build_step() {
+    let work = Work::new();
+    needs_escape!(work);
+    let before = work.sh(HOST).stdout;
+    let image = busybox_image();
+    let options = "-v ./volume:/volume";
+    all_refused(&work.sh(&format!(
+        "export XDG_CACHE_HOME=$PWD/cache; {} {options} '{}' volume ./escape \"$PWD/secret\" 7</ 8<secret 9<. 2>/dev/null",
+        script("ci-sandbox"),
+        image.display()
+    )));
+    assert_eq!(work.sh(HOST).stdout, before);
+}
+
+#[test]
+fn nothing_gets_out_by_who_enters() {
+    let work = Work::new();
+    needs_escape!(work);
+    let before = work.sh(HOST).stdout;
+    let privileges = "--cap-drop ALL --no-new-privs --seccomp default";
+    for enter in [script("enter") + " $!", format!("isolate --join $! {privileges} --")] {
+        let outcome = work.sh(&format!(
+            "unpack --quiet '{}' >/dev/null; rm -f up; mkfifo up
+            isolate {} --pid --init --uts --ipc --net --cgroup -- \
+                pivot --ephemeral --dev --bind ./volume:/volume ./root -- mountclean --mask -- \
+                isolate {privileges} -- sh -c 'echo; exec sleep 1000' >up 2>/dev/null & read -r line <up
+            {enter} /volume/escape \"$PWD/secret\" 7</ 8<secret 9<. </dev/null; kill $!",
+            busybox_image().display(),
+            work.user()
+        ));
+        // COMMAND of the chain, process 2, is the sandbox's own, and so is its program. An attempt does not say whom it traced:
+        // PID 1 alone is tried in the test before.
+        let own = ["trace_hosts", "read_hosts_memory", "open_hosts_memory", "steal_descriptors", "programs"];
+        let is_own =
+            |line: &str| line == "found /proc/2/exe" || own.iter().any(|name| line == format!("ESCAPED {name}"));
+        let others = outcome.stdout.lines().filter(|line| !is_own(line));
+        all_refused(&Outcome { stdout: others.map(|line| format!("{line}\n")).collect(), ..outcome });
+    }
+    assert_eq!(work.sh(HOST).stdout, before);
+}
+
+#[test]
 fn nothing_is_typed_into_the_callers_terminal() {
     let work = Work::new();
     needs_escape!(work);
