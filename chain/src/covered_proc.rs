@@ -22,7 +22,9 @@ fn covered_proc() -> Option<PathBuf> {
 /// The cause of EPERM that holds, with what to do about it (mount_too_revealing in Linux).
 pub fn why_no_new_proc() -> String {
     if !pid_namespace_is_ours() {
-        return "in a user namespace a new proc takes a pid namespace of its own: add --pid to isolate".into();
+        return "in a user namespace a new proc takes a pid namespace of its own: add --pid, \
+                isolate --user --map-root --pid -- …"
+            .into();
     }
     if let Some(point) = covered_proc() {
         return format!(
