@@ -27,7 +27,7 @@ pub fn make() -> Result<(Gate, Gate)> {
 }
 
 impl Gate {
-    /// SIGPIPE must be blocked in the parent: a child may be gone at any time.
+    /// SIGPIPE must be blocked: the other may be gone at any time.
     pub fn tell(&self) -> Result<()> {
         match retry_on_intr(|| write(&self.tells, b"!")) {
             // The other is gone already, and has said why.

@@ -122,8 +122,12 @@ impl Child<'_> {
     /// All of the new namespaces are there.
     pub fn has_arrived(&self) -> Result<()> {
         if waits_for_arrival(self.unshare, self.wait) {
+            // A parent that has failed says why: here its closed gate is no reason to die of SIGPIPE.
+            let mask = signals::block_all();
+            mask.and(&[libc::SIGPIPE]).restore();
             self.gate.tell()?;
             self.gate.wait()?;
+            mask.restore();
         }
         Ok(())
     }
