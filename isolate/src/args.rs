@@ -146,8 +146,6 @@ pub struct Args {
 
     /// Give COMMAND a terminal and a session of its own: it can neither read, set nor push into the caller's
     /// (implies --fork)
-    ///
-    /// With --init, a Ctrl-Z on a busy machine is sometimes lost: press it again.
     #[arg(long, conflicts_with = "new_session", help_heading = "Process")]
     pub pty: bool,
 
