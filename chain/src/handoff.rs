@@ -23,7 +23,7 @@ pub use crate::receipt::path as receipt_path;
 use crate::report;
 pub use first_line::Expect;
 pub use receive::{described, may_come, note_writer, receive};
-pub use terminal::stdin_from_terminal;
+pub use terminal::{started_with_ampersand_in_a_script, stdin_from_terminal};
 pub use writer::Writer;
 
 /// The name of isolate's guard (PR_SET_NAME), which never writes to the pipe.

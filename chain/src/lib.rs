@@ -15,6 +15,7 @@ mod escape_fd;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 pub mod handoff;
+pub mod id_map;
 mod image;
 mod inside;
 mod layout;

@@ -15,6 +15,9 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, StatxFlags};
 use rustix::io::Errno;
 use serde_json::{Value, json};
 
+use crate::account::Sort;
+use crate::id_map;
+
 /// An image's configuration has a budget far below; anything larger is no receipt.
 const LARGEST: u64 = 64 << 20;
 /// Group and others may not write.
@@ -143,12 +146,7 @@ pub fn others(stat: &Stat) -> Option<String> {
 
 /// False without /proc.
 fn is_mapped(id: u32) -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let mut ranges = map.lines().map(|line| line.split_whitespace().map(|number| number.parse::<u64>().unwrap_or(0)));
-    ranges.any(|mut range| {
-        let (first, _, count) = (range.next().unwrap_or(0), range.next(), range.next().unwrap_or(0));
-        (first..first + count).contains(&id.into())
-    })
+    id_map::read(Sort::User).is_ok_and(|map| map.iter().any(|range| range.position(id).is_some()))
 }
 
 #[cfg(test)]

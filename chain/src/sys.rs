@@ -36,6 +36,15 @@ pub fn close_on_exec(first: u32, last: u32) -> Result<(), Errno> {
     Errno::result(result).map(drop)
 }
 
+/// sigaction(2), without the change that nix's has to make.
+pub fn is_ignored(signal: i32) -> bool {
+    // SAFETY: only asks, into a struct that the C library fills.
+    unsafe {
+        let mut now: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &mut now) == 0 && now.sa_sigaction == libc::SIG_IGN
+    }
+}
+
 /// What a seccomp filter answers for a call that it does not know, ENOSYS put in its place: older container runtimes had
 /// it answer EPERM, and there the old way is to be tried. Arguments that mean nothing tell, for to those the kernel itself
 /// says EINVAL or EBADF (of the mount calls, to who may mount).

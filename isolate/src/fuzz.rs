@@ -4,11 +4,11 @@
 use chain::Tool;
 use chain::account::{id_of, name_of, ranges};
 use chain::fuzz::Target;
+use chain::id_map::Range;
 use nix::libc;
 use rustix::thread::CapabilitySet;
 use seccompiler::BpfProgram;
 
-use crate::ids::Range;
 use crate::ids::mapping::with_single;
 use crate::privileges::seccomp::Seccomp;
 

@@ -3,28 +3,16 @@
 pub mod mapping;
 mod why_refused;
 
-use std::fmt;
-use std::fs::{read_to_string, write};
+use std::fs::write;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Error, Result, anyhow};
+use chain::account::Sort;
+use chain::id_map::{self, Range};
 use chain::{Hint, WithHint};
 use nix::errno::Errno;
 use nix::unistd::{Pid, getegid, geteuid};
-
-/// `count` ids from `inner` on are those from `outer` on outside (user_namespaces(7)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
-    pub inner: u32,
-    pub outer: u32,
-    pub count: u32,
-}
-
-impl fmt::Display for Range {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{} {} {}", self.inner, self.outer, self.count)
-    }
-}
+use rustix::thread::{CapabilitySet, capabilities};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Maps {
@@ -66,7 +54,7 @@ impl Maps {
             let path = format!("{proc}/setgroups");
             write(&path, if allow { "allow" } else { "deny" }).with_context(|| path.clone())?;
         }
-        let direct = pid.is_none() || self.can_write_own() || may_set_ids();
+        let direct = pid.is_none() || self.can_write_own() || capable(CapabilitySet::SETUID | CapabilitySet::SETGID);
         for (map, file, helper) in [(&self.users, "uid_map", "newuidmap"), (&self.groups, "gid_map", "newgidmap")] {
             if map.is_empty() {
                 continue;
@@ -109,24 +97,14 @@ fn run_helper(helper: &str, pid: Pid, map: &[Range]) -> Result<()> {
     Ok(())
 }
 
-/// CAP_SETUID and CAP_SETGID in our user namespace.
-fn may_set_ids() -> bool {
-    use rustix::thread::CapabilitySet;
-    rustix::thread::capabilities(None)
-        .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SETUID | CapabilitySet::SETGID))
+/// Whether these capabilities are in effect, in our user namespace.
+fn capable(of: CapabilitySet) -> bool {
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(of))
 }
 
 /// Whether our ids are not mapped in our user namespace.
 pub fn is_unmapped() -> bool {
-    let absent = |path: &str, id: u32| {
-        let Ok(map) = read_to_string(path) else { return false };
-        !map.lines().any(|line| {
-            let mut numbers = line.split_whitespace().map_while(|n| n.parse::<u64>().ok());
-            let (Some(inner), Some(_), Some(count)) = (numbers.next(), numbers.next(), numbers.next()) else {
-                return false;
-            };
-            (inner..inner + count).contains(&u64::from(id))
-        })
-    };
-    absent("/proc/self/uid_map", geteuid().as_raw()) || absent("/proc/self/gid_map", getegid().as_raw())
+    let absent =
+        |sort, id: u32| id_map::read(sort).is_ok_and(|map| !map.iter().any(|range| range.position(id).is_some()));
+    absent(Sort::User, geteuid().as_raw()) || absent(Sort::Group, getegid().as_raw())
 }

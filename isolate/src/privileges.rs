@@ -227,8 +227,7 @@ fn unmapped(errno: Errno, noun: &str, id: u32) -> anyhow::Error {
 }
 
 fn is_root_of_the_host() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    geteuid().is_root() && map.split_whitespace().eq(["0", "0", "4294967295"])
+    geteuid().is_root() && chain::id_map::is_the_hosts()
 }
 
 fn may_write_sysctls() -> bool {

@@ -104,14 +104,6 @@ impl ChildSignal {
     }
 }
 
-pub fn is_ignored(signal: i32) -> bool {
-    // SAFETY: only asks, into a struct that the C library fills.
-    unsafe {
-        let mut now: libc::sigaction = std::mem::zeroed();
-        libc::sigaction(signal, std::ptr::null(), &mut now) == 0 && now.sa_sigaction == libc::SIG_IGN
-    }
-}
-
 /// kill(2): a process, or with 0 or a negative number a group.
 pub fn send(to: i32, signal: i32) -> Result<(), Errno> {
     // SAFETY: kill(2) takes any numbers.

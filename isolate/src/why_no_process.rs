@@ -30,8 +30,7 @@ fn full_group() -> Option<String> {
 /// Root of the host has no such limit.
 fn full_user() -> Option<String> {
     let (most, _) = getrlimit(Resource::RLIMIT_NPROC).ok()?;
-    let map = read_to_string("/proc/self/uid_map").ok()?;
-    if getuid().is_root() && map.split_whitespace().eq(["0", "0", "4294967295"]) {
+    if getuid().is_root() && chain::id_map::is_the_hosts() {
         return None;
     }
     let there: u64 =

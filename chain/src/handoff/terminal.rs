@@ -10,6 +10,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sig
 use nix::unistd::{Pid, dup2_stdin, getpid, read};
 
 use crate::retry_eintr::retry;
+use crate::sys::is_ignored;
 
 /// Makes stdin the controlling terminal, or /dev/null if there is none or we may not read it. A background job waits as
 /// any reader would: stopped, until it is continued.
@@ -25,18 +26,8 @@ pub fn stdin_from_terminal() -> Result<()> {
 
 /// POSIX: a shell without job control starts an asynchronous list with SIGINT and SIGQUIT ignored.
 /// It shares the terminal's foreground group with the script, whose input it must not take.
-fn started_with_ampersand_in_a_script() -> bool {
-    [Signal::SIGINT, Signal::SIGQUIT].into_iter().all(|signal| matches!(disposition(signal), Some(SigHandler::SigIgn)))
-}
-
-fn disposition(signal: Signal) -> Option<SigHandler> {
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    // SAFETY: no handler is installed, and the old disposition is put back at once.
-    unsafe {
-        let old = sigaction(signal, &default).ok()?;
-        sigaction(signal, &old).ok()?;
-        Some(old.handler())
-    }
+pub fn started_with_ampersand_in_a_script() -> bool {
+    is_ignored(libc::SIGINT) && is_ignored(libc::SIGQUIT)
 }
 
 /// Whether this process may read the terminal now; in the background it stops first, until it is
@@ -47,7 +38,7 @@ fn in_foreground(terminal: &File) -> Result<bool> {
     if getpid() != Pid::from_raw(1) {
         return may_read(terminal);
     }
-    if matches!(disposition(Signal::SIGTTIN), Some(SigHandler::SigIgn)) {
+    if is_ignored(libc::SIGTTIN) {
         return may_read(terminal);
     }
     let mut continued = SigSet::empty();

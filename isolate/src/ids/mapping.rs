@@ -1,14 +1,13 @@
 //! From options to the maps of a new user namespace.
 
-use std::fs::read_to_string;
-
 use anyhow::{Context, Result, anyhow};
 use chain::WithHint;
 use chain::account::{Sort, id, subordinate};
+use chain::id_map::{self, Range};
 use nix::unistd::{getegid, geteuid};
 
 use crate::args::{Args, Mapping};
-use crate::ids::{Maps, Range};
+use crate::ids::Maps;
 
 pub fn is_wanted(args: &Args) -> bool {
     args.map_root
@@ -111,14 +110,8 @@ fn around(first: u32, count: u32, hole: u32) -> Vec<(u32, u32)> {
 
 /// Maps every id of our user namespace to itself.
 fn mapped_here(sort: Sort) -> Result<Vec<Range>> {
-    let path = if sort == Sort::User { "/proc/self/uid_map" } else { "/proc/self/gid_map" };
-    let table = read_to_string(path).context(path)?;
-    let line = |line: &str| {
-        let mut numbers = line.split_whitespace().map_while(|number| number.parse().ok());
-        let (inner, count) = (numbers.next()?, numbers.nth(1)?);
-        Some(Range { inner, outer: inner, count })
-    };
-    Ok(table.lines().filter_map(line).collect())
+    let map = id_map::read(sort).context(id_map::path(sort))?;
+    Ok(map.into_iter().map(|range| Range { outer: range.inner, ..range }).collect())
 }
 
 fn shown(args: &Args, auto_alone: bool, user: Option<u32>, group: Option<u32>) -> Vec<String> {

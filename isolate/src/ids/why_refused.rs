@@ -9,7 +9,10 @@ use nix::errno::Errno;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use rustix::fs::getxattr;
 
-use crate::ids::Range;
+use chain::id_map::{self, Range};
+use rustix::thread::CapabilitySet;
+
+use crate::ids::capable;
 
 /// The kernel refused to write it. `ours`: the map of our own namespace, right above the new one; None where this
 /// process is in the new one already, and writes its own id alone.
@@ -19,11 +22,11 @@ pub fn by_the_kernel(errno: Errno, map: &[Range], file: &str, ours: Option<&str>
         Errno::EINVAL => overlap(map).unwrap_or_else(|| general.into()),
         Errno::EPERM => {
             let outside = ours.and_then(|path| {
-                let table = extents(&read_to_string(path).ok()?);
+                let table = id_map::parse(&read_to_string(path).ok()?)?;
                 map.iter().find_map(|range| not_in_one(range, &table, path))
             });
             outside.unwrap_or_else(|| match map.iter().any(|range| range.outer == 0) && file == "uid_map" {
-                true if ours.is_none() || !has_setfcap() => {
+                true if ours.is_none() || !capable(CapabilitySet::SETFCAP) => {
                     "to map user 0 takes CAP_SETFCAP since Linux 5.12: start isolate with it (--cap-add SETFCAP of the \
                      container around us), or map other users"
                         .into()
@@ -48,25 +51,17 @@ fn overlap(map: &[Range]) -> Option<String> {
     })
 }
 
-/// The ids that a namespace has, as ranges of (first, count).
-fn extents(map: &str) -> Vec<(u64, u64)> {
-    let extent = |line: &str| {
-        let mut numbers = line.split_whitespace().map_while(|number| number.parse().ok());
-        Some((numbers.next()?, numbers.nth(1)?))
-    };
-    map.lines().filter_map(extent).collect()
-}
-
 /// The kernel looks each range up in one line of the map outside (map_id_range_down).
-fn not_in_one(range: &Range, table: &[(u64, u64)], path: &str) -> Option<String> {
+fn not_in_one(range: &Range, table: &[Range], path: &str) -> Option<String> {
     let (first, end) = (u64::from(range.outer), u64::from(range.outer) + u64::from(range.count));
     let mut at = first;
     let mut lines = 0;
     while at < end {
-        let Some((start, count)) = table.iter().find(|(start, count)| (*start..start + count).contains(&at)) else {
+        let line = |line: &Range| (u64::from(line.inner), u64::from(line.inner) + u64::from(line.count));
+        let Some((start, after)) = table.iter().map(line).find(|(start, after)| (*start..*after).contains(&at)) else {
             return Some(format!("id {at} is not mapped in the namespace that this runs in: see {path}"));
         };
-        (at, lines) = (start + count, lines + 1);
+        (at, lines) = (after, lines + 1);
         if lines == 2 {
             return Some(format!(
                 "the ids {first} to {} lie in several lines of this namespace's own map: give a range for each, the \
@@ -76,11 +71,6 @@ fn not_in_one(range: &Range, table: &[(u64, u64)], path: &str) -> Option<String>
         }
     }
     None
-}
-
-fn has_setfcap() -> bool {
-    use rustix::thread::CapabilitySet;
-    rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SETFCAP))
 }
 
 /// newuidmap(1) or newgidmap(1) failed.
@@ -120,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_range_is_looked_for_in_one_line_of_the_map_outside() {
-        let table = extents("         0       1000          1\n         1     100000      65536\n");
+        let table = id_map::parse("         0       1000          1\n         1     100000      65536\n").unwrap();
         let why = |outer, count| not_in_one(&Range { inner: 0, outer, count }, &table, "/proc/self/uid_map");
         assert_eq!(why(1, 65536), None);
         assert!(why(0, 2).is_some_and(|why| why.contains("0 to 1 lie in several lines")));

@@ -13,7 +13,7 @@ use rustix::io::{Errno, read, retry_on_intr};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
 use crate::process::{Change, Ending, close_all_but, fork, let_go_of, next_change};
-use crate::signals::{self, Arrivals, Target, is_ignored, raise_default, take};
+use crate::signals::{self, Arrivals, Target, raise_default, take};
 use crate::supervise::flow::{Flow, Pumped};
 use crate::supervise::guard::Guard;
 
@@ -285,10 +285,9 @@ impl Relay {
 }
 
 /// The kernel is asked, by a read of no bytes: in a pid namespace all groups from outside are 0. SIGTTIN is blocked, so in the
-/// background it answers EIO. A script's `&` shares the script's group, and is started with SIGINT ignored (POSIX).
+/// background it answers EIO. A script's `&` shares the script's group.
 fn is_in_foreground(tty: &Rc<OwnedFd>) -> bool {
-    let is_background_of_script = is_ignored(libc::SIGINT) && is_ignored(libc::SIGQUIT);
-    !is_background_of_script && read(tty, &mut [0; 0]) != Err(Errno::IO)
+    !chain::handoff::started_with_ampersand_in_a_script() && read(tty, &mut [0; 0]) != Err(Errno::IO)
 }
 
 fn raw(before: &Termios) -> Termios {

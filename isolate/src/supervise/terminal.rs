@@ -10,14 +10,13 @@ use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
+use chain::sys::is_ignored;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::signal::killpg;
 use nix::unistd::{Pid, getpgid, getpgrp, getppid, getsid, isatty, tcgetpgrp, tcsetpgrp};
 use rustix::fs::FileType;
-
-use crate::signals::is_ignored;
 
 /// Isolate's guard reads what isolate changes here: when that is dead.
 pub struct Terminal {

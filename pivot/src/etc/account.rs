@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use chain::account::entry;
-use chain::{Tool, open_inside, read_small, warn};
+use chain::account::{Sort, entry};
+use chain::{Tool, id_map, open_inside, read_small, warn};
 use nix::unistd::{getegid, geteuid};
 use rustix::fs::OFlags;
 
@@ -19,7 +19,7 @@ pub fn passwd(tree: &OwnedFd) -> Result<Option<Vec<u8>>> {
         return Ok(None);
     }
     let host = std::fs::read("/etc/passwd").unwrap_or_default();
-    let known = entry(&host, outside("/proc/self/uid_map", uid));
+    let known = entry(&host, outside(Sort::User, uid));
     let home = match known.as_ref().and_then(|fields| fields.get(5)) {
         Some(home) if home.starts_with(b"/") => home.to_vec(),
         _ => b"/".to_vec(),
@@ -39,7 +39,7 @@ pub fn group(tree: &OwnedFd) -> Result<Option<Vec<u8>>> {
         return Ok(None);
     }
     let host = std::fs::read("/etc/group").unwrap_or_default();
-    let known = entry(&host, outside("/proc/self/gid_map", gid));
+    let known = entry(&host, outside(Sort::Group, gid));
     let mut line = free_name(&own, known.map(|fields| fields[0]), gid, "group");
     line.extend_from_slice(format!(":x:{gid}:\n").as_bytes());
     Ok(Some(with(own, &line)))
@@ -79,13 +79,9 @@ fn free_name(table: &[u8], name: Option<&[u8]>, id: u32, sort: &str) -> Vec<u8> 
 }
 
 /// What an id is called outside this user namespace. Its root is nobody that the host's table knows.
-fn outside(map: &str, id: u32) -> u32 {
-    let map = std::fs::read_to_string(map).unwrap_or_default();
-    let found = map.lines().find_map(|line| {
-        let mut numbers = line.split_whitespace().map_while(|number| number.parse::<u32>().ok());
-        let (inner, outer, count) = (numbers.next()?, numbers.next()?, numbers.next()?);
-        id.checked_sub(inner).filter(|&offset| offset < count).and_then(|offset| outer.checked_add(offset))
-    });
+fn outside(sort: Sort, id: u32) -> u32 {
+    let map = id_map::read(sort).unwrap_or_default();
+    let found = map.iter().find_map(|range| range.outer.checked_add(range.position(id)?));
     found.filter(|_| id != 0).unwrap_or(id)
 }
 

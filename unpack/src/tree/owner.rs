@@ -3,8 +3,10 @@
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use chain::WithHint;
+use chain::account::Sort;
+use chain::id_map::{self, Range};
 use rustix::fs::{AtFlags, Gid, Mode};
 use rustix::thread::CapabilitySet;
 
@@ -16,8 +18,8 @@ pub struct Owners {
     pub how: Owner,
     pub uid: u32,
     pub gid: u32,
-    uids: Vec<(u32, u32)>,
-    gids: Vec<(u32, u32)>,
+    uids: Vec<Range>,
+    gids: Vec<Range>,
     /// What is made gets its directory's group and not the caller's: a filesystem mounted `grpid` (mount(8)).
     groups_of_directories: AtomicBool,
 }
@@ -39,8 +41,8 @@ impl Owners {
             how: how.unwrap_or(default),
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
-            uids: ranges("/proc/self/uid_map")?,
-            gids: ranges("/proc/self/gid_map")?,
+            uids: existing(Sort::User)?,
+            gids: existing(Sort::Group)?,
             groups_of_directories: AtomicBool::new(false),
         })
     }
@@ -51,10 +53,9 @@ impl Owners {
         rustix::fs::mkdirat(root, probe, Mode::RWXU)?;
         let group = |path: &str| rustix::fs::statat(root, path, AtFlags::SYMLINK_NOFOLLOW).map(|stat| stat.st_gid);
         // A directory of another group tells; where there is none to give it, it is enough that its own is the caller's.
-        let other = self
-            .gids
-            .iter()
-            .find_map(|&(first, count)| (first..first.saturating_add(count.min(2))).find(|&gid| gid != self.gid));
+        let other = self.gids.iter().find_map(|range| {
+            (range.inner..range.inner.saturating_add(range.count.min(2))).find(|&gid| gid != self.gid)
+        });
         let given = other.filter(|&gid| {
             rustix::fs::chownat(root, probe, None, Some(Gid::from_raw(gid)), AtFlags::SYMLINK_NOFOLLOW).is_ok()
         });
@@ -107,28 +108,19 @@ pub fn capable(capability: CapabilitySet) -> bool {
     rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
 }
 
-fn mapped(ranges: &[(u32, u32)], id: u64) -> Option<u32> {
+fn mapped(map: &[Range], id: u64) -> Option<u32> {
     let id = u32::try_from(id).ok().filter(|&id| id != u32::MAX)?;
-    ranges.iter().any(|&(first, count)| id >= first && id - first < count).then_some(id)
+    map.iter().any(|range| range.position(id).is_some()).then_some(id)
 }
 
 /// The ids that exist inside this user namespace (user_namespaces(7)).
-fn ranges(file: &str) -> Result<Vec<(u32, u32)>> {
-    let text = match std::fs::read_to_string(file) {
-        Ok(text) => text,
+fn existing(sort: Sort) -> Result<Vec<Range>> {
+    match id_map::read(sort) {
         // Without /proc: as in the first namespace; chown says what it cannot do.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![(0, u32::MAX)]),
-        Err(error) => return Err(error).context(file.to_owned()),
-    };
-    let parse = |line: &str| {
-        let mut fields = line.split_whitespace();
-        let first = fields.next()?.parse().ok()?;
-        let count = fields.nth(1)?.parse().ok()?;
-        Some((first, count))
-    };
-    match text.lines().map(parse).collect() {
-        Some(ranges) => Ok(ranges),
-        None => bail!("{file}: not as user_namespaces(7) has it"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Ok(vec![Range { inner: 0, outer: 0, count: u32::MAX }])
+        }
+        read => read.context(id_map::path(sort)),
     }
 }
 
@@ -141,8 +133,8 @@ mod tests {
             how,
             uid: 7,
             gid: 8,
-            uids: vec![(0, 10), (100, 5)],
-            gids: vec![(0, u32::MAX)],
+            uids: id_map::parse("0 0 10\n100 100 5").unwrap(),
+            gids: id_map::parse("0 0 4294967295").unwrap(),
             groups_of_directories: AtomicBool::new(false),
         }
     }

@@ -1,0 +1,67 @@
+//! The ids that a user namespace has, as its maps list them (user_namespaces(7)).
+
+use std::fmt;
+use std::fs::read_to_string;
+use std::io;
+
+use crate::account::Sort;
+
+/// `count` ids from `inner` on are those from `outer` on outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    pub inner: u32,
+    pub outer: u32,
+    pub count: u32,
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} {} {}", self.inner, self.outer, self.count)
+    }
+}
+
+impl Range {
+    /// How far into the range an id of the namespace is.
+    pub fn position(&self, inner: u32) -> Option<u32> {
+        inner.checked_sub(self.inner).filter(|&at| at < self.count)
+    }
+}
+
+/// The map of this process's own namespace.
+pub fn path(sort: Sort) -> &'static str {
+    match sort {
+        Sort::User => "/proc/self/uid_map",
+        Sort::Group => "/proc/self/gid_map",
+    }
+}
+
+pub fn read(sort: Sort) -> io::Result<Vec<Range>> {
+    parse(&read_to_string(path(sort))?).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+pub fn parse(map: &str) -> Option<Vec<Range>> {
+    map.lines()
+        .map(|line| {
+            let mut numbers = line.split_whitespace().map_while(|number| number.parse().ok());
+            Some(Range { inner: numbers.next()?, outer: numbers.next()?, count: numbers.next()? })
+        })
+        .collect()
+}
+
+/// Whether users have the numbers that they have on the host, all of them.
+pub fn is_the_hosts() -> bool {
+    read(Sort::User).is_ok_and(|map| map == [Range { inner: 0, outer: 0, count: u32::MAX }])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_is_read_as_the_kernel_writes_it() {
+        let map = parse("         0       1000          1\n         1     100000      65536\n").unwrap();
+        assert_eq!(map.iter().map(Range::to_string).collect::<Vec<_>>(), ["0 1000 1", "1 100000 65536"]);
+        assert_eq!((map[1].position(0), map[1].position(65536), map[1].position(65537)), (None, Some(65535), None));
+        assert_eq!((parse("0 0"), parse("0 x 1"), parse("")), (None, None, Some(Vec::new())));
+    }
+}
