@@ -14,6 +14,14 @@ fn running(work: &Work) {
     assert_eq!(started.status, 0, "{started:?}");
 }
 
+/// The same, and an interactive shell at a terminal outside of it.
+fn beside_a_sandbox(work: &Work) -> Terminal<'_> {
+    running(work);
+    let mut terminal = work.terminal("dash", &["-i"]);
+    terminal.prompt();
+    terminal
+}
+
 fn enter(command: &str) -> String {
     format!("{} $(cat pid) {command}", script("enter"))
 }
@@ -54,9 +62,7 @@ fn a_pipe_is_passed_on_as_a_pipe() {
 #[test]
 fn a_command_that_ends_at_once_has_its_size_and_its_output() {
     let work = Work::new();
-    running(&work);
-    let mut terminal = work.terminal("dash", &["-i"]);
-    terminal.prompt();
+    let mut terminal = beside_a_sandbox(&work);
     terminal.run(&format!("stty -F {} rows 69 cols 208", terminal.name()));
     for _ in 0..20 {
         let said = terminal.run(&enter("stty size"));
@@ -72,9 +78,7 @@ fn a_command_that_ends_at_once_has_its_size_and_its_output() {
 #[test]
 fn the_terminal_comes_back_whatever_is_left_of_the_command() {
     let work = Work::new();
-    running(&work);
-    let mut terminal = work.terminal("dash", &["-i"]);
-    terminal.prompt();
+    let mut terminal = beside_a_sandbox(&work);
     let before = settings(&work, &terminal);
     for (command, status) in
         [("no-such-command", 127), ("/etc", 126), ("sh -c 'trap \"\" HUP; sleep 1000 & exit 4'", 4)]
@@ -92,9 +96,7 @@ fn the_terminal_comes_back_whatever_is_left_of_the_command() {
 #[test]
 fn a_shell_that_enters_has_job_control_and_survives_ctrl_c() {
     let work = Work::new();
-    running(&work);
-    let mut terminal = work.terminal("dash", &["-i"]);
-    terminal.prompt();
+    let mut terminal = beside_a_sandbox(&work);
     terminal.send(&format!("{}\n", enter("env 'PS1=inside> ' sh -i")));
     let said = terminal.expect("inside> ");
     assert!(!said.contains("job control"), "{said}");

@@ -23,6 +23,18 @@ fn ok(output: &Output) {
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
+/// A root of one image and another image, where mounts can be made.
+fn with_a_root_to_mount_in() -> Option<Scene> {
+    if !is_root() {
+        skip("only root mounts outside of a user namespace");
+        return None;
+    }
+    let scene = Scene::new();
+    scene.extracted(&image(b"old"), &[]);
+    scene.write("new.tar", &image(b"new"));
+    Some(scene)
+}
+
 fn script(scene: &Scene, script: &str) -> Output {
     let script = script.replace("UNPACK", UNPACK);
     Command::new("bash").args(["-ec", &script]).current_dir(scene.path("")).output().unwrap()
@@ -33,13 +45,7 @@ fn script(scene: &Scene, script: &str) -> Output {
 /// https://github.com/open-edge-platform/image-composer-tool/pull/760: a table of mounts that was read as text.
 #[test]
 fn a_root_with_the_hosts_directories_still_mounted_in_it_is_not_removed() {
-    if !is_root() {
-        skip("only root mounts outside of a user namespace");
-        return;
-    }
-    let scene = Scene::new();
-    scene.extracted(&image(b"old"), &[]);
-    scene.write("new.tar", &image(b"new"));
+    let Some(scene) = with_a_root_to_mount_in() else { return };
     // A name with blanks and a new line in it, as tables of mounts escape them; a lazy unmount that is still in use.
     let output = script(
         &scene,
@@ -57,13 +63,7 @@ fn a_root_with_the_hosts_directories_still_mounted_in_it_is_not_removed() {
 /// the root, in a mount namespace that the one who removed it did not see.
 #[test]
 fn what_another_mount_namespace_has_mounted_in_a_root_is_not_removed() {
-    if !is_root() {
-        skip("only root mounts outside of a user namespace");
-        return;
-    }
-    let scene = Scene::new();
-    scene.extracted(&image(b"old"), &[]);
-    scene.write("new.tar", &image(b"new"));
+    let Some(scene) = with_a_root_to_mount_in() else { return };
     let output = script(
         &scene,
         "mkdir storage && echo kept >storage/file && mkfifo up down
