@@ -51,10 +51,13 @@ fn a_signal_reaches_pid_1_where_there_is_no_proc() {
     std::fs::copy(work.tool("isolate"), work.join("root/isolate")).expect("copy");
     for signal in ["TERM", "INT", "HUP", "USR1", "QUIT"] {
         for option in ["--pid", "--pid --uts"] {
+            // The shell of busybox ignores QUIT until it becomes the command.
             let outcome = work.sh(&format!(
                 "mkfifo root/up
                 env --default-signal=INT,QUIT isolate {} --mount --root root -- /isolate {option} -- sh -c 'echo >up; exec sleep 1000' & pid=$!
-                read x <root/up; kill -{signal} $pid; wait $pid; status=$?; kill -l $status; rm root/up",
+                read x <root/up
+                until cat $(printf '/proc/%s/comm ' $(cat /proc/$pid/task/$pid/children)) 2>/dev/null | grep -qx sleep; do :; done
+                kill -{signal} $pid; wait $pid; status=$?; kill -l $status; rm root/up",
                 work.user()
             ));
             assert_eq!(outcome.stdout, format!("{signal}\n"), "{option}: {outcome:?}");
