@@ -1,5 +1,7 @@
 //! What small images of odd shapes cost at the default budgets. Counted in system calls, since clocks lie on a busy
-//! machine; `scripts/soak shapes` is the form that takes the time, of images as large as a mebibyte may hold.
+//! machine, and without those for memory: malloc(3) takes a large buffer from the heap or from mmap(2) as the order of
+//! the threads' calls has it. `scripts/soak shapes` is the form that takes the time, of images as large as a mebibyte
+//! may hold.
 
 mod archive;
 mod scene;
@@ -42,7 +44,7 @@ fn calls(image: &[u8]) -> u64 {
         "-f",
         "-c",
         "-e",
-        "trace=!futex,sched_yield",
+        "trace=!futex,sched_yield,%memory",
         "-o",
         "calls",
         UNPACK,
