@@ -55,8 +55,8 @@ pub struct Carry {
     /// Variables that this link's steps found out, for what it becomes.
     pub env: Vec<(OsString, OsString)>,
     pub(crate) tools: [Option<OwnedFd>; 4],
-    /// Detached copies of mounts through which something was opened.
-    pub(crate) copies: Vec<OwnedFd>,
+    /// Detached copies of mounts through which something was opened, and the file if it is a file's own mount.
+    pub(crate) copies: Vec<(OwnedFd, Option<OwnedFd>)>,
     /// The directory of our binaries, in the host's tree.
     pub(crate) beside: Option<OwnedFd>,
 }
@@ -151,16 +151,22 @@ impl Carry {
     /// Notes a detached mount through which a lock is held.
     pub fn lock_through(&mut self, mount: OwnedFd) -> Result<()> {
         self.locks.push(mounts::id_of(&mount)?);
-        self.copies.push(mount);
+        self.copies.push((mount, None));
         Ok(())
+    }
+
+    /// Notes a detached mount of nothing but `file` through which that was opened.
+    pub fn opened_through(&mut self, mount: OwnedFd, file: OwnedFd) {
+        self.copies.push((mount, Some(file)));
     }
 
     /// Gets rid of the mount copies once what was opened through them no longer needs them. The kernel waits for all
     /// processors when it dissolves a mount: attached to the host's tree, they all go with its detach in one wait.
     pub fn leave_copies_to_host_tree(&mut self) {
-        for copy in self.copies.drain(..) {
-            if let Some(dir) = &self.beside {
-                let _ = attach::attach(copy, dir);
+        for (copy, file) in self.copies.drain(..) {
+            // A file's mount goes on a file alone.
+            if let Some(place) = file.as_ref().or(self.beside.as_ref()) {
+                let _ = attach::attach(copy, place);
             }
         }
     }
@@ -187,7 +193,7 @@ impl Carry {
             return Err(anyhow!("{}: none of the tools is there", dir.display()))
                 .hint("keep the four tools in one directory, and start the chain outside a chroot");
         }
-        self.copies.extend(copy);
+        self.copies.extend(copy.map(|mount| (mount, None)));
         self.beside = rustix::fs::open(&dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok();
         Ok(())
     }

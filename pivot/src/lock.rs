@@ -27,8 +27,9 @@ const NUMBER: i32 = 100;
 /// How often ROOT may be replaced while it is being locked.
 const ATTEMPTS: usize = 1000;
 
-/// ROOT, locked against removal. If `unpack --replace` has replaced it in the meantime, the new one.
-pub fn shared(mut root: OwnedFd, path: &Path) -> Result<OwnedFd> {
+/// ROOT, locked against removal, if `unpack --replace` has replaced it in the meantime, the new one; and the mount
+/// through which the lock was taken, with the receipt that it is of.
+pub fn shared(mut root: OwnedFd, path: &Path) -> Result<(OwnedFd, Option<(OwnedFd, OwnedFd)>)> {
     for _ in 0..ATTEMPTS {
         let receipt = find_receipt(path);
         let locked = receipt.as_ref().map(hold).transpose()?.flatten();
@@ -43,8 +44,9 @@ pub fn shared(mut root: OwnedFd, path: &Path) -> Result<OwnedFd> {
         if fstat(&root)?.st_nlink == 0 {
             return Err(anyhow!("it was removed meanwhile")).hint("start again");
         }
-        locked.map(keep).transpose()?;
-        return Ok(root);
+        let Some((opened, mount)) = locked else { return Ok((root, None)) };
+        keep(opened)?;
+        return Ok((root, receipt.map(|receipt| (mount, receipt.file))));
     }
     Err(anyhow!("it is replaced again and again")).hint("start again once no unpack --replace works on it")
 }
@@ -76,8 +78,9 @@ fn find_receipt(path: &Path) -> Option<Receipt> {
     regular.then_some(Receipt { file, inode: (stat.st_dev, stat.st_ino), ours })
 }
 
-/// The receipt, locked. None if it cannot be locked, or if another user holds a lock that he should not.
-fn hold(receipt: &Receipt) -> Result<Option<OwnedFd>> {
+/// The receipt, locked, and the mount that it was opened through. None if it cannot be locked, or if another user holds a
+/// lock that he should not.
+fn hold(receipt: &Receipt) -> Result<Option<(OwnedFd, OwnedFd)>> {
     // Kernels without the new calls make no such copy, and a lock is not worth a way out.
     let Some(copy) = read_only(&receipt.file)? else { return Ok(None) };
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
@@ -88,7 +91,7 @@ fn hold(receipt: &Receipt) -> Result<Option<OwnedFd>> {
         Ok(Lock::Busy) if receipt.ours => in_use_soon(&opened),
         locked => locked,
     };
-    Ok((locked.context("lock ROOT's receipt")? == Lock::Held).then_some(opened))
+    Ok((locked.context("lock ROOT's receipt")? == Lock::Held).then_some((opened, copy)))
 }
 
 /// Keeps other containers out.

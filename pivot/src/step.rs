@@ -201,8 +201,11 @@ impl chain::Step for Step<'_> {
             Step::Lock { expected } => {
                 let shown = || state.path.display().to_string();
                 let root = state.source.take().ok_or_else(|| anyhow!("ROOT is not open yet"))?;
-                let root = lock::shared(root, &state.path)
+                let (root, through) = lock::shared(root, &state.path)
                     .map_err(|error| why_denied::explained(error.context(shown()), &state.path))?;
+                if let Some((mount, receipt)) = through {
+                    state.carry.opened_through(mount, receipt);
+                }
                 if expected.is_some_and(|expected| root::identity(&root).ok() != Some(expected)) {
                     return Err(anyhow!("it was replaced after its receipt was read"))
                         .with_context(shown)
