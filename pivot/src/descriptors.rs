@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use chain::{WithHint, escape_fd_on_streams, inherited, sys};
+use chain::{WithHint, escape_fd_on_streams, inherited, passed_on, sys};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
@@ -22,7 +22,7 @@ pub fn check(keep: &[u32]) -> Result<()> {
     kept.sort_unstable();
     kept.dedup();
     for number in kept {
-        let fd = i32::try_from(number).ok().and_then(inherited);
+        let fd = i32::try_from(number).ok().and_then(passed_on);
         let fd = fd.ok_or_else(|| anyhow!("--keep-fd {number}: there is no such descriptor"))?;
         fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).with_context(|| format!("--keep-fd {number}"))?;
         if number > first {
@@ -36,10 +36,10 @@ pub fn check(keep: &[u32]) -> Result<()> {
 /// The name of what a descriptor is on, where `path` is /proc/self/fd/N. What was opened before this mount namespace was
 /// made is on a mount of the old one, which cannot be bound (EINVAL in open_tree(2)); by its name it is on one of ours.
 pub fn named(path: &Path) -> Result<PathBuf> {
-    let number = path.file_name().filter(|name| name.as_bytes().iter().all(u8::is_ascii_digit));
+    let numbered = path.file_name().is_some_and(|name| name.as_bytes().iter().all(u8::is_ascii_digit));
     let canonical = |path: &Path| path.canonicalize().ok();
-    let own = canonical(Path::new("/proc/self/fd"));
-    if number.is_none() || own.is_none() || path.parent().and_then(canonical) != own {
+    let own = || canonical(Path::new("/proc/self/fd"));
+    if !numbered || path.parent().and_then(canonical).is_none_or(|parent| Some(parent) != own()) {
         return Ok(path.to_owned());
     }
     let name = std::fs::read_link(path).with_context(|| format!("{}: no such descriptor", path.display()))?;
