@@ -148,7 +148,7 @@ fn a_running_chain_is_joined_by_the_id_of_its_isolate() {
         read x <$dir/up
         $ISOLATE --join $! -- sh -c 'hostname; readlink /proc/self/ns/pid'
         $ISOLATE --explain --join $! -- sh -c 'hostname; readlink /proc/self/ns/pid' | sh
-        read inside rest </proc/$!/task/$!/children
+        for inside in $(cat /proc/$!/task/$!/children); do :; done
         nsenter -t $inside -U -p --preserve-credentials true 2>/dev/null
         readlink /proc/$inside/ns/pid
         echo >$dir/down; wait $!; rm -r $dir");

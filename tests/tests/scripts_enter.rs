@@ -41,7 +41,8 @@ fn it_has_no_capabilities_unless_it_is_asked_to_keep_them() {
 #[test]
 fn a_process_inside_will_do_as_well() {
     let work = Work::new();
-    let enter = format!("read inside rest </proc/$!/task/$!/children; {} $inside hostname", script("enter"));
+    let enter =
+        format!("for inside in $(cat /proc/$!/task/$!/children); do :; done; {} $inside hostname", script("enter"));
     with_running(&work, &enter).expect(0, "inside\nstatus 0\n");
 }
 

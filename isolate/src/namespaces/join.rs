@@ -194,8 +194,13 @@ fn of_files(files: &[(String, PathBuf)]) -> Result<Opened> {
 }
 
 /// Clones from inside other namespaces while this process stays outside: a process in between enters, makes a child that
-/// counts as ours (CLONE_PARENT), and ends.
-pub fn fork_into(opened: Opened, flags: CloneFlags, status: Option<i32>) -> Result<Result<Option<Pid>, Errno>> {
+/// counts as ours (CLONE_PARENT), and ends. If that fails it has said why: then this process ends as it did, after `last`.
+pub fn fork_into(
+    opened: Opened,
+    flags: CloneFlags,
+    status: Option<i32>,
+    last: impl FnOnce(),
+) -> Result<Result<Option<Pid>, Errno>> {
     let (read, write) = pipe2(OFlag::O_CLOEXEC).context("pipe")?;
     let Some(between) = fork().map_err(process::no_process)? else {
         close_at_exec(status);
@@ -214,8 +219,10 @@ pub fn fork_into(opened: Opened, flags: CloneFlags, status: Option<i32>) -> Resu
     let result = File::from(read).read_exact(&mut pid);
     let ending = ending_of(between)?;
     match result {
-        // It has said why.
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => ending.exit_like(Target::Own),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            last();
+            ending.exit_like(Target::Own)
+        }
         result => result.context("pipe")?,
     }
     Ok(Ok(Some(Pid::from_raw(i32::from_ne_bytes(pid)))))

@@ -1,5 +1,6 @@
 //! A process beside the child, outside of its namespaces and its process group: when isolate dies, of
-//! whatever cause, it ends the child.
+//! whatever cause, it ends the child. It is made before the child: a fork leaves every page of its parent to be copied at the
+//! next write, and the guard's start writes to many.
 //!
 //! The kernel's parent-death signal does the same, until the child asks it not to or changes its ids (prctl(2),
 //! PR_SET_PDEATHSIG), which any command may do (su, a daemon that drops root). Nobody inside can name the guard, signal its
@@ -30,8 +31,8 @@ use crate::supervise::terminal::Terminal;
 /// What isolate and its helpers all know.
 pub struct Shared {
     pub own_pidfd: OwnedFd,
-    pub child: Pid,
-    pub child_pidfd: OwnedFd,
+    /// Once it is made. Until isolate opens its gate it does nothing, and without isolate that is gone.
+    pub child: OnceLock<Child>,
     /// The child is PID 1 of its namespace.
     pub is_pid1: bool,
     /// What the child gets when isolate dies.
@@ -43,20 +44,28 @@ pub struct Shared {
     pub pasta: OnceLock<Pasta>,
 }
 
+pub struct Child {
+    pub pid: Pid,
+    pub pidfd: OwnedFd,
+}
+
+impl Child {
+    pub fn of(pid: Pid) -> Result<Child> {
+        let raw = RustixPid::from_raw(pid.as_raw()).context("pid of the child")?;
+        Ok(Child { pid, pidfd: pidfd_open(raw, PidfdFlags::empty()).context("pidfd of the child")? })
+    }
+}
+
 impl Shared {
     /// The descriptors that isolate and the guard need while they wait.
     pub fn descriptors(&self) -> Vec<i32> {
         let group_signals = self.group_signals.iter().flat_map(GroupSignals::descriptors);
         let tty = self.terminal.file().map(|tty| tty.as_raw_fd());
         let pasta = self.pasta.get().map(Pasta::descriptor);
-        let own = [self.own_pidfd.as_raw_fd(), self.child_pidfd.as_raw_fd()];
-        own.into_iter().chain(group_signals).chain(tty).chain(pasta).collect()
+        let child = self.child.get().map(|child| child.pidfd.as_raw_fd());
+        let own = self.own_pidfd.as_raw_fd();
+        [own].into_iter().chain(child).chain(group_signals).chain(tty).chain(pasta).collect()
     }
-}
-
-pub fn pidfd_of(pid: Pid) -> Result<OwnedFd> {
-    let pid = RustixPid::from_raw(pid.as_raw()).context("pid of the child")?;
-    pidfd_open(pid, PidfdFlags::empty()).context("pidfd of the child")
 }
 
 #[derive(Clone, Copy)]
@@ -100,19 +109,20 @@ extern "C" fn stand(shared: *mut libc::c_void) -> libc::c_int {
 fn take_over(shared: &Shared) {
     close_all_but(&shared.descriptors());
     let_go_of(&[0, 1, 2]);
-    let _ = pidfd_send_signal(&shared.child_pidfd, last_signal(shared));
+    let Some(child) = shared.child.get() else { return };
+    let _ = pidfd_send_signal(&child.pidfd, last_signal(shared, child));
     // A child that is stopped acts on nothing but SIGKILL.
-    let _ = pidfd_send_signal(&shared.child_pidfd, RustixSignal::CONT);
-    let _ = retry_on_intr(|| poll(&mut [PollFd::new(&shared.child_pidfd, PollFlags::IN)], None));
-    shared.terminal.give_back(Some(shared.child));
+    let _ = pidfd_send_signal(&child.pidfd, RustixSignal::CONT);
+    let _ = retry_on_intr(|| poll(&mut [PollFd::new(&child.pidfd, PollFlags::IN)], None));
+    shared.terminal.give_back(Some(child.pid));
     shared.pasta.get().inspect(|pasta| pasta.stop());
     shared.cgroup.as_ref().inspect(|group| group.remove());
 }
 
 /// The one that was asked for; but what a PID 1 leaves at its default the kernel keeps from it.
-fn last_signal(shared: &Shared) -> RustixSignal {
+fn last_signal(shared: &Shared, child: &Child) -> RustixSignal {
     let is_default = || {
-        let seen = Proc::of(shared.child_pidfd.as_fd()).and_then(|proc| proc.disposition(shared.kill));
+        let seen = Proc::of(child.pidfd.as_fd()).and_then(|proc| proc.disposition(shared.kill));
         !matches!(seen, Some(Disposition::Blocked | Disposition::Handled))
     };
     match shared.kill {

@@ -18,11 +18,11 @@ use crate::process::{no_process, spawn_beside};
 use crate::signals::{self, Default, default_action};
 use crate::supervise::guard::Shared;
 
-/// Starts it. Every signal must be blocked. None where the child's group is gone.
-pub fn start(shared: &'static Shared) -> Result<Option<Pid>> {
+/// Starts it, in `group`. Every signal must be blocked. None where the group is gone.
+pub fn start(shared: &'static Shared, group: Pid) -> Result<Option<Pid>> {
     // SAFETY: `stand` keeps to the rule, and `shared` is for good.
     let pid = unsafe { spawn_beside(stand, std::ptr::from_ref(shared).cast_mut().cast()) }.map_err(no_process)?;
-    if setpgid(pid, shared.child).is_err() {
+    if setpgid(pid, group).is_err() {
         let _ = signals::send(pid.as_raw(), libc::SIGKILL);
         return Ok(None);
     }

@@ -1,7 +1,7 @@
 //! The start: what only the parent can do for its child from outside of the new namespaces.
 //!
-//! The child is a plain clone that waits at the gate until all of that is done. From before the clone until the guard is there
-//! every signal is blocked: whatever ends isolate after that, the guard ends the child. While it prepares the child isolate has
+//! The child is a plain clone that waits at the gate until all of that is done. The guard stands before the clone: whatever
+//! ends isolate after that, the guard ends the child. Meanwhile every signal is blocked. While it prepares the child isolate has
 //! its caller's signal mask, but keeps a SIGCONT for later. Then it blocks every signal again and hears each as it comes.
 
 use std::convert::Infallible;
@@ -16,7 +16,7 @@ use nix::sched::unshare;
 use nix::unistd::{Pid, setpgid};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{PidfdFlags, pidfd_open};
+use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
 use crate::limits::cgroup::Group;
 use crate::limits::joined;
@@ -27,7 +27,7 @@ use crate::process::{close_all_but, close_at_exec, ending_of, fork_into, let_go_
 use crate::signals::{self, Arrivals, ChildSignal, Mask, Target};
 use crate::supervise::gate::{self, Gate};
 use crate::supervise::group_signals::GroupSignals;
-use crate::supervise::guard::{Guard, Shared, pidfd_of};
+use crate::supervise::guard::{self, Guard, Shared};
 use crate::supervise::last_words::can_write;
 use crate::supervise::terminal::Terminal;
 use crate::supervise::waiting::{Now, Waiting};
@@ -61,29 +61,52 @@ pub struct Child<'a> {
 
 /// Returns in the child, or where something failed; this process waits for the child and ends as it does.
 pub fn start(start: Start) -> Result<Child> {
-    let own_pidfd = pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).map_err(no_pidfd)?;
+    let own = getpid();
+    let own_pidfd = pidfd_open(own, PidfdFlags::empty()).map_err(no_pidfd)?;
     let (gate, childs_gate) = gate::make()?;
     let reports = start.wait.init.then(|| pipe_with(PipeFlags::CLOEXEC)).transpose().context("pipe")?;
     let (reports, childs_reports) = reports.map(|(read, write)| (File::from(read), File::from(write))).unzip();
     let terminal = Terminal::find();
     let child_signal = ChildSignal::set_default();
+    let Start { unshare, wait, joined, cgroup, nested } = start;
+    let own_group = wait.session || unshare.has(Kind::Pid) && terminal.wants_own_group();
+    let at_terminal = own_group && terminal.file().is_some();
     let mask = signals::block_all();
-    let at_once = flags(start.unshare.new.iter().filter(|new| !LATER.contains(&new.kind)));
-    let groups = start.joined.as_ref().map_or_else(Vec::new, |opened| opened.groups.clone());
-    let forked = match start.joined {
-        Some(opened) => join::fork_into(opened, at_once, start.wait.status)?,
-        None => fork_into(at_once),
+    let shared: &'static Shared = Box::leak(Box::new(Shared {
+        own_pidfd,
+        child: OnceLock::new(),
+        is_pid1: unshare.has(Kind::Pid),
+        kill: wait.kill,
+        terminal,
+        group_signals: at_terminal.then(GroupSignals::new).transpose()?,
+        cgroup,
+        pasta: OnceLock::new(),
+    }));
+    let guard = Guard::start(shared)?;
+    let at_once = flags(unshare.new.iter().filter(|new| !LATER.contains(&new.kind)));
+    let groups = joined.as_ref().map_or_else(Vec::new, |opened| opened.groups.clone());
+    let forked = match joined {
+        Some(opened) => join::fork_into(opened, at_once, wait.status, || guard.dismiss()),
+        None => Ok(fork_into(at_once)),
     };
-    let Start { unshare, wait, cgroup, nested, .. } = start;
-    match forked.map_err(|errno| why_failed::explain(errno, &unshare.kinds()))? {
-        None => {
+    let forked = forked.and_then(|forked| forked.map_err(|errno| why_failed::explain(errno, &unshare.kinds())));
+    match forked {
+        Err(error) => {
+            // Not in the process between, which fails for itself alone.
+            if getpid() == own {
+                guard.dismiss();
+            }
+            Err(error)
+        }
+        Ok(None) => {
             mask.restore();
+            let own_pidfd = shared.own_pidfd.try_clone().context("pidfd")?;
             Ok(Child { unshare, wait, gate: childs_gate, child_signal, own_pidfd, reports: childs_reports })
         }
-        Some(child) => {
+        Ok(Some(child)) => {
             drop((childs_gate, childs_reports));
-            let begun = Begun { unshare, wait, nested, own_pidfd, reports, terminal, cgroup, groups, child, mask };
-            match begun.supervise(gate)? {}
+            let begun = Begun { unshare, wait, nested, own_group, reports, groups, shared, guard, mask };
+            match begun.supervise(child, gate)? {}
         }
     }
 }
@@ -145,32 +168,28 @@ struct Begun<'a> {
     unshare: &'a Unshare,
     wait: &'a Wait,
     nested: bool,
-    own_pidfd: OwnedFd,
+    own_group: bool,
     reports: Option<File>,
-    terminal: Terminal,
-    cgroup: Option<Group>,
     /// The cgroups of the process whose namespaces the child has joined.
     groups: Vec<std::path::PathBuf>,
-    child: Pid,
+    shared: &'static Shared,
+    guard: Guard,
     /// The caller's.
     mask: Mask,
 }
 
 impl Begun<'_> {
-    fn supervise(self, gate: Gate) -> Result<Infallible> {
-        let (child, wait) = (self.child, self.wait);
-        let mut guard = None;
-        let error = match self.release(&gate, &mut guard) {
+    fn supervise(self, child: Pid, gate: Gate) -> Result<Infallible> {
+        let (wait, shared, guard) = (self.wait, self.shared, self.guard);
+        let error = match self.release(child, &gate) {
             Ok(waiting) => return stay(wait, Waiting { gate: Some(gate.into_end()), ..waiting }),
             Err(error) => error,
         };
         drop(gate);
         let _ = signals::send(child.as_raw(), libc::SIGCONT);
         let ended = ending_of(child);
-        if let Some((guard, shared)) = guard {
-            guard.dismiss();
-            clean_up(shared);
-        }
+        guard.dismiss();
+        clean_up(shared);
         match ended {
             Ok(gate::GONE) | Err(_) => Err(error),
             // It has said why, or somebody has killed it.
@@ -179,27 +198,13 @@ impl Begun<'_> {
     }
 
     /// Everything the parent must do before the child may run.
-    fn release(self, gate: &Gate, started: &mut Option<(Guard, &'static Shared)>) -> Result<Waiting> {
-        let child = self.child;
-        let own_group = self.wait.session || self.unshare.has(Kind::Pid) && self.terminal.wants_own_group();
+    fn release(self, child: Pid, gate: &Gate) -> Result<Waiting> {
+        let (shared, own_group) = (self.shared, self.own_group);
+        let of_child = guard::Child::of(child)?;
+        let of_child = shared.child.get_or_init(|| of_child);
         if own_group {
             setpgid(child, child).context("process group")?;
         }
-        let at_terminal = own_group && self.terminal.file().is_some();
-        let shared: &'static Shared = Box::leak(Box::new(Shared {
-            own_pidfd: self.own_pidfd,
-            child,
-            child_pidfd: pidfd_of(child)?,
-            is_pid1: self.unshare.has(Kind::Pid),
-            kill: self.wait.kill,
-            terminal: self.terminal,
-            group_signals: at_terminal.then(GroupSignals::new).transpose()?,
-            cgroup: self.cgroup,
-            pasta: OnceLock::new(),
-        }));
-        // Before there is anything that would have to be removed.
-        let guard = Guard::start(shared)?;
-        *started = Some((guard, shared));
         // A child or a reader of status that is gone is no reason to die. A SIGCONT that is not kept is lost, and the child that
         // was stopped together with us would stop us once more.
         self.mask.and(&[libc::SIGPIPE, libc::SIGCONT]).restore();
@@ -225,14 +230,15 @@ impl Begun<'_> {
         }
         signals::block_all();
         let arrivals = Arrivals::open()?;
-        let listener = if at_terminal { listener::start(shared)? } else { None };
+        let listener = if shared.group_signals.is_some() { listener::start(shared, child)? } else { None };
         if own_group {
             shared.terminal.belongs_to(child);
         }
         gate.tell()?;
         let (nested, relayed) = (self.nested, self.wait.session);
-        let (reports, now) = (self.reports, Now::default());
-        Ok(Waiting { shared, nested, relayed, own_group, reports, arrivals, guard, listener, gate: None, now })
+        let (reports, guard, now) = (self.reports, self.guard, Now::default());
+        let child = of_child;
+        Ok(Waiting { shared, child, nested, relayed, own_group, reports, arrivals, guard, listener, gate: None, now })
     }
 }
 

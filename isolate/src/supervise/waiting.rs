@@ -19,7 +19,7 @@ use crate::process::{Change, Ending, next_change};
 use crate::signals::{self, Arrivals, Target};
 use crate::supervise::decision::{Action, Known, Phase, Source, decide};
 use crate::supervise::disposition::Proc;
-use crate::supervise::guard::{Guard, Shared};
+use crate::supervise::guard::{Child, Guard, Shared};
 use crate::supervise::listener;
 use crate::supervise::reaper::{Report, TYPED};
 use crate::supervise::waiting::stops::Coming;
@@ -29,6 +29,7 @@ const SOON: Duration = Duration::from_millis(2);
 
 pub struct Waiting {
     pub shared: &'static Shared,
+    pub child: &'static Child,
     /// An isolate waits for us as we do for the child: it stops us, as PID 1 cannot stop itself.
     pub nested: bool,
     /// We lead a session of the child's own, and a relay outside of it waits for us.
@@ -131,7 +132,7 @@ impl Waiting {
     fn hear(&mut self) -> Result<()> {
         while let Some(arrival) = self.arrivals.next() {
             // What the terminal sends goes to a whole group.
-            let shares_group = || getpgid(Some(self.shared.child)) == Ok(getpgrp());
+            let shares_group = || getpgid(Some(self.child.pid)) == Ok(getpgrp());
             let source = match arrival.from_kernel && shares_group() {
                 true => Source::OwnTerminal,
                 false => Source::Sender,
@@ -183,7 +184,7 @@ impl Waiting {
             && matches!(source, Source::ChildsTerminal | Source::Member);
         let is_seen = is_pid1 && signal != libc::SIGCHLD && (phase == Phase::Starting || !has_reaper);
         if is_seen && self.now.proc.is_none() {
-            self.now.proc = Proc::of(self.shared.child_pidfd.as_fd());
+            self.now.proc = Proc::of(self.child.pidfd.as_fd());
         }
         let disposition = self.now.proc.as_ref().filter(|_| is_seen).and_then(|proc| proc.disposition(signal));
         let has_terminal = asks && (terminal.hand_over() || terminal.is_childs());
@@ -207,12 +208,12 @@ impl Waiting {
             Action::Continue => self.send_continue(),
             // What the terminal sent to the relay, it would have sent to all of the job.
             Action::Forward if self.relayed && TYPED.contains(&signal) && source == Source::Sender => {
-                let _ = signals::send(-self.shared.child.as_raw(), signal);
+                let _ = signals::send(-self.child.pid.as_raw(), signal);
             }
             Action::Forward => self.send(signal),
             Action::Stop => self.stop_with_child(signal, target),
             Action::Kill => {
-                self.now.child_group = getpgid(Some(self.shared.child)).ok();
+                self.now.child_group = getpgid(Some(self.child.pid)).ok();
                 self.send(libc::SIGKILL);
                 self.now.is_dying_of = Some(signal);
             }
@@ -222,10 +223,10 @@ impl Waiting {
     }
 
     fn reap(&mut self) -> Result<()> {
-        self.now.child_group = getpgid(Some(self.shared.child)).ok().or(self.now.child_group);
+        self.now.child_group = getpgid(Some(self.child.pid)).ok().or(self.now.child_group);
         while let Some((pid, change)) = next_change()? {
             match change {
-                _ if pid != self.shared.child => self.keep_helper(pid, change)?,
+                _ if pid != self.child.pid => self.keep_helper(pid, change)?,
                 Change::Continued => self.now.is_stopped = false,
                 Change::Stopped(signal) => {
                     self.now.is_stopped = true;
@@ -257,7 +258,7 @@ impl Waiting {
         match change {
             _ if !is_guard && self.listener != Some(pid) => {}
             Change::Ended(_) if is_guard => self.guard = Guard::start(self.shared)?,
-            Change::Ended(_) => self.listener = listener::start(self.shared)?,
+            Change::Ended(_) => self.listener = listener::start(self.shared, self.child.pid)?,
             Change::Stopped(_) => {
                 let _ = signals::send(pid.as_raw(), libc::SIGCONT);
             }
@@ -274,7 +275,7 @@ impl Waiting {
 
     pub fn send(&self, signal: i32) {
         // The child is not reaped yet, so the pid is its own.
-        let _ = signals::send(self.shared.child.as_raw(), signal);
+        let _ = signals::send(self.child.pid.as_raw(), signal);
     }
 }
 

@@ -68,7 +68,7 @@ impl Waiting {
     /// member of it we let its readers have their EIO. Where that changes nothing, the terminal is gone for the child.
     fn give_up_the_terminal(&mut self) {
         if !std::mem::replace(&mut self.now.is_orphaned, true) {
-            let _ = setpgid(Pid::from_raw(0), self.shared.child);
+            let _ = setpgid(Pid::from_raw(0), self.child.pid);
         } else if self.shared.is_pid1 {
             self.send(libc::SIGKILL);
             self.now.is_dying_of = Some(libc::SIGHUP);
@@ -78,7 +78,7 @@ impl Waiting {
     pub fn go_on(&mut self) {
         self.shared.terminal.hand_over();
         // A shell continues the whole group: a child that is running has had its SIGCONT.
-        self.now.is_stopped &= !has_continued(self.shared.child);
+        self.now.is_stopped &= !has_continued(self.child.pid);
         self.now.is_stopped |= self.is_about_to_stop();
         if self.reports.is_some() || self.now.stop.is_some() || self.now.is_stopped {
             // All of the job may have been stopped again already, and the child has come to it before us.
@@ -94,13 +94,13 @@ impl Waiting {
 
     /// Whether it has got a SIGSTOP, perhaps together with us, that it has not come to yet.
     fn is_about_to_stop(&self) -> bool {
-        Proc::of(self.shared.child_pidfd.as_fd()).is_some_and(|proc| proc.has_pending(libc::SIGSTOP))
+        Proc::of(self.child.pidfd.as_fd()).is_some_and(|proc| proc.has_pending(libc::SIGSTOP))
     }
 
     /// As a shell does it, to the whole of the child's group: the kernel stops those members of it
     /// that are not PID 1 by itself.
     pub fn send_continue(&self) {
-        let child = self.shared.child.as_raw();
+        let child = self.child.pid.as_raw();
         if !self.own_group || signals::send(-child, libc::SIGCONT).is_err() {
             self.send(libc::SIGCONT);
         }
