@@ -16,24 +16,27 @@ needs() {
     done
 }
 
-# programs DIR [CARGO-OPTION]...: this repository's files, tools and test programs below DIR under the same names as here,
-# since that is what the tests have compiled in; DIR/tests lists them, a line PACKAGE/NAME PROGRAM each.
+# programs DIR [PACKAGE/NAME]...: this repository's files, tools and test programs (these, or all of them) below DIR under
+# the same names as here, since that is what the tests have compiled in; DIR/tests lists the test programs, a line
+# PACKAGE/NAME PROGRAM each.
 programs() {
     disk=$1
     shift
-    [ $# -gt 0 ] || set -- --workspace
     mkdir -p "$disk$repo"
     git ls-files -z | tar --null --ignore-failed-read -T - -cf - 2>/dev/null | tar -C "$disk$repo" -xf -
-    cargo test --quiet "$@" --no-run --message-format=json >"$work/messages"
+    # As .ci/run builds them: with fewer packages, dependencies have other features.
+    cargo test --quiet --workspace --no-run --message-format=json >"$work/messages"
     cargo build --quiet --workspace --bins --message-format=json >>"$work/messages"
     sed -n 's|.*"package_id":"path+file://'"$repo"'/\([^"#]*\)#.*"target":{[^}]*"name":"\([^"]*\)".*"executable":"\([^"]*\)".*|\1/\2 \3|p' \
         "$work/messages" | sort -u >"$work/programs"
     while read -r name program; do
+        case $program in
+        */deps/*)
+            case " ${*:-$name} " in *" $name "*) echo "$name $program" ;; *) continue ;; esac
+            ;;
+        esac
         mkdir -p "$disk${program%/*}"
         cp "$program" "$disk$program"
-        case $program in
-        */deps/*) echo "$name $program" ;;
-        esac
+        strip "$disk$program" 2>/dev/null || true
     done <"$work/programs" >"$disk/tests"
-    strip "$disk$repo"/target/*/debug/* "$disk$repo"/target/*/debug/deps/* 2>/dev/null || true
 }

@@ -69,6 +69,42 @@ fn install_refuses_a_prefix_that_would_depend_on_where_it_is_run() {
 }
 
 #[test]
+fn install_and_deb_refuse_words_that_they_do_not_know() {
+    let work = Work::new();
+    for (line, why) in [
+        ("install -x", "-x: no such option"),
+        ("install /usr /opt", "/opt: there is one PREFIX"),
+        ("install --uninstall usr", "usr: PREFIX is an absolute path"),
+        ("install --uninstall --prefix=/usr", "--prefix=/usr: no such option"),
+        ("deb -x", "-x: no such option"),
+        ("deb a b", "b: there is one DIR"),
+    ] {
+        let name = line.split(' ').next().unwrap_or_default();
+        work.sh(&format!("DESTDIR=below '{SCRIPTS}'/{line}")).expect_refusal(&[&format!("{name}: {why}"), "usage: "]);
+    }
+    work.sh("ls -A").expect(0, "");
+}
+
+#[test]
+fn directories_of_the_caller_are_his_wherever_the_scripts_are() {
+    let work = Work::new();
+    // CHAINROOT_BIN, DESTDIR, and what was there before.
+    let outcome = work.sh(&format!(
+        "{BIN}; export CHAINROOT_BIN=bin DESTDIR=below; mkdir -p below/usr/bin
+        '{SCRIPTS}/install' /usr && below/usr/bin/pivot --version >/dev/null && '{SCRIPTS}/install' --uninstall /usr
+        find below ! -type d; ls -d below/usr/bin; ls below/usr/share/doc"
+    ));
+    outcome.expect(0, "below/usr/bin\n");
+    if have("dpkg-deb") {
+        let made = work.sh(&format!("{BIN}; export CHAINROOT_BIN=bin; '{SCRIPTS}/deb' packages"));
+        assert!(
+            made.status == 0 && made.stdout.starts_with(&format!("{}/packages/", work.path().display())),
+            "{made:?}"
+        );
+    }
+}
+
+#[test]
 fn the_package_is_the_same_whoever_makes_it_and_whenever() {
     if !have("dpkg-deb") {
         skip!("dpkg-deb is not installed");

@@ -143,6 +143,39 @@ fn a_network_is_as_long_as_it_says_and_each_address_is_given_once() {
     );
 }
 
+/// https://github.com/docker/for-linux/issues/418: a VPN's default in two halves is in no network's way.
+#[test]
+fn a_network_that_the_host_reaches_in_another_way_is_refused() {
+    let Some(outcome) = in_own_network(
+        "ip link add name tun type veth peer name far; ip link set tun up; ip link set far up
+            ip addr add 10.8.0.6 peer 10.8.0.5/32 dev tun; ip route add 10.77.0.0/16 via 10.8.0.5
+            ip route add unreachable 10.5.5.5; ip route add 0.0.0.0/1 via 10.8.0.5; ip route add 128.0.0.0/1 via 10.8.0.5
+            set +e; ip -o link | wc -l
+            for taken in 10.8.0.2/24 10.77.3.2/24 10.5.5.2/24 10.64.0.2/10; do
+                bridge-net add web $taken 2>>errors; [ $? = 125 ] || echo $taken: not refused
+            done
+            sed 's/^bridge-net: //; s/ by a .*//' errors
+            bridge-net add web 10.9.0.2/24 && bridge-net del web; ip -o link | wc -l",
+    ) else {
+        return;
+    };
+    let said = "10.8.0.0/24: tun of this host is in that network (10.8.0.6/32)\n\
+        10.77.3.0/24: this host reaches 10.77.0.0/16\n10.5.5.0/24: this host reaches 10.5.5.5/32\n\
+        10.64.0.0/10: this host reaches 10.77.0.0/16\n";
+    outcome.expect(0, &format!("3\n{said}3\n"));
+}
+
+#[test]
+fn a_name_with_a_dot_is_no_pattern() {
+    let Some(outcome) = in_own_network(
+        "bridge-net add axb 10.88.0.2/24; bridge-net add a.b 10.88.0.3/24; ip netns | cut -d ' ' -f 1 | sort
+            bridge-net del a.b; bridge-net del a.b 2>&1 || echo $?; bridge-net del axb; ip -o link | wc -l",
+    ) else {
+        return;
+    };
+    outcome.expect(0, "a.b\naxb\nbridge-net: a.b: no such network namespace\n125\n1\n");
+}
+
 #[test]
 fn twenty_five_rounds_of_two_side_by_side_leave_nothing_and_fail_nowhere() {
     let Some(outcome) = in_own_network(

@@ -58,6 +58,34 @@ fn docker_image_keeps_its_root_where_it_is_told() {
 }
 
 #[test]
+fn a_slash_behind_the_roots_name_is_none_of_it() {
+    let work = Work::new();
+    work.sh(&format!("unpack --quiet '{}' root >/dev/null", busybox_image().display())).expect(0, "");
+    for script in [format!("{} -r root// oci:none", script("docker-image")), format!("{} -r ./root/", script("debian"))]
+    {
+        work.sh(&format!("{} echo started; ls -A", script)).expect(0, "started\nroot\nroot.image.json\n");
+    }
+    for name in ["docker-image -r '' oci:none", "docker-image -r / oci:none", "debian -r .", "debian -r x/.."] {
+        let (name, rest) = name.split_once(' ').expect("words");
+        work.sh(&format!("{} {rest} true", script(name))).expect_refusal(&[name, "not a name for a new directory"]);
+    }
+}
+
+/// In a directory like /tmp others can make a ROOT with a receipt: theirs is not run.
+#[test]
+fn another_users_root_is_not_run() {
+    needs_root!();
+    let work = Work::new();
+    work.sh(&format!(
+        "unpack --quiet '{}' root >/dev/null; chown 65534 root root.image.json",
+        busybox_image().display()
+    ))
+    .expect(0, "");
+    let outcome = work.sh(&format!("{} oci:none echo started", script("docker-image")));
+    assert!(outcome.status == 125 && outcome.stdout.is_empty(), "{outcome:?}");
+}
+
+#[test]
 fn debian_comes_through_the_pipe_once() {
     needs_root!();
     // Where the tests could make their own image, there is a mirror.
@@ -107,6 +135,18 @@ fn a_source_that_skopeo_refuses_is_answered_by_skopeo_alone() {
     let line = "copy --quiet --authfile auth.json --src-cert-dir certs --src-tls-verify=false \
         docker://registry:5000/name@sha256:0123 docker-archive:/dev/stdout\n";
     assert_eq!(asked.stderr, line);
+}
+
+#[test]
+fn where_unpack_fails_first_it_is_unpack_that_says_why() {
+    if !have("skopeo") || !have("umoci") {
+        skip!("no skopeo or no umoci");
+    }
+    let work = Work::new();
+    layout(&work);
+    let run = format!("mkdir root; echo mine >root/file; {} oci:layout:tag -c true", script("docker-image"));
+    work.sh(&run).expect_refusal(&["unpack: ", "root: "]);
+    work.sh("cat root/file; ls -A").expect(0, "mine\nlayout\nroot\n");
 }
 
 #[test]

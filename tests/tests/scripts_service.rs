@@ -24,6 +24,18 @@ fn systemd_finds_nothing_wrong_with_the_unit() {
     assert!(wrong.stdout.contains("MemoryMux"), "{}", wrong.stdout);
 }
 
+/// https://github.com/rkt/rkt/issues/1639: a newline in a command ended its line, and the rest was the unit's.
+#[test]
+fn a_word_of_several_lines_stays_one_word() {
+    let work = Work::new();
+    let unit = unit(&work, "sh -c \"$(printf 'echo one\n\tExecStart=two\r\n\\\\n')\" ''");
+    assert!(unit.contains(r#""sh" "-c" "echo one\n\tExecStart=two\r\n\\n" "" "#), "{unit}");
+    assert_eq!(unit.matches("\nExecStart=").count(), 1, "{unit}");
+    if have("systemd-analyze") {
+        work.sh("systemd-analyze verify --man=no ./web.service 2>&1").expect(0, "");
+    }
+}
+
 /// What systemd makes of a command line, by systemd.service(5): double quotes, backslashes, %% and $$.
 fn as_systemd_reads(unit: &str) -> String {
     let start = unit.find("ExecStart=").expect("ExecStart") + "ExecStart=".len();
@@ -56,9 +68,14 @@ fn names_and_commands_that_a_unit_cannot_hold_are_refused() {
     let work = Work::new();
     let image = busybox_image();
     // systemd would take `..` for the directory above /var/lib, and give COMMAND all of the host's /var.
-    for (name, command) in
-        [("a/b", "true"), ("", "true"), ("..", "true"), (".", "true"), (".web", "true"), ("web", "'a\nb'")]
-    {
+    for (name, command) in [
+        ("a/b", "true"),
+        ("", "true"),
+        ("..", "true"),
+        (".", "true"),
+        (".web", "true"),
+        ("web", "\"$(printf '\\377')\""),
+    ] {
         let outcome = work.sh(&format!("{} '{name}' '{}' {command}", script("service"), image.display()));
         outcome.expect(125, "");
     }

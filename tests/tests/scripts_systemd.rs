@@ -79,6 +79,20 @@ fn a_command_that_takes_no_signal_of_its_own_stops_all_the_same() {
 }
 
 #[test]
+fn a_services_words_reach_it_byte_for_byte() {
+    needs_systemd!();
+    needs_root!();
+    let words = r#""$(printf 'a\nb\tc\rd')" '50% of $HOME' '' '\n"\' ';' '  '"#;
+    let outcome = with_service(
+        &format!("sh -c 'printf \"%s|\" \"$@\" | od -An -c -w100 >/data/up; exec sleep 1000' sh {words}"),
+        &format!("systemctl start $name; next has; systemctl stop $name; printf '%s|' {words} | od -An -c -w100"),
+    );
+    let (inside, outside) = outcome.stdout.split_once('\n').unwrap_or_default();
+    let inside = inside.trim_start_matches("has ");
+    assert!(outcome.status == 0 && inside.contains("\\n") && inside == outside.trim(), "{outcome:?}");
+}
+
+#[test]
 fn another_image_in_the_services_place_runs_from_the_next_start_on() {
     needs_systemd!();
     needs_root!();
