@@ -161,6 +161,32 @@ fn a_running_chain_is_joined_by_the_id_of_its_isolate() {
 }
 
 #[test]
+fn an_isolate_that_waits_for_another_one_names_the_chain_as_well() {
+    for outer in ["--new-session", "--fork -- $ISOLATE", "--new-session -- $ISOLATE --new-session"] {
+        let outcome = sh(&format!(
+            "dir=$(mktemp -d); mkfifo $dir/up
+            $ISOLATE {outer} $U --uts --hostname inner -- sh -c \"echo >$dir/up; exec sleep 1000\" & pid=$!
+            timeout 60 cat $dir/up
+            $ISOLATE --join $pid -- hostname; $ISOLATE --explain --join $pid -- hostname | sh
+            kill $pid; wait $pid 2>/dev/null; rm -r $dir"
+        ));
+        assert_eq!(outcome.good(), "\ninner\ninner", "{outer}");
+    }
+}
+
+/// PID 1 has children in namespaces of their own wherever systemd runs (ProtectSystem=, PrivateDevices=).
+#[test]
+fn a_process_that_is_no_isolate_is_not_taken_for_its_children() {
+    let outcome = sh("dir=$(mktemp -d); mkfifo $dir/up
+        sh -c \"unshare --user --map-root-user --uts sh -c 'echo >$dir/up; exec sleep 1000' & wait\" & pid=$!
+        timeout 60 cat $dir/up >/dev/null
+        $ISOLATE --join $pid -- echo joined; status=$?
+        kill $(cat /proc/$pid/task/$pid/children) $pid; wait $pid 2>/dev/null; rm -r $dir; exit $status");
+    assert_eq!(outcome.stdout, "", "{outcome:?}");
+    outcome.refused("is in no namespace that this one is not in");
+}
+
+#[test]
 fn without_root_or_a_user_namespace_the_error_says_to_add_it() {
     as_nobody(["--uts", "true"]).refused("add --user --map-root");
     assert_eq!(as_nobody(["--uts", "--map-root", "--hostname", "x", "hostname"]).good(), "x");

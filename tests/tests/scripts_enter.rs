@@ -26,6 +26,21 @@ fn it_is_in_all_the_namespaces_of_the_chain() {
     outcome.expect(0, "inside\nhere\n1\n1\nbin\nstatus 6\n");
 }
 
+/// Which has a session of its own, and so one isolate more.
+#[test]
+fn a_container_is_entered_by_the_process_that_was_started() {
+    let work = Work::new();
+    let outcome = work.sh(&format!(
+        "export XDG_CACHE_HOME=$PWD/cache; mkdir shared; mkfifo shared/up
+        {} -H web -v ./shared:/shared '{}' sh -c 'echo up >/shared/up; exec sleep 1000' & timeout 100 cat shared/up
+        {} $! hostname; kill $!",
+        script("container"),
+        busybox_image().display(),
+        script("enter")
+    ));
+    outcome.expect(0, "up\nweb\n");
+}
+
 #[test]
 fn it_has_no_capabilities_unless_it_is_asked_to_keep_them() {
     let work = Work::new();

@@ -131,20 +131,32 @@ fn of_process(pid: i32) -> Result<Opened> {
 }
 
 /// The process to join, and the namespaces in which it differs. A waiting isolate is not in the namespaces that it made:
-/// its child is meant.
+/// its child is meant. With a session of COMMAND's own that child is another isolate that waits. Children of anything else
+/// are not looked at: those of PID 1 are whoever's.
 fn meant(pid: i32) -> Result<(i32, CloneFlags)> {
     let own = others(pid)?;
     if !own.is_empty() {
         return Ok((pid, own));
     }
-    for child in children(pid) {
-        match others(child) {
-            Ok(flags) if !flags.is_empty() => return Ok((child, flags)),
-            _ => {}
+    let mut refused = None;
+    let mut outside = vec![pid];
+    while let Some(pid) = outside.pop() {
+        for child in if is_isolate(pid) { children(pid) } else { Vec::new() } {
+            match others(child) {
+                Ok(flags) if flags.is_empty() => outside.push(child),
+                Ok(flags) => return Ok((child, flags)),
+                Err(error) => refused = Some(error).filter(|_| Path::new(&format!("/proc/{child}")).exists()),
+            }
         }
     }
-    Err(anyhow!("process {pid} is in no namespace that this one is not in"))
-        .hint("name a process inside, or the isolate that waits for it: pgrep -x isolate")
+    Err(refused.unwrap_or_else(|| {
+        anyhow!("process {pid} is in no namespace that this one is not in")
+            .context(chain::Hint("name a process inside, or the isolate that waits for it: pgrep -x isolate".into()))
+    }))
+}
+
+fn is_isolate(pid: i32) -> bool {
+    read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "isolate\n")
 }
 
 fn children(pid: i32) -> Vec<i32> {
