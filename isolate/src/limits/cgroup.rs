@@ -38,7 +38,7 @@ impl Group {
     pub fn add(&self, pid: Pid) -> Result<()> {
         self.places.iter().zip(&self.dirs).try_for_each(|(place, dir)| {
             put(&home(place, dir).join("cgroup.procs"), &pid.to_string())
-                .hint("to move a process, its old group and the new one must both be the own user's, or it takes root")
+                .hint("moving a process takes root, or write access to both its old and its new cgroup")
         })
     }
 

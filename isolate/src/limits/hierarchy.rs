@@ -52,7 +52,7 @@ impl Mount {
             .with_context(|| {
                 format!("{}: this process's group {} is not below it", self.point.display(), path.display())
             })
-            .hint("the cgroup filesystem that is mounted here belongs to another container; mount the own one")
+            .hint("the cgroup filesystem mounted here belongs to another container: mount this one's own")
     }
 }
 

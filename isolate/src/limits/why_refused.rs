@@ -13,7 +13,7 @@ pub fn group(error: &Error, dir: &Path) -> String {
         Some(errno) if errno == Errno::EAGAIN as i32 => full(),
         _ => None,
     }
-    .unwrap_or_else(|| "limits need root, or a cgroup that is delegated to the own user".into())
+    .unwrap_or_else(|| "limits need root, or a cgroup that is delegated to you".into())
 }
 
 /// A group that lets no more be made below it, `depth` levels up (cgroup.max.* in Linux's cgroup-v2.rst).

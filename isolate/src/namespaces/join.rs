@@ -113,8 +113,7 @@ fn refused(errno: Errno, flags: CloneFlags) -> anyhow::Error {
             "a process's namespaces can be entered since Linux 5.8; before it, one by one: --join uts=/proc/PID/ns/uts,…"
         }
         _ => {
-            "this needs root in the user namespace that owns them; for a chain of the own user that has one, \
-             it must be entered as well"
+            "this takes root in the user namespace that owns them: where a chain of yours has one, enter that as well"
         }
     };
     anyhow::Error::new(errno).context("setns").context(chain::Hint(hint.into()))
