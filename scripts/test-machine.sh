@@ -24,8 +24,10 @@ programs() {
     shift
     mkdir -p "$disk$repo"
     git ls-files -z | tar --null --ignore-failed-read -T - -cf - 2>/dev/null | tar -C "$disk$repo" -xf -
-    # As .ci/run builds them: with fewer packages, dependencies have other features.
-    cargo test --quiet --workspace --no-run --message-format=json >"$work/messages"
+    # In the whole workspace, as .ci/run builds them: for one package, dependencies would have other features.
+    # shellcheck disable=SC2046 # words
+    cargo test --quiet --workspace $(for name in "$@"; do echo "--test ${name#*/}"; done) --no-run \
+        --message-format=json >"$work/messages"
     cargo build --quiet --workspace --bins --message-format=json >>"$work/messages"
     sed -n 's|.*"package_id":"path+file://'"$repo"'/\([^"#]*\)#.*"target":{[^}]*"name":"\([^"]*\)".*"executable":"\([^"]*\)".*|\1/\2 \3|p' \
         "$work/messages" | sort -u >"$work/programs"

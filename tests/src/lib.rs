@@ -14,7 +14,7 @@ mod work;
 
 pub use host::{is_root, kernel_at_least, processes_with};
 pub use image::{busybox_image, debian_image, have, image_of};
-pub use scripts::{examples, script};
+pub use scripts::{but_for_old_kernels, examples, script};
 pub use snapshot::{Snapshot, differences, snapshot};
 pub use terminal::Terminal;
 pub use work::{Outcome, Work};

@@ -1,11 +1,13 @@
 //! scripts/container: what docker run --rm gives, and no way out of it.
 
-use chainroot_tests::{Outcome, Work, busybox_image, debian_image, have, image_of, is_root, needs_root, script, skip};
+use chainroot_tests::{
+    Outcome, Work, busybox_image, but_for_old_kernels, debian_image, have, image_of, is_root, needs_root, script, skip,
+};
 
 /// Runs the script on the busybox image, with its cache in the test's directory.
 fn container(work: &Work, options: &str, command: &str) -> Outcome {
     let outcome = work.sh(&line(options, &format!("'{}' {command}", busybox_image().display())));
-    Outcome { stderr: without_note(&outcome.stderr), ..outcome }
+    Outcome { stderr: without_note(&but_for_old_kernels(&outcome.stderr)), ..outcome }
 }
 
 fn line(options: &str, rest: &str) -> String {

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use chainroot_tests::{Outcome, Work, busybox_image, examples, is_root, needs_root, script, skip};
+use chainroot_tests::{Outcome, Work, busybox_image, but_for_old_kernels, examples, is_root, needs_root, script, skip};
 
 /// They share one systemd, which they have reload its units, and the host's networks: so they run one at a time.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -142,10 +142,11 @@ Restart=no'
 fn in_unit(work: &Work, options: &str, commands: &str) -> Outcome {
     let user = if is_root() { "" } else { "--user" };
     std::fs::write(work.join("commands"), commands).expect("write");
-    work.sh(&format!(
+    let outcome = work.sh(&format!(
         "systemd-run {user} --quiet --wait --pipe --collect --same-dir -E PATH -E XDG_CACHE_HOME=$PWD/cache {options} -- \
             sh commands"
-    ))
+    ));
+    Outcome { stderr: but_for_old_kernels(&outcome.stderr), ..outcome }
 }
 
 fn container(options: &str, command: &str) -> String {

@@ -112,9 +112,7 @@ fn refused(errno: Errno, flags: CloneFlags) -> anyhow::Error {
         Errno::EINVAL if flags.bits().count_ones() > 1 => {
             "a process's namespaces can be entered since Linux 5.8; before it, one by one: --join uts=/proc/PID/ns/uts,…"
         }
-        _ => {
-            "this takes root in the user namespace that owns them: where a chain of yours has one, enter that as well"
-        }
+        _ => "this takes root in the user namespace that owns them: where a chain of yours has one, enter that as well",
     };
     anyhow::Error::new(errno).context("setns").context(chain::Hint(hint.into()))
 }
