@@ -59,15 +59,19 @@ fn docker_image_keeps_its_root_where_it_is_told() {
 
 #[test]
 fn a_slash_behind_the_roots_name_is_none_of_it() {
-    let work = Work::new();
-    work.sh(&format!("unpack --quiet '{}' root >/dev/null", busybox_image().display())).expect(0, "");
-    for script in [format!("{} -r root// oci:none", script("docker-image")), format!("{} -r ./root/", script("debian"))]
-    {
-        work.sh(&format!("{} echo started; ls -A", script)).expect(0, "started\nroot\nroot.image.json\n");
+    if !have("umoci") {
+        skip!("no umoci");
     }
-    for name in ["docker-image -r '' oci:none", "docker-image -r / oci:none", "debian -r .", "debian -r x/.."] {
-        let (name, rest) = name.split_once(' ').expect("words");
-        work.sh(&format!("{} {rest} true", script(name))).expect_refusal(&[name, "not a name for a new directory"]);
+    let work = Work::new();
+    layout(&work);
+    work.sh("unpack --quiet layout root >/dev/null").expect(0, "");
+    for (name, options) in [("docker-image", "-r root// oci:none -c"), ("debian", "-r ./root/ sh -c")] {
+        work.sh(&format!("{} {options} 'echo started'; ls -A", script(name)))
+            .expect(0, "started\nlayout\nroot\nroot.image.json\n");
+    }
+    for line in ["docker-image -r '' oci:none", "docker-image -r / oci:none", "debian -r .", "debian -r x/.."] {
+        let (name, options) = line.split_once(' ').expect("words");
+        work.sh(&format!("{} {options} true", script(name))).expect_refusal(&[name, "not a name for a new directory"]);
     }
 }
 
@@ -75,14 +79,15 @@ fn a_slash_behind_the_roots_name_is_none_of_it() {
 #[test]
 fn another_users_root_is_not_run() {
     needs_root!();
+    if !have("umoci") {
+        skip!("no umoci");
+    }
     let work = Work::new();
-    work.sh(&format!(
-        "unpack --quiet '{}' root >/dev/null; chown 65534 root root.image.json",
-        busybox_image().display()
-    ))
-    .expect(0, "");
-    let outcome = work.sh(&format!("{} oci:none echo started", script("docker-image")));
+    layout(&work);
+    work.sh("unpack --quiet layout root >/dev/null; chown 65534 root root.image.json").expect(0, "");
+    let outcome = work.sh(&format!("{} oci:none -c 'echo started'", script("docker-image")));
     assert!(outcome.status == 125 && outcome.stdout.is_empty(), "{outcome:?}");
+    assert!(outcome.stderr.contains("another user") || outcome.stderr.contains("belong"), "{outcome:?}");
 }
 
 #[test]
