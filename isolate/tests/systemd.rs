@@ -96,6 +96,22 @@ fn a_caller_without_an_environment_may_limit_all_the_same() {
     assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("first\nsecond\n", ""), "{outcome:?}");
 }
 
+/// The first to limit in a unit moves the unit's processes; a command that is in its limited group by then stays there.
+#[test]
+fn limits_that_start_side_by_side_all_hold() {
+    needs_systemd!();
+    let script = "unit=/sys/fs/cgroup$(sed 's/0:://' /proc/self/cgroup)
+        for round in 1 2 3 4; do
+            for one in 1 2 3 4 5 6; do $ISOLATE $U --pids-max 50 -- cat /proc/self/cgroup & done; wait
+            # As it was before the first one.
+            for controller in pids memory cpu; do echo -$controller; done >$unit/cgroup.subtree_control
+            for pid in $(cat $unit/isolate-waiting/cgroup.procs); do echo $pid >$unit/cgroup.procs; done 2>/dev/null
+        done";
+    let outcome = unit(&["Delegate=yes"], script);
+    let inside = outcome.stdout.lines().filter(|line| line.contains("/isolate-") && line.ends_with("/command")).count();
+    assert_eq!((inside, outcome.stdout.lines().count(), outcome.stderr.as_str()), (24, 24, ""), "{outcome:?}");
+}
+
 #[test]
 fn the_units_own_limits_hold_for_what_is_limited_in_it() {
     needs_systemd!();

@@ -1,15 +1,18 @@
 //! A cgroup for the child: made with its limits, asked afterwards which one was reached, and always removed.
 
-use std::fs::{create_dir, read_to_string, write};
+use std::fs::{File, create_dir, read_to_string, write};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result};
 use chain::{Hint, WithHint};
 use nix::errno::Errno;
 use nix::unistd::Pid;
+use rustix::fs::{FlockOperation, flock};
 
 use crate::limits::exceeded::{Exceeded, exceeded};
+use crate::limits::hierarchy::{Mount, groups_of, mounts};
 use crate::limits::name::{LEAF, WAITING, own_name, own_prefix};
 use crate::limits::place::Place;
 use crate::limits::removal::{remove, sweep};
@@ -37,6 +40,7 @@ impl Group {
 
     pub fn add(&self, pid: Pid) -> Result<()> {
         self.places.iter().zip(&self.dirs).try_for_each(|(place, dir)| {
+            let _lock = lock(&place.parent);
             put(&home(place, dir).join("cgroup.procs"), &pid.to_string())
                 .hint("moving a process takes root, or write access to both its old and its new cgroup")
         })
@@ -59,6 +63,7 @@ fn home(place: &Place, dir: &Path) -> PathBuf {
 }
 
 fn create_at(place: &Place, dir: &Path) -> Result<()> {
+    let _lock = lock(&place.parent);
     sweep(&place.parent, &own_prefix());
     match place.vacate {
         true => vacate(place)?,
@@ -104,15 +109,32 @@ fn enable_others(dir: &Path) {
     }
 }
 
+/// One isolate at a time moves processes of this group: from the list that it read one may have gone to a group with limits by
+/// now, and must not be taken out of that. Anybody who sees the group can hold this lock, so it is not waited for without end.
+fn lock(parent: &Path) -> Option<File> {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let dir = File::open(parent).ok()?;
+    let begun = Instant::now();
+    while flock(&dir, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if begun.elapsed() > PATIENCE {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Some(dir)
+}
+
 /// Moves every process of the group into a leaf, this one included. A process forked in between is in the group again:
 /// then the kernel refuses to hand controllers down, and the next round moves it.
 fn vacate(place: &Place) -> Result<()> {
     const ROUNDS: u32 = 100;
     let leaf = place.parent.join(WAITING);
     let _ = create_dir(&leaf);
+    let mounts = mounts()?;
+    let unified = mounts.iter().find(|mount| mount.version == Version::Two);
     for round in 1.. {
         let inside = read_to_string(place.parent.join("cgroup.procs")).unwrap_or_default();
-        for pid in inside.lines() {
+        for pid in inside.lines().filter(|pid| is_in(&place.parent, unified, pid)) {
             match write(leaf.join("cgroup.procs"), pid) {
                 // It has ended.
                 Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => {}
@@ -125,6 +147,12 @@ fn vacate(place: &Place) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether the process is in this very group still: whoever else moves processes takes no lock.
+fn is_in(group: &Path, unified: Option<&Mount>, pid: &str) -> bool {
+    let now = unified.and_then(|mount| mount.dir_of(&groups_of(pid).ok()?).ok());
+    now.is_none_or(|now| now == group)
 }
 
 fn is_busy(error: &anyhow::Error) -> bool {
