@@ -8,6 +8,15 @@ usage() { sed -n '2,/^set -e/{/^set -e/d;s/^# \{0,1\}//;p;}' "$0"; }
 wrong() { usage >&2; exit 125; }
 die() { echo "$script: $*" >&2; exit 125; }
 
+# What getopts found, where the first character of its options is a colon.
+no_option() {
+    # shellcheck disable=SC2154 # getopts sets it
+    case $option in
+    :) die "-$OPTARG: its value is missing" ;;
+    *) die "-$OPTARG: no such option; $script --help lists them" ;;
+    esac
+}
+
 # A word that eval reads back as it is, whatever is in it.
 quote() { printf "'"; printf %s "$1" | sed "s/'/'\\\\''/g"; printf "' "; }
 
@@ -66,12 +75,13 @@ find_tools() {
 # The options of container and ci-sandbox, as lists of quoted words. Sets $operands to how many words they were.
 read_options() {
     binds='' variables='' chdir='' memory='' pids='' cpus='' net=--net resolv='' keep='' ids='' read_only='' hostname=$script
+    terminal=''
     as_image=--as-image
     case ${1-} in
     --help) usage; exit ;;
     --prune) [ $# = 1 ] || wrong; find_tools; find_cache; prune "$cache"/*.image.json; rm -f "$cache"/resolv.conf*; exit ;;
     esac
-    while getopts hv:e:w:m:p:c:n:k:u:rH:x option; do
+    while getopts :hv:e:w:m:p:c:n:k:u:rtH:x option; do
         case $option in
         v) binds="$binds--bind=$(quote "$(absolute_source "$OPTARG")")" ;;
         e)
@@ -99,10 +109,11 @@ read_options() {
         k) keep=$OPTARG ;;
         u) ids="--setuid=$(quote "${OPTARG%%:*}")--setgid=$(quote "${OPTARG#*:}")" ;;
         r) read_only='--read-only --tmpfs=/tmp ' ;;
+        t) terminal=yes ;;
         H) hostname=$OPTARG ;;
         x) as_image='' ;;
         h) usage; exit ;;
-        *) wrong ;;
+        *) no_option ;;
         esac
     done
     operands=$((OPTIND - 1))
@@ -117,9 +128,9 @@ find_user() {
     ! isolate --map-auto -- true 2>/dev/null || user=--map-auto
 }
 
-# A root that others could have written is not one to run, nor one whose name they could give to another: who can write to a
-# directory can rename what is in it, but in a sticky one only what is his. Whoever owns / has all the rest, also where a
-# user namespace does not say that he is root.
+# Refuses a cache in which others could have written a root, or could give its name to another: anyone who can write to a
+# directory can rename what is in it, but in a sticky one only his own. The owner of / has everything anyway, also where a
+# user namespace does not show him as root.
 refuse_others() {
     way=${1%/*}
     set -- /
@@ -140,7 +151,7 @@ find_cache() {
     cache=$(realpath -m -- "$cache/chainroot")
     # Before anything is made there, and after it, for what others made meanwhile in a sticky directory.
     refuse_others "$cache"
-    (umask 077 && mkdir -p "$cache")
+    why=$(umask 077 && mkdir -p "$cache" 2>&1) || die "$cache: ${why##*: }"
     refuse_others "$cache"
     [ -n "$(find "$cache" -maxdepth 0 -user "$(id -u)" ! -perm /022)" ] ||
         die "$cache: must be yours, and nobody else may write there"
@@ -183,7 +194,7 @@ find_root() {
     grep -q '"config": *{' "$root.image.json" || as_image=''
 }
 
-# What was asked for is had or is an error; what is the default is had or its lack is said.
+# A limit that was asked for is set or is an error. The default ones are set, or we say that they are not.
 find_limits() {
     asked=$memory$pids$cpus
     limits="${memory:---memory=512M }${pids:---pids-max=512 }$cpus"
@@ -198,14 +209,19 @@ find_limits() {
     own_words "$why" >&2
 }
 
-# The line that the hint names is to be one with this script.
+# Makes the hint's command line one with this script.
 own_words() { printf '%s\n' "$1" | sed "s/^isolate:/$script:/; s/ -- isolate …/ -- $script …/"; }
 
-# A terminal of its own where the caller's is ours to read; no terminal anywhere else. The process group is the third field
-# behind the name, and the terminal's the sixth (proc_pid_stat(5)).
+# A terminal for COMMAND where the caller's is ours to read; no terminal anywhere else. The process group is the third field
+# after the name, and the terminal's the sixth (proc_pid_stat(5)).
 find_session() {
     session=--new-session
-    [ -t 0 ] || return 0
+    if [ ! -t 0 ]; then
+        [ -z "$terminal" ] || die '-t: standard input is not a terminal'
+        return 0
+    fi
+    # The reader of a pipe may want the keys itself, as less(1) does, and only one of the two can have them.
+    [ -n "$terminal" ] || { [ ! -p "/proc/$$/fd/1" ] && [ ! -S "/proc/$$/fd/1" ]; } || return 0
     read -r stat </proc/$$/stat
     # shellcheck disable=SC2086 # words
     set -- ${stat##*) }

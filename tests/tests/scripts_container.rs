@@ -395,6 +395,14 @@ fn what_follows_dashes_is_the_command_and_errors_begin_with_the_scripts_name() {
         ("ci-sandbox", "no-such.tar . true"),
         ("ci-sandbox", "-e 1x=2 image . true"),
         ("enter", "4194304"),
+        ("enter", "init"),
+        ("container", "-Z image true"),
+        ("container", "-m"),
+        ("ci-sandbox", "-Z image . true"),
+        ("ci-sandbox", "-t image . true"),
+        ("ci-sandbox", "image no-such-directory true"),
+        ("enter", "-Z 1"),
+        ("enter", "-e"),
     ] {
         let outcome = work.sh(&format!("export XDG_CACHE_HOME=$PWD/cache; {} {words}", script(name)));
         outcome.expect(125, "");

@@ -319,6 +319,53 @@ fn signals_and_priorities_of_a_group_reach_nobody_outside() {
     }
 }
 
+/// https://github.com/docker/cli/issues/2189: of the keys for the pager some went to the container.
+#[test]
+fn in_a_pipeline_the_keys_are_for_the_reader_of_the_output() {
+    let work = Work::new();
+    std::fs::create_dir(work.join("volume")).expect("mkdir");
+    let mut terminal = shell(&work);
+    terminal.run("export XDG_CACHE_HOME=$PWD/cache");
+    let before = settings(&work, &terminal);
+    // As less does: everything first, then the keys.
+    std::fs::write(work.join("reader"), "cat; echo re''ady; read -r key </dev/tty; echo \"got $key\"").expect("write");
+    for command in ["true", "cat", "sh -c 'cat </dev/tty'", "sh -c 'stty raw; exec cat'"] {
+        terminal.send(&format!("{} | sh reader\n", sandbox("container", command)));
+        terminal.expect("ready\r\n");
+        assert_eq!(settings(&work, &terminal), before, "{command}");
+        terminal.send("typed\n");
+        terminal.expect("got typed\r\n");
+        terminal.prompt();
+    }
+    leave(terminal);
+}
+
+#[test]
+fn a_terminal_that_is_asked_for_is_there_in_a_pipeline_too() {
+    let work = Work::new();
+    let mut terminal = shell(&work);
+    terminal.run("export XDG_CACHE_HOME=$PWD/cache");
+    let image = busybox_image();
+    let container = |options: &str| {
+        let read = "sh -c 'read -r line; echo got $line'";
+        format!("{} {options} '{}' {read}", script("container"), image.display())
+    };
+    terminal.send(&format!("{} | tee log\n", container("-t")));
+    wait_for_relay(&work, &terminal);
+    terminal.send("typed\n");
+    terminal.expect("got typed\r\n");
+    terminal.prompt();
+    // A file has no reader that could want the keys.
+    terminal.send(&format!("{} >file\n", container("")));
+    wait_for_relay(&work, &terminal);
+    terminal.send("typed\n");
+    terminal.prompt();
+    assert!(terminal.run("cat log file").ends_with("got typed\r\ngot typed\r\n"));
+    let refused = terminal.run(&format!("{} </dev/null", container("-t")));
+    assert!(refused.contains("container: -t: standard input is not a terminal"), "{refused}");
+    leave(terminal);
+}
+
 /// As ps(1) prints it.
 fn nice() -> String {
     let own = rustix::process::getpriority_process(None).expect("a priority");
