@@ -28,14 +28,14 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// As many first bytes as `of` wants to see.
+    /// How many first bytes `of` needs to see.
     pub const LOOK: usize = 10;
 
     pub fn of(head: &[u8]) -> Compression {
         match head {
             [0x1f, 0x8b, 8, ..] => Compression::Gzip,
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Compression::Xz,
-            // A frame, or one to skip in front of it.
+            // A frame, or a skippable frame before it.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
             // The first block, or the end of an empty stream.
             [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59, ..]
@@ -55,7 +55,7 @@ impl Compression {
     }
 }
 
-/// The plain bytes of a stream, which it reads to its very end.
+/// Decompresses a stream, and reads it to its very end.
 pub struct Decoder<R> {
     input: R,
     codec: Option<Codec>,
@@ -64,10 +64,10 @@ pub struct Decoder<R> {
     begin: usize,
     end: usize,
     at_end_of_input: bool,
-    /// Between two members: after the magic bytes were looked at and before more are decoded.
+    /// At the end of a member, or before the first: what the next bytes are is not decided yet.
     between: bool,
     finished: bool,
-    /// Bytes that came in and went out, for the budgets.
+    /// Bytes in and out, for the budgets.
     taken: u64,
     given: u64,
     over_ratio: u64,
@@ -95,12 +95,12 @@ impl<R: Read> Decoder<R> {
         })
     }
 
-    /// What it reads from; all of it was read once this gave its last byte.
+    /// What it reads from: at its end once the last byte is out.
     pub fn into_inner(self) -> R {
         self.input
     }
 
-    /// Bytes that came out so far.
+    /// How many bytes have come out so far.
     pub fn given(&self) -> u64 {
         self.given
     }
@@ -150,7 +150,7 @@ impl<R: Read> Decoder<R> {
                 return Ok(step.given);
             }
             if step.taken == 0 && !step.ended && !output.is_empty() {
-                // liblzma may say so once while its threads still work.
+                // liblzma may report no progress once while its threads are still at work.
                 idle += 1;
                 if idle > 2 && (self.at_end_of_input || self.end - self.begin == self.buffer.len()) {
                     return Err(io::Error::new(
@@ -158,13 +158,13 @@ impl<R: Read> Decoder<R> {
                         format!("truncated: the {} data ends in the middle", self.name),
                     ));
                 }
-                // A codec that wants to see more at once than is there.
+                // The codec wants to see more at once.
                 self.refill()?;
             }
         }
     }
 
-    /// Decides at the end of a member, and before the first, what the next bytes are.
+    /// Decides what the next bytes are, before the first member and after each.
     fn begin_member(&mut self) -> io::Result<()> {
         while self.end - self.begin < Compression::LOOK && !self.at_end_of_input {
             self.refill()?;
@@ -188,7 +188,7 @@ impl<R: Read> Decoder<R> {
         Ok(())
     }
 
-    /// Reads what is behind the last member, so that the input's digest is of all of it.
+    /// Reads what follows the last member, so that the input's digest covers all of it.
     fn finish(&mut self) -> io::Result<()> {
         loop {
             let behind = &self.buffer[self.begin..self.end];

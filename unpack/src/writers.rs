@@ -1,6 +1,6 @@
-//! Threads that make and fill files. The one thread that reads the archive hands small files on whole, by a directory's
-//! descriptor and a name that is free in it; of others it makes the file, and hands on content by descriptor. So nothing
-//! that happens here depends on order or on a path.
+//! Threads that create and fill files. The one thread that reads the archive passes small files on whole, as a directory's
+//! descriptor and a free name in it; larger ones it creates itself, and passes on their content with the file's descriptor.
+//! So nothing here depends on order or on a path.
 
 mod batch;
 mod queue;
@@ -19,15 +19,15 @@ use crate::tree::{NewFile, Planned, shown};
 use batch::{BATCH, Batch, Piece};
 use queue::{Queue, State, failure, work};
 
-/// A batch has at most this many files that are open meanwhile,
+/// At most this many open files in a batch,
 const OPEN: usize = 32;
-/// and this many that are still to be made.
+/// and this many that the writer creates.
 const PLANNED: usize = 128;
-/// From this many on it ends where another directory begins.
+/// With this many or more, a batch ends where the next directory begins.
 const SOME: usize = 32;
-/// So many batches wait at once, where there are descriptors for all that.
+/// This many batches may wait at once, if there are descriptors enough.
 const WAITING: usize = 8;
-/// Files up to this size are handed on whole.
+/// Files up to this size are passed on whole.
 pub const WHOLE: u64 = BATCH as u64;
 
 pub struct Writers {
@@ -42,7 +42,7 @@ pub struct Writers {
 }
 
 impl Writers {
-    /// Started by a thread that is confined, they are confined as it is.
+    /// The threads inherit the caller's confinement.
     pub fn start(number: usize, gate: &Arc<Gate>) -> Result<Writers> {
         let queue = Queue::new(number, gate);
         let mut threads = Vec::new();
@@ -52,7 +52,7 @@ impl Writers {
             threads
                 .push(std::thread::Builder::new().name(format!("write-{me}")).spawn(write).context("start a thread")?);
         }
-        // One batch is being filled, one is with each thread and with this one.
+        // One batch is being filled, and each thread and this one have one.
         let all = WAITING + number + 2;
         let (waiting, open) = match descriptors::files(OPEN, all) {
             few @ ..4 => (1, few.max(descriptors::files(4, number + 3))),
@@ -61,7 +61,7 @@ impl Writers {
         Ok(Writers { queue, threads, batch: Batch::default(), next: 0, open, waiting, buffer: Vec::new() })
     }
 
-    /// `length` bytes go to `file` at `at`; `share` gives the next of them, at most so many.
+    /// Writes `length` bytes to `file` at `at`; `share` gives the next of them, at most as many as it is asked for.
     pub fn copy(
         &mut self,
         file: &Arc<NewFile>,
@@ -89,7 +89,7 @@ impl Writers {
         Ok(())
     }
 
-    /// `length` bytes of another file, from `offset`, go to `file` at `at`; whoever reads the archive need not see them.
+    /// Writes `length` bytes of another file, from `offset`, to `file` at `at`, without the reader of the archive seeing them.
     pub fn copy_from(
         &mut self,
         file: &Arc<NewFile>,
@@ -102,13 +102,13 @@ impl Writers {
         if self.batch.is_full() { self.submit(None) } else { Ok(()) }
     }
 
-    /// All of a file's content has been handed over.
+    /// The file has all of its content.
     pub fn end(&mut self, file: Arc<NewFile>) -> Result<()> {
         self.batch.end(file);
         if self.batch.open >= self.open || self.batch.is_full() { self.submit(None) } else { Ok(()) }
     }
 
-    /// A file that is to be made, with its next `length` bytes, all that it is going to have.
+    /// Creates a file whose whole content is the next `length` bytes.
     pub fn whole(
         &mut self,
         file: Planned,
@@ -154,10 +154,10 @@ impl Writers {
         if self.batch.planned >= PLANNED || self.batch.is_full() { self.submit(None) } else { Ok(()) }
     }
 
-    /// Waits until every file is there, if not yet whole.
+    /// Waits until every file exists, even if it is not complete yet.
     pub fn settle(&mut self) -> Result<()> {
         if self.batch.planned > 0 {
-            // Written by this thread: to wake another takes longer than most such batches.
+            // Not submitted: waking another thread takes longer than writing most such batches here.
             self.enqueue(None)?;
         }
         let queue = self.queue.clone();
@@ -168,7 +168,7 @@ impl Writers {
         failure(&mut state)
     }
 
-    /// Waits until every file is whole.
+    /// Waits until every file is complete.
     pub fn flush(&mut self) -> Result<()> {
         self.submit(None)?;
         let queue = self.queue.clone();
@@ -189,7 +189,7 @@ impl Writers {
         Ok(())
     }
 
-    /// How many writers have nothing to do but this batch, of which nobody has told them yet.
+    /// Returns the number of idle writers; none of them has been woken for this batch yet.
     fn enqueue(&mut self, to: Option<usize>) -> Result<usize> {
         let queue = self.queue.clone();
         let mut state = queue.lock();
@@ -210,7 +210,7 @@ impl Writers {
         Ok(state.idle)
     }
 
-    /// Writes a batch in place of waiting for somebody to do it: each waiting costs two switches.
+    /// Writes a batch here instead of waiting for somebody else to: a wait costs two context switches.
     fn help<'a>(&mut self, queue: &'a Queue, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         match state.shared.pop_front() {
             Some(batch) => queue.take(state, batch, &mut self.buffer),

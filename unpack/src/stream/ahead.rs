@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 use super::bytes::{Bytes, buffer};
 use crate::digest::{Algorithm, Digest, Hasher};
 
-/// Chunks in flight: 8 MiB. Small files keep their writers busy and large ones the decompressor; so much lets one go on
-/// while it is the other's turn.
+/// Chunks in flight: 8 MiB. Small files keep the writers busy, large ones the decompressor; this much lets one go on while
+/// it is the other's turn.
 const AHEAD: usize = 32;
 
 pub struct Ahead<S> {
@@ -20,7 +20,7 @@ pub struct Ahead<S> {
     hasher: Option<JoinHandle<Digest>>,
 }
 
-/// Begins to read `source`, and to digest what it gives where an algorithm is asked for.
+/// Starts reading `source`, and hashing what it reads if there is an algorithm.
 pub fn run_ahead<S: Read + Send + 'static>(source: S, digest: Option<Algorithm>) -> io::Result<Ahead<S>> {
     let (sender, chunks) = sync_channel(AHEAD);
     let (to_hasher, hasher) = match digest {
@@ -38,7 +38,7 @@ fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'stati
     std::thread::Builder::new().name(name.to_owned()).spawn(work)
 }
 
-/// Returns the source once it is read to its end, has failed, or nobody wants more of it.
+/// Returns the source at its end, after an error, or when nobody wants more of it.
 fn read_chunks<S: Read>(mut source: S, sender: &SyncSender<io::Result<Bytes>>, hasher: Option<SyncSender<Bytes>>) -> S {
     loop {
         let mut bytes = buffer();
@@ -66,7 +66,7 @@ fn read_chunks<S: Read>(mut source: S, sender: &SyncSender<io::Result<Bytes>>, h
             None => {}
             Some(None) => return source,
             Some(Some(error)) => {
-                // Nobody listens any more where this fails.
+                // If this fails, nobody is listening any more.
                 let _ = sender.send(Err(error));
                 return source;
             }
@@ -83,7 +83,7 @@ fn digest_chunks(algorithm: Algorithm, chunks: &Receiver<Bytes>) -> Digest {
 }
 
 impl<S> Ahead<S> {
-    /// After the end: the source, and the digest of what it gave.
+    /// After the end: the source, and the digest of all that it read.
     pub fn finish(mut self) -> io::Result<(S, Option<Digest>)> {
         let digest = self.hasher.take().map(JoinHandle::join).transpose();
         let source = self.reader.take().map(JoinHandle::join).transpose();
@@ -93,7 +93,7 @@ impl<S> Ahead<S> {
         }
     }
 
-    /// The next bytes, at least one and at most so many; none at the end.
+    /// The next bytes: at least one and at most `most`, or none at the end.
     pub fn share(&mut self, most: usize) -> io::Result<Bytes> {
         self.fill_buf()?;
         Ok(self.current.take(most))

@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// As much is read at a time.
+/// How much is read at a time.
 pub const CHUNK: usize = 256 << 10;
 
-/// Buffers that nobody uses any more: memory that was never touched costs a page fault for each page.
+/// Buffers to use again: fresh memory costs a page fault for each page.
 static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
 /// A buffer of `CHUNK` bytes to read into.

@@ -28,19 +28,19 @@ pub(super) struct Step {
 /// What the bytes after a member are.
 pub(super) enum Next {
     Member,
-    /// So many bytes that mean nothing.
+    /// This many bytes without meaning.
     Padding(usize),
     End,
     Garbage,
 }
 
-/// Beside its dictionary an xz decoder takes some tens of kilobytes.
+/// An xz decoder takes some tens of kilobytes besides its dictionary.
 const XZ_BESIDE: u64 = 1 << 20;
-/// Blocks are decoded in parallel as far as their buffers fit into this, and into a quarter of what memory there is.
+/// Blocks are decoded in parallel while their buffers fit into this, and into a quarter of the memory that there is.
 const XZ_PARALLEL_MEMORY: u64 = 256 << 20;
 
 impl Codec {
-    /// `window` is how much of what came out it may have to remember.
+    /// `window` is how much of its output it may have to remember.
     pub fn new(compression: Compression, window: u64) -> io::Result<Option<Codec>> {
         Ok(Some(match compression {
             Compression::Plain => return Ok(None),
@@ -57,13 +57,13 @@ impl Codec {
         }))
     }
 
-    /// `bytes` is all that is left where `last` says so, and enough to see a member's magic otherwise.
+    /// `bytes` is all that is left if `last`; otherwise at least enough to see a member's magic.
     pub fn next(&self, bytes: &[u8], last: bool) -> Next {
         if bytes.is_empty() && last {
             return Next::End;
         }
         match self {
-            // As gunzip(1) does: zeros and anything else behind a member are ignored.
+            // As gunzip(1) does: zeros and anything else after a member are ignored.
             Codec::Gzip(_) if bytes.starts_with(&[0x1f, 0x8b]) => Next::Member,
             Codec::Gzip(_) => Next::End,
             // xz(1), "Stream Padding": zeros, a multiple of four.
@@ -74,13 +74,13 @@ impl Codec {
             Codec::Xz { .. } => Next::Garbage,
             Codec::Zstd { members, .. } if *members == 0 || Compression::of(bytes) == Compression::Zstd => Next::Member,
             Codec::Zstd { .. } => Next::Garbage,
-            // As bzip2(1): what is behind the last stream is ignored.
+            // As bzip2(1) does: what follows the last stream is ignored.
             Codec::Bzip2(_) if bytes.starts_with(b"BZh") => Next::Member,
             Codec::Bzip2(_) => Next::End,
         }
     }
 
-    /// Makes ready for the next member.
+    /// Gets ready for the next member.
     pub fn restart(&mut self) -> io::Result<()> {
         match self {
             // Keeps the gzip wrapping: zlib's inflateReset, and not inflateReset2.
@@ -118,7 +118,7 @@ impl Codec {
             }
             Codec::Zstd { frame, window, .. } => {
                 let status = frame.run_on_buffers(input, output).map_err(|error| match error.to_string() {
-                    // zstd gives errors no numbers that a program may know them by.
+                    // zstd's errors have no numbers that a program could rely on.
                     text if text.contains("requires too much memory") => too_large("zstd data has a window", *window),
                     _ => error,
                 })?;
@@ -135,7 +135,7 @@ impl Codec {
     }
 }
 
-/// One stream's decoder; blocks whose sizes are in their headers (xz -T writes them) go to all processors.
+/// The decoder of one stream. Blocks whose sizes are in their headers (as xz -T writes them) use all processors.
 fn xz(window: u64) -> io::Result<Xz> {
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(16)) as u32;
     let mut builder = MtStreamBuilder::new();
@@ -150,6 +150,6 @@ fn too_large(what: &str, limit: u64) -> io::Error {
 }
 
 fn step(taken: u64, given: u64, ended: bool) -> Step {
-    // Neither is more than the length of a buffer.
+    // Neither exceeds the length of a buffer.
     Step { taken: taken as usize, given: given as usize, ended }
 }

@@ -12,8 +12,8 @@ pub fn limit() -> Option<u64> {
     limits.chain(machine).min()
 }
 
-/// The files that may hold a limit for a line of proc_pid_cgroup(5): the group's and those of all groups that it is in.
-/// In a container the mount may begin at the own group, whatever the path says: the last file is the one then.
+/// The files that may hold a limit, for a line of proc_pid_cgroup(5): those of the group and of all groups above it. In a
+/// container the mount may begin at our own group, whatever the path says; then it is the last file.
 fn files(line: &str, mounts: &Path) -> Vec<PathBuf> {
     let mut fields = line.splitn(3, ':');
     let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else {

@@ -1,4 +1,4 @@
-//! What is handed to a writer at a time, and how it is written.
+//! What a writer gets at a time, and how it writes it.
 
 use std::fs::File;
 use std::io;
@@ -12,15 +12,15 @@ use crate::gate::Gate;
 use crate::stream::Bytes;
 use crate::tree::{NewFile, Planned, shown};
 
-/// Content is handed on in batches of about this many bytes,
+/// A batch holds about this many bytes,
 pub const BATCH: usize = 256 << 10;
-/// out of at most this many chunks of what was read, which are kept meanwhile.
+/// from at most this many chunks of input, which stay in memory until it is written.
 const CHUNKS: usize = 2;
-/// A file of many short segments has this many of them in one batch.
+/// At most this many segments of a file in one batch.
 const PIECES: usize = 4096;
-/// So much at a time is copied from file to file.
+/// Bytes for one copy_file_range(2),
 const PART: usize = 64 << 20;
-/// And so much by hand.
+/// and for one copy by hand.
 const BUFFER: usize = 256 << 10;
 
 #[derive(Default)]
@@ -28,15 +28,15 @@ pub struct Batch {
     works: Vec<Work>,
     pub bytes: usize,
     chunks: usize,
-    /// Files that are open meanwhile.
+    /// How many files it keeps open.
     pub open: usize,
-    /// Files that are to be made.
+    /// How many files it will create.
     pub planned: usize,
     last: Bytes,
 }
 
 enum Work {
-    /// A part of a file that is there, at an offset.
+    /// A part of an existing file, at an offset.
     Part(Arc<NewFile>, u64, Piece),
     /// A file with all of its content.
     Whole(Planned, Piece),
@@ -45,9 +45,9 @@ enum Work {
 /// What is written in one place.
 pub enum Piece {
     Bytes(Bytes),
-    /// Out of more than one chunk of what was read.
+    /// From more than one chunk of input.
     Parts(Vec<Bytes>),
-    /// A part of a file, from an offset and so long.
+    /// A part of a file: offset and length.
     File(Arc<File>, u64, u64),
 }
 
@@ -76,7 +76,7 @@ impl Batch {
         self.planned += 1;
     }
 
-    /// Whether it would have files in a directory that this batch ends in.
+    /// Whether this batch's last file is in the same directory.
     pub fn ends_beside(&self, file: &Planned) -> bool {
         matches!(self.works.last(), Some(Work::Whole(last, _)) if last.is_beside(file))
     }
@@ -109,7 +109,7 @@ impl Work {
         match self {
             Work::Part(file, at, piece) => {
                 piece.write(&file, at, gate, buffer)?;
-                // Whoever has the last part of a file finishes it.
+                // The writer of a file's last part finishes it.
                 Arc::into_inner(file).map_or(Ok(()), NewFile::finish)
             }
             Work::Whole(planned, piece) => {
@@ -144,8 +144,7 @@ fn write_all(parts: &[Bytes], to: &File, mut at: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// copy_file_range(2), or by hand where the kernel or the filesystems cannot; that they cannot is known from
-/// then on by the buffer that it took.
+/// copy_file_range(2), or a copy by hand where the kernel or the filesystems cannot. Once there is a buffer, that is known.
 fn copy(
     from: &File,
     mut offset: u64,
@@ -156,7 +155,7 @@ fn copy(
     buffer: &mut Vec<u8>,
 ) -> Result<()> {
     while length > 0 {
-        // Somebody inside may be waiting for this.
+        // Fails once the gate is being shut: somebody inside may be waiting for this copy.
         drop(gate.pass_inside()?);
         let part = usize::try_from(length).map_or(PART, |length| length.min(PART));
         let copied = match buffer.is_empty() {

@@ -15,9 +15,9 @@ pub struct State {
     pub own: Vec<VecDeque<Batch>>,
     pub waiting: usize,
     pub busy: usize,
-    /// Threads that wait for something to do.
+    /// Idle threads.
     pub idle: usize,
-    /// Files that were handed on and are perhaps not there yet.
+    /// Files that have been passed on and may not exist yet.
     pub planned: usize,
     failure: Option<anyhow::Error>,
     pub failed: bool,
@@ -60,7 +60,7 @@ impl Queue {
     ) -> MutexGuard<'a, State> {
         state.waiting -= 1;
         state.busy += 1;
-        // The reader is woken when there is room for several, since each waking costs it a switch.
+        // Wake the reader only when there is room for several: each wake-up costs it a context switch.
         if state.waiting == super::WAITING / 2 {
             self.drained.notify_all();
         }
