@@ -2,10 +2,12 @@
 //! mount to a directory that is already open, so that no path is resolved twice; with mount(2) and
 //! /proc/self/fd where the kernel, or a seccomp filter, does not have it.
 
+mod mount_api;
+
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
@@ -13,14 +15,12 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::fchdir;
-use rustix::fs::OFlags;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
-};
 
 use crate::retry_eintr::{open, openat};
 use crate::{WithHint, mounts, open_inside, sys};
+
+use mount_api::option;
+pub use mount_api::{attach, copy, copy_at, unattached};
 
 /// Attributes of a mount, as MOUNT_ATTR_* in mount_setattr(2).
 pub use nix::libc::{
@@ -50,7 +50,7 @@ pub struct Place<'a> {
 
 impl Place<'_> {
     pub fn open(&self) -> Result<OwnedFd> {
-        open_inside(self.root, self.path, OFlags::PATH)
+        open_inside(self.root, self.path, OFlag::O_PATH)
     }
 }
 
@@ -88,21 +88,6 @@ pub fn bind(source: impl AsFd, place: Place, attributes: u64) -> Result<OwnedFd>
     }
 }
 
-/// A detached copy of the mount tree from `source` down. In a user namespace only a whole tree can be copied: a part
-/// would show what its mounts hide.
-pub fn copy(source: impl AsFd) -> Result<OwnedFd, Errno> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_RECURSIVE
-        | OpenTreeFlags::AT_EMPTY_PATH;
-    open_tree(source, "", flags).map_err(refused_by(libc::SYS_open_tree))
-}
-
-/// What the kernel, or a filter in its place, says of a call.
-fn refused_by(call: libc::c_long) -> impl Fn(rustix::io::Errno) -> Errno {
-    move |errno| sys::if_filtered(sys::errno(errno), call)
-}
-
 /// A new filesystem, mounted at `place`. The options are as mount(8) has them after -o.
 pub fn filesystem(kind: &str, options: &[(&str, Option<&str>)], attributes: u64, place: Place) -> Result<OwnedFd> {
     let attached = unattached(kind, options, attributes).and_then(|made| {
@@ -127,42 +112,6 @@ pub fn filesystem(kind: &str, options: &[(&str, Option<&str>)], attributes: u64,
         }
         Err(error) => Err(error),
     }
-}
-
-/// A new filesystem, not attached yet.
-pub fn unattached(kind: &str, options: &[(&str, Option<&str>)], attributes: u64) -> Result<OwnedFd> {
-    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(refused_by(libc::SYS_fsopen))?;
-    let set = |key: &str, value: Option<&str>| match value {
-        Some(value) => fsconfig_set_string(&context, key, value),
-        None => fsconfig_set_flag(&context, key),
-    };
-    set("source", Some(kind)).map_err(refused_by(libc::SYS_fsconfig))?;
-    for (key, value) in options {
-        set(key, *value).map_err(sys::errno).with_context(|| option(key, *value))?;
-    }
-    fsconfig_create(&context).map_err(|errno| said(&context, sys::errno(errno)))?;
-    let attributes = MountAttrFlags::from_bits_retain(attributes as u32);
-    let made = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes);
-    Ok(made.map_err(refused_by(libc::SYS_fsmount))?)
-}
-
-/// The context holds the kernel's own message (fsopen(2)).
-fn said(context: &OwnedFd, errno: Errno) -> Error {
-    let mut buffer = [0; 1024];
-    let said = nix::unistd::read(context, &mut buffer).map(|length| String::from_utf8_lossy(&buffer[..length]));
-    match said {
-        Ok(text) if text.starts_with("e ") => Error::new(errno).context(text[2..].trim_end().to_owned()),
-        _ => errno.into(),
-    }
-}
-
-fn option(key: &str, value: Option<&str>) -> String {
-    value.map_or(key.to_owned(), |value| format!("{key}={value}"))
-}
-
-pub fn attach(mount: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
-    let both = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(mount, "", target, "", both).map_err(refused_by(libc::SYS_move_mount))
 }
 
 /// Adds attributes to a mount and to every mount below it.

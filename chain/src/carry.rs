@@ -8,13 +8,13 @@ use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use nix::fcntl::{FcntlArg, FdFlag, SealFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, OpenHow, ResolveFlag, SealFlag, fcntl, openat2};
 use nix::libc::MOUNT_ATTR_RDONLY;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use rustix::fs::{Mode, OFlags, ResolveFlags};
-use rustix::mount::OpenTreeFlags;
+use nix::sys::stat::{Mode, fstat, stat};
 
 use crate::handoff::Writer;
+use crate::retry_eintr::open;
 use crate::{Image, Tool, WithHint, attach, mounts, sys};
 
 pub(crate) const VARIABLE: &str = "CHAINROOT_CARRY";
@@ -36,7 +36,7 @@ pub struct Carry {
     pub mount_namespace: Option<u64>,
     /// Set once pivot has made `/` in that namespace: where it left the host's mounts.
     pub host_tree: Option<HostTree>,
-    /// A link of ours has another root than the chain began with: a path is no more the host's.
+    /// A link has changed the root: a path no longer means the host's file.
     pub left_host: bool,
     /// The mounts that pivot made on request, by mount id (field 1 of proc_pid_mountinfo(5)).
     pub mounts: Vec<u64>,
@@ -194,7 +194,7 @@ impl Carry {
                 .hint("keep the four tools in one directory, and start the chain outside a chroot");
         }
         self.copies.extend(copy.map(|mount| (mount, None)));
-        self.beside = rustix::fs::open(&dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok();
+        self.beside = open(&dir, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).ok();
         Ok(())
     }
 }
@@ -204,11 +204,11 @@ impl Carry {
 fn hold(path: &Path, copy: Option<&OwnedFd>) -> Result<OwnedFd> {
     if let (Some(copy), Some(name)) = (copy, path.file_name()) {
         // The copy resolves links only within itself, and lacks a file that is a mount of its own.
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        if let Ok(file) = rustix::fs::openat2(copy, name, flags, Mode::empty(), ResolveFlags::BENEATH)
-            && rustix::fs::fstat(&file)
+        let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_BENEATH);
+        if let Ok(file) = openat2(copy, name, how)
+            && fstat(&file)
                 .ok()
-                .zip(rustix::fs::stat(path).ok())
+                .zip(stat(path).ok())
                 .is_some_and(|(held, meant)| (held.st_dev, held.st_ino) == (meant.st_dev, meant.st_ino))
         {
             return Ok(file);
@@ -222,8 +222,7 @@ fn hold(path: &Path, copy: Option<&OwnedFd>) -> Result<OwnedFd> {
 
 /// The mount at `path`, detached and read-only.
 fn read_only_copy(path: &Path) -> Option<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree = rustix::mount::open_tree(rustix::fs::CWD, path, flags).ok()?;
+    let tree = attach::copy_at(path).ok()?;
     // Linux 5.12; before it a detached mount cannot be made read-only.
     sys::mount_setattr(&tree, 0, MOUNT_ATTR_RDONLY, 0).ok().map(|()| tree)
 }

@@ -96,8 +96,7 @@ fn asked(number: RawFd) -> Option<(BorrowedFd<'static>, FdFlag)> {
     if number < 0 {
         return None;
     }
-    // SAFETY: whether it is open is asked before anything else is done with it, and nothing in a
-    // tool of ours closes descriptors that it did not open.
+    // SAFETY: the first call asks whether it is open, and none of our tools closes a descriptor that it did not open.
     let fd = unsafe { BorrowedFd::borrow_raw(number) };
     fcntl(fd, FcntlArg::F_GETFD).ok().map(|flags| (fd, FdFlag::from_bits_truncate(flags)))
 }
@@ -120,8 +119,7 @@ mod tests {
         assert_eq!(escape_fd(File::open("/dev/null").unwrap()), Ok(None));
         assert_eq!(escape_fd(nix::unistd::pipe().unwrap().0), Ok(None));
         assert_eq!(escape_fd(nix::sys::eventfd::EventFd::new().unwrap()), Ok(None));
-        let own = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty());
-        assert_eq!(escape_fd(own.unwrap()), Ok(Some(EscapeFd::Process)));
+        assert_eq!(escape_fd(crate::pidfd::own().unwrap()), Ok(Some(EscapeFd::Process)));
         // Takes privilege to make, as most of these do.
         if let Ok(context) = rustix::mount::fsopen("tmpfs", rustix::mount::FsOpenFlags::empty()) {
             assert_eq!(escape_fd(context), Ok(Some(EscapeFd::Object)));

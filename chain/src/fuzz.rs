@@ -64,7 +64,7 @@ pub fn carry(data: &[u8]) {
     assert_eq!(format!("{again:?}"), shown, "what was lent is not what was taken");
 }
 
-/// The arguments of a link; what is read without clap is what clap reads.
+/// The arguments of a link. The plain reader reads them as clap does.
 pub fn plain_line_arguments<A: PlainLine + std::fmt::Debug>(tool: Tool, data: &[u8]) -> Option<A> {
     let args = arguments(tool, data);
     if let Ok(plain) = A::read(words(data).collect()) {

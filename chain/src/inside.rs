@@ -4,14 +4,15 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
 use anyhow::Result;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
 use nix::libc::SYS_openat2;
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2, readlinkat};
-use rustix::io::Errno;
+use nix::sys::stat::{Mode, SFlag, fstat};
 
+use crate::retry_eintr::openat;
 use crate::sys;
 
 /// As the kernel's own limit (path_resolution(7)).
@@ -23,17 +24,18 @@ const UNSURE: u32 = 10_000;
 
 /// Opens `path` inside `root`, close-on-exec. Nothing may be stacked on `root` itself: a `..` there
 /// stays on it, and then goes on to what is mounted on it.
-pub fn open_inside(root: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+pub fn open_inside(root: impl AsFd, path: &Path, flags: OFlag) -> Result<OwnedFd> {
+    let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve);
     let mut unsure = 0;
     loop {
-        match openat2(&root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
-            Err(Errno::INTR) => {}
+        match openat2(&root, path, how) {
+            Err(Errno::EINTR) => {}
             // Something was renamed or mounted anywhere on the machine during a `..`; nothing is wrong.
-            Err(Errno::AGAIN) if unsure < UNSURE => unsure += 1,
-            Err(errno @ (Errno::NOSYS | Errno::PERM)) => {
-                return match sys::if_filtered(sys::errno(errno), SYS_openat2) {
-                    nix::errno::Errno::ENOSYS => Ok(by_hand(root.as_fd().try_clone_to_owned()?, path, flags)?),
+            Err(Errno::EAGAIN) if unsure < UNSURE => unsure += 1,
+            Err(errno @ (Errno::ENOSYS | Errno::EPERM)) => {
+                return match sys::if_filtered(errno, SYS_openat2) {
+                    Errno::ENOSYS => Ok(by_hand(root.as_fd().try_clone_to_owned()?, path, flags)?),
                     errno => Err(errno.into()),
                 };
             }
@@ -44,13 +46,13 @@ pub fn open_inside(root: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedF
 
 /// The same one name at a time, for a kernel, or a filter, without openat2. No name is followed as a link, and `..` goes
 /// back to the directory that was come from, so that nothing renamed meanwhile leads outside.
-fn by_hand(root: OwnedFd, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+fn by_hand(root: OwnedFd, path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
     let names = |path: &Path| -> Vec<OsString> {
         let named = path.components().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
         named.map(|part| part.as_os_str().to_owned()).collect()
     };
     if path.as_os_str().is_empty() {
-        return Err(Errno::NOENT);
+        return Err(Errno::ENOENT);
     }
     let mut above = vec![root];
     let mut rest = VecDeque::from(names(path));
@@ -60,31 +62,28 @@ fn by_hand(root: OwnedFd, path: &Path, flags: OFlags) -> rustix::io::Result<Owne
             above.truncate((above.len() - 1).max(1));
             continue;
         }
-        let there = again(|| openat(here, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()))?;
-        let is_link = FileType::from_raw_mode(fstat(&there)?.st_mode) == FileType::Symlink;
-        if is_link && !(rest.is_empty() && flags.contains(OFlags::NOFOLLOW)) {
+        let there =
+            openat(here, name.as_os_str(), OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
+        let is_link = SFlag::from_bits_truncate(fstat(&there)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFLNK;
+        if is_link && !(rest.is_empty() && flags.contains(OFlag::O_NOFOLLOW)) {
             links += 1;
             if links > MOST_LINKS {
-                return Err(Errno::LOOP);
+                return Err(Errno::ELOOP);
             }
-            let link = readlinkat(&there, "", Vec::new())?.into_bytes();
-            let link = Path::new(std::ffi::OsStr::from_bytes(&link));
+            let link = readlinkat(&there, "")?;
+            let link = Path::new(&link);
             if link.is_absolute() {
                 above.truncate(1);
             }
             names(link).into_iter().rev().for_each(|name| rest.push_front(name));
         } else if rest.is_empty() {
-            return again(|| openat(here, &name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()));
+            return openat(here, name.as_os_str(), flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty());
         } else {
             above.push(there);
         }
     }
-    let here = above.last().ok_or(Errno::NOENT)?;
-    again(|| openat(here, ".", flags | OFlags::CLOEXEC, Mode::empty()))
-}
-
-fn again<T>(call: impl Fn() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
-    rustix::io::retry_on_intr(call)
+    let here = above.last().ok_or(Errno::ENOENT)?;
+    openat(here, ".", flags | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 #[cfg(test)]
@@ -105,8 +104,8 @@ mod tests {
         for path in ["etc", "/etc", "../../etc", "absolute", "relative", "absolute/../etc/."] {
             let own = root.try_clone().unwrap().into();
             for opened in [
-                open_inside(&root, Path::new(path), OFlags::PATH),
-                Ok(by_hand(own, Path::new(path), OFlags::PATH).unwrap()),
+                open_inside(&root, Path::new(path), OFlag::O_PATH),
+                Ok(by_hand(own, Path::new(path), OFlag::O_PATH).unwrap()),
             ] {
                 let opened = opened.unwrap();
                 let name = std::fs::read_link(format!("/proc/self/fd/{}", opened.as_raw_fd()));
@@ -115,12 +114,12 @@ mod tests {
         }
         symlink("loop", dir.join("loop")).unwrap();
         for (path, flags) in [
-            ("loop", OFlags::PATH),
-            ("loop/x", OFlags::PATH | OFlags::NOFOLLOW),
-            ("absolute", OFlags::RDONLY | OFlags::NOFOLLOW),
-            ("none/..", OFlags::PATH),
-            ("etc/none", OFlags::PATH),
-            ("", OFlags::PATH),
+            ("loop", OFlag::O_PATH),
+            ("loop/x", OFlag::O_PATH | OFlag::O_NOFOLLOW),
+            ("absolute", OFlag::O_RDONLY | OFlag::O_NOFOLLOW),
+            ("none/..", OFlag::O_PATH),
+            ("etc/none", OFlag::O_PATH),
+            ("", OFlag::O_PATH),
         ] {
             let real = open_inside(&root, Path::new(path), flags).unwrap_err();
             let own = by_hand(root.try_clone().unwrap().into(), Path::new(path), flags).map(drop);

@@ -2,11 +2,11 @@
 //! only ambient ones (capabilities(7)). COMMAND must have none of them.
 
 use anyhow::{Context, Result};
-use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+
+use crate::capabilities::{self, CapabilitySet, CapabilitySets};
 
 pub(crate) fn give_up() -> Result<()> {
-    let had = capabilities(None).context("capabilities")?;
+    let had = capabilities::get().context("capabilities")?;
     // What is not inheritable any more is not ambient, either (capset(2)).
-    let sets = CapabilitySets { inheritable: CapabilitySet::empty(), ..had };
-    set_capabilities(None, sets).context("capset")
+    capabilities::set(CapabilitySets { inheritable: CapabilitySet::empty(), ..had }).context("capset")
 }

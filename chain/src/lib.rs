@@ -5,6 +5,7 @@
 pub mod account;
 mod arena;
 pub mod attach;
+pub mod capabilities;
 mod carry;
 mod cli;
 mod command;
@@ -23,9 +24,11 @@ mod lent_caps;
 mod mount_remap;
 pub mod mountinfo;
 pub mod mounts;
+mod names;
 mod namespace;
 mod owner;
 mod parent;
+pub mod pidfd;
 #[doc(hidden)]
 pub mod plain_line;
 mod plan;
@@ -38,6 +41,7 @@ mod start;
 pub mod sys;
 mod tool;
 mod umask;
+pub mod xattr;
 
 pub use arena::Arena;
 pub use carry::{Carry, HostTree};
@@ -49,6 +53,7 @@ pub use escape_fd::{EscapeFd, escape_fd, escape_fd_on_streams, inherited, passed
 pub use image::{Image, User};
 pub use inside::open_inside;
 pub use mount_remap::MountRemap;
+pub use names::names_in;
 pub use namespace::{at_root_of_mount_namespace, in_own_mount_namespace, mount_namespace_id, own_mount_namespace};
 pub use parent::{die_with_parent, leave};
 pub use plain_line::PlainLine;

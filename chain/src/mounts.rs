@@ -9,12 +9,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
-use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 
 use crate::{WithHint, mountinfo, sys};
 
 /// Linux 6.8: an id that is never given again.
-pub(crate) const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
+const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
 /// A mount namespace holds no more by default (fs.mount-max, proc_sys_fs(5)): who detaches mounts one by one and needs
 /// more rounds is up against somebody who mounts.
 pub const MOST: usize = 100_000;
@@ -43,16 +43,27 @@ pub fn table() -> Result<Vec<Mount>> {
 
 /// The id of the mount that a descriptor is on.
 pub fn id_of(fd: impl AsFd) -> Result<u64> {
-    id_at(fd, "")
+    id(fd, "")
 }
 
-/// The id of the mount that a path leads to, relative to a descriptor.
-pub fn id_at(fd: impl AsFd, path: &str) -> Result<u64> {
+/// The id of the mount that a path leads to.
+pub fn id_at(path: &str) -> Result<u64> {
+    id(CWD, path)
+}
+
+fn id(fd: impl AsFd, path: &str) -> Result<u64> {
     let stat = statx(fd, path, AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT, StatxFlags::MNT_ID)?;
     if stat.stx_mask & StatxFlags::MNT_ID.bits() == 0 {
         return Err(anyhow!("statx(2) gives no mount id")).hint("this needs Linux 5.8 or later");
     }
     Ok(stat.stx_mnt_id)
+}
+
+/// The id of the mount of `/` that no other mount ever gets; before Linux 6.8 its ordinary id.
+pub(crate) fn lasting_id_of_root() -> Option<u64> {
+    let wanted = StatxFlags::MNT_ID | StatxFlags::from_bits_retain(STATX_MNT_ID_UNIQUE);
+    let root = statx(CWD, "/", AtFlags::empty(), wanted).ok()?;
+    (root.stx_mask & wanted.bits() != 0).then_some(root.stx_mnt_id)
 }
 
 /// Whether a descriptor is on the root directory of its mount.
@@ -157,6 +168,6 @@ mod tests {
         below.push(id_of(&root).unwrap());
         below.sort_unstable();
         assert_eq!(below, called.iter().map(|mount| mount.id).collect::<Vec<_>>());
-        assert!(called.iter().any(|mount| mount.is_at("/") && mount.id == id_at(rustix::fs::CWD, "/").unwrap()));
+        assert!(called.iter().any(|mount| mount.is_at("/") && mount.id == id_at("/").unwrap()));
     }
 }

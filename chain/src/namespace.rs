@@ -12,18 +12,15 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::{ForkResult, chroot, fchdir, fork};
-use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
-use crate::mounts::{self, STATX_MNT_ID_UNIQUE};
+use crate::mounts;
 use crate::retry_eintr::{open, waitpid};
-use crate::{Carry, WithHint, leave, sys};
+use crate::{Carry, WithHint, leave, pidfd};
 
 /// Tells mount namespaces apart without a /proc: the id of the mount of `/`, for every namespace has
 /// its own copies of all mounts. (A chroot into another mount counts as another; that is no harm.)
 pub fn mount_namespace_id() -> Option<u64> {
-    let wanted = StatxFlags::MNT_ID | StatxFlags::from_bits_retain(STATX_MNT_ID_UNIQUE);
-    let root = statx(CWD, "/", AtFlags::empty(), wanted).ok()?;
-    (root.stx_mask & wanted.bits() != 0).then_some(root.stx_mnt_id)
+    mounts::lasting_id_of_root()
 }
 
 /// Whether an earlier link made this mount namespace.
@@ -100,9 +97,7 @@ fn by_entering_it_again() -> Result<bool> {
 
 fn re_enter() -> Result<()> {
     // A pidfd needs no /proc; setns takes one since Linux 5.8.
-    let by_pidfd = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty())
-        .map_err(sys::errno)
-        .and_then(|pidfd| setns(pidfd, CloneFlags::CLONE_NEWNS));
+    let by_pidfd = pidfd::own().and_then(|pidfd| setns(pidfd, CloneFlags::CLONE_NEWNS));
     if let Err(Errno::EINVAL | Errno::ENOSYS) = by_pidfd {
         let namespace = OwnedFd::from(File::open("/proc/self/ns/mnt").context("/proc/self/ns/mnt")?);
         return Ok(setns(namespace, CloneFlags::CLONE_NEWNS)?);

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use serde_json::{Value, json};
 
 use crate::account::Sort;
-use crate::id_map;
+use crate::{id_map, sys};
 
 /// An image's configuration has a budget far below; anything larger is no receipt.
 const LARGEST: u64 = 64 << 20;
@@ -32,7 +32,7 @@ pub enum Doubt {
     Missing,
     /// Somebody else could have written it, or could have changed what it names.
     Others(String),
-    /// It is no JSON object, or cannot be read.
+    /// It is not a JSON object, or cannot be read.
     Damaged(String),
     /// It names another directory than the one beside it.
     OtherTree,
@@ -57,7 +57,7 @@ pub fn path(root: &Path) -> PathBuf {
 
 /// Opens a receipt without trusting where its name leads. A FIFO must not block us, and a link of its name
 /// may be anyone's (open(2): O_NOFOLLOW).
-pub fn open(receipt: &Path, how: OFlags) -> Result<(OwnedFd, Stat), Doubt> {
+fn open_as(receipt: &Path, how: OFlags) -> Result<(OwnedFd, Stat), Doubt> {
     let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let shown = receipt.display();
     let file = match rustix::io::retry_on_intr(|| rustix::fs::open(receipt, flags, Mode::empty())) {
@@ -70,14 +70,32 @@ pub fn open(receipt: &Path, how: OFlags) -> Result<(OwnedFd, Stat), Doubt> {
     Ok((file, stat))
 }
 
+/// A receipt to lock, not to read.
+pub struct Found {
+    /// Opened with O_PATH.
+    pub file: OwnedFd,
+    pub inode: (u64, u64),
+    /// Nobody else can write it, or lock it for writing.
+    pub ours: bool,
+}
+
+/// The receipt, if it is a regular file.
+pub fn find(receipt: &Path) -> Result<Found, Doubt> {
+    let (file, stat) = open_as(receipt, OFlags::PATH)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(Doubt::Damaged(format!("{} is not a regular file", receipt.display())));
+    }
+    Ok(Found { file, inode: (stat.st_dev, stat.st_ino), ours: others(stat.st_uid, stat.st_mode).is_none() })
+}
+
 /// What a receipt says, if nobody else could have written it. The directory that it names is not checked.
 pub fn read(receipt: &Path) -> Result<Value, Doubt> {
     let shown = receipt.display();
-    let (file, stat) = open(receipt, OFlags::RDONLY)?;
+    let (file, stat) = open_as(receipt, OFlags::RDONLY)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(Doubt::Damaged(format!("{shown} is not a regular file")));
     }
-    others(&stat).map_or(Ok(()), |who| Err(Doubt::Others(format!("{shown} {who}"))))?;
+    others(stat.st_uid, stat.st_mode).map_or(Ok(()), |who| Err(Doubt::Others(format!("{shown} {who}"))))?;
     let mut text = Vec::new();
     let read = File::from(file).take(LARGEST).read_to_end(&mut text);
     match read.map(|_| serde_json::from_slice(&text)) {
@@ -93,7 +111,7 @@ pub fn vouching(receipt: &Path, root: impl AsFd) -> Result<Value, Doubt> {
         return Err(Doubt::OtherTree);
     }
     let stat = rustix::fs::fstat(&root).map_err(|_| Doubt::OtherTree)?;
-    match others(&stat) {
+    match others(stat.st_uid, stat.st_mode) {
         // The image itself may give its top directory away: then what matters is that nobody has since.
         Some(who) if value["root"]["access"] != access(&stat) => Err(Doubt::Others(who)),
         _ => Ok(value),
@@ -102,10 +120,10 @@ pub fn vouching(receipt: &Path, root: impl AsFd) -> Result<Value, Doubt> {
 
 /// Which directory this is: an inode's number is used again, its birth time is not. With it come owner and
 /// mode, as the image wants them.
-pub fn identity(root: impl AsFd) -> rustix::io::Result<Value> {
-    let stat = rustix::fs::fstat(&root)?;
+pub fn identity(root: impl AsFd) -> Result<Value, nix::errno::Errno> {
+    let stat = rustix::fs::fstat(&root).map_err(sys::errno)?;
     let flags = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
-    let statx = rustix::fs::statx(&root, c"", AtFlags::EMPTY_PATH, flags)?;
+    let statx = rustix::fs::statx(&root, c"", AtFlags::EMPTY_PATH, flags).map_err(sys::errno)?;
     let birth = StatxFlags::from_bits_retain(statx.stx_mask).contains(StatxFlags::BTIME);
     Ok(json!({
         "device": format!("{}:{}", statx.stx_dev_major, statx.stx_dev_minor),
@@ -127,9 +145,8 @@ fn access(stat: &Stat) -> Value {
     json!([stat.st_uid, stat.st_gid, stat.st_mode & 0o7777])
 }
 
-/// Who besides the caller and root could change a file.
-pub fn others(stat: &Stat) -> Option<String> {
-    let owner = stat.st_uid;
+/// Who besides the caller and root could change a file with this owner and mode.
+pub fn others(owner: u32, mode: u32) -> Option<String> {
     let ours = owner == 0 || owner == rustix::process::geteuid().as_raw();
     if !ours {
         return Some(match owner {
@@ -141,7 +158,7 @@ pub fn others(stat: &Stat) -> Option<String> {
         return Some("belongs to a user who is not mapped in this user namespace".into());
     }
     // With an ACL the group's bits are its mask, the most that it gives to anyone (acl(5)).
-    (stat.st_mode & WRITABLE != 0).then(|| format!("can be written by others (mode {:04o})", stat.st_mode & 0o7777))
+    (mode & WRITABLE != 0).then(|| format!("can be written by others (mode {:04o})", mode & 0o7777))
 }
 
 /// False without /proc.

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::NixPath;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, Flockable, OFlag};
+use nix::fcntl::{AT_FDCWD, Flock, FlockArg, Flockable, OFlag};
 use nix::poll::{PollFd, PollTimeout};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::Statfs;
@@ -23,7 +23,8 @@ pub fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> 
 }
 
 pub fn open<P: ?Sized + NixPath>(path: &P, flags: OFlag, mode: Mode) -> Result<OwnedFd, Errno> {
-    retry(|| nix::fcntl::open(path, flags, mode))
+    // Not open(): musl's makes a second call, fcntl(2), for O_CLOEXEC, which Linux before 2.6.23 did not know.
+    openat(AT_FDCWD, path, flags, mode)
 }
 
 pub fn openat<P: ?Sized + NixPath>(dir: impl AsFd, path: &P, flags: OFlag, mode: Mode) -> Result<OwnedFd, Errno> {

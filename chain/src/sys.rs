@@ -1,4 +1,4 @@
-//! System calls that neither nix nor rustix has: one short function a call.
+//! System calls that neither nix nor rustix has, one short function each, and the errno of this project: nix's.
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -8,6 +8,11 @@ use nix::libc;
 /// rustix's errno as nix's, which this project's errors carry.
 pub fn errno(errno: rustix::io::Errno) -> Errno {
     Errno::from_raw(errno.raw_os_error())
+}
+
+/// That of an error of the standard library's, where it has one.
+pub fn errno_of(error: &std::io::Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw)
 }
 
 /// mount_setattr(2), Linux 5.12: changes the attributes of the mount that `tree` is the root of,
@@ -45,16 +50,16 @@ pub fn is_ignored(signal: i32) -> bool {
     }
 }
 
-/// What a seccomp filter answers for a call that it does not know, ENOSYS put in its place: older container runtimes had
-/// it answer EPERM, and there the old way is to be tried. Arguments that mean nothing tell, for to those the kernel itself
-/// says EINVAL or EBADF (of the mount calls, to who may mount).
+/// ENOSYS in place of the EPERM that the filters of older container runtimes answer for a call that they do not know, so
+/// that the caller tries the old way. Meaningless arguments tell the two apart: the kernel itself answers EINVAL or EBADF
+/// (for the mount calls, to those who may mount).
 pub fn if_filtered(errno: Errno, call: libc::c_long) -> Errno {
     // SAFETY: no descriptor, no memory and no flag is a valid one in any of these calls.
     let probe = || unsafe { libc::syscall(call, -1, 0, -1, 0, 0) };
     if errno == Errno::EPERM && probe() == -1 && Errno::last() == Errno::EPERM { Errno::ENOSYS } else { errno }
 }
 
-/// The hint for a call without which it does not go.
+/// The hint where a call is missing and there is no other way.
 pub fn missing(call: &str, since: &str) -> String {
     format!(
         "this needs {call} of {since}, or a seccomp filter around us refuses it: update the container runtime, or its profile"

@@ -3,10 +3,10 @@
 
 use chain::Tool;
 use chain::account::{id_of, name_of, ranges};
+use chain::capabilities::CapabilitySet;
 use chain::fuzz::Target;
 use chain::id_map::Range;
 use nix::libc;
-use rustix::thread::CapabilitySet;
 use seccompiler::BpfProgram;
 
 use crate::ids::mapping::with_single;

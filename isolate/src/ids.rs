@@ -8,11 +8,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Error, Result, anyhow};
 use chain::account::Sort;
+use chain::capabilities::{CapabilitySet, are_effective};
 use chain::id_map::{self, Range};
+use chain::sys::errno_of;
 use chain::{Hint, WithHint};
 use nix::errno::Errno;
 use nix::unistd::{Pid, getegid, geteuid};
-use rustix::thread::{CapabilitySet, capabilities};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Maps {
@@ -54,7 +55,8 @@ impl Maps {
             let path = format!("{proc}/setgroups");
             write(&path, if allow { "allow" } else { "deny" }).with_context(|| path.clone())?;
         }
-        let direct = pid.is_none() || self.can_write_own() || capable(CapabilitySet::SETUID | CapabilitySet::SETGID);
+        let direct =
+            pid.is_none() || self.can_write_own() || are_effective(CapabilitySet::SETUID | CapabilitySet::SETGID);
         for (map, file, helper) in [(&self.users, "uid_map", "newuidmap"), (&self.groups, "gid_map", "newgidmap")] {
             if map.is_empty() {
                 continue;
@@ -66,7 +68,7 @@ impl Maps {
                     let path = format!("{proc}/{file}");
                     // The kernel takes the whole map in one write or not at all.
                     write(&path, &lines).map_err(|error| {
-                        let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
+                        let errno = errno_of(&error).unwrap_or(Errno::UnknownErrno);
                         let ours = pid.map(|_| format!("/proc/self/{file}"));
                         Error::new(error)
                             .context(format!("{path}: {}", lines.trim_end().replace('\n', "; ")))
@@ -95,11 +97,6 @@ fn run_helper(helper: &str, pid: Pid, map: &[Range]) -> Result<()> {
         return Err(anyhow!("{said}").context(helper.to_owned())).hint(why_refused::by_the_program(helper));
     }
     Ok(())
-}
-
-/// Whether these capabilities are in effect, in our user namespace.
-fn capable(of: CapabilitySet) -> bool {
-    capabilities(None).is_ok_and(|sets| sets.effective.contains(of))
 }
 
 /// Whether our ids are not mapped in our user namespace.

@@ -29,7 +29,7 @@ pub fn run(args: args::Args) -> Result<()> {
     let mut command = Command::new(args.command.clone(), plan::shell);
     let mut link = Link::new(Tool::Isolate, &args.common);
     // ps(1) shows a program that was started by descriptor under the descriptor's name.
-    let _ = rustix::thread::set_name(c"isolate");
+    let _ = nix::sys::prctl::set_name(c"isolate");
     // Processes inside can see this program: at PID 1, and in every isolate that joins.
     if args.init || args.join.is_some() {
         link = sealed(link)?;

@@ -12,14 +12,11 @@ use std::os::fd::BorrowedFd;
 
 use anyhow::{Context, Result, anyhow};
 use chain::account::{Sort, id};
+use chain::capabilities::{self, CapabilitySet, CapabilitySets};
 use chain::{Tool, User, WithHint, warn};
 use nix::errno::Errno;
 use nix::sys::prctl::{set_keepcaps, set_no_new_privs};
 use nix::unistd::{AccessFlags, Gid, Uid, access, geteuid, setgroups, setresgid, setresuid};
-use rustix::thread::{
-    CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set, clear_ambient_capability_set,
-    configure_capability_in_ambient_set, remove_capability_from_bounding_set, set_capabilities,
-};
 
 use crate::args::Args;
 use crate::privileges::seccomp::Seccomp;
@@ -100,7 +97,7 @@ impl Privileges {
 
     /// `parent` is the isolate with which this process must die: the kernel forgets it when ids change.
     pub fn perform(&self, parent: Option<BorrowedFd>) -> Result<()> {
-        let mut had = capabilities(None).context("capabilities")?;
+        let mut had = capabilities::get().context("capabilities")?;
         if self.was_lent {
             had.inheritable = CapabilitySet::empty();
         }
@@ -109,7 +106,7 @@ impl Privileges {
         self.become_other(had)?;
         let (permitted, ambient) = self.target(had, bound)?;
         if let Some(parent) = parent.filter(|_| self.changes_ids()) {
-            chain::die_with_parent(parent, nix::sys::signal::Signal::SIGKILL)?;
+            chain::die_with_parent(parent)?;
         }
         if let (Some((_, seccomp)), false) = (&self.seccomp, self.no_new_privs) {
             // Without no_new_privs a filter takes CAP_SYS_ADMIN, so it goes before the capabilities.
@@ -118,10 +115,10 @@ impl Privileges {
         if self.decides() || self.lends {
             let inheritable = if self.changes_capabilities() { ambient } else { had.inheritable | ambient };
             let sets = CapabilitySets { effective: permitted, permitted, inheritable };
-            set_capabilities(None, sets).context("capset")?;
-            clear_ambient_capability_set().context("ambient capabilities")?;
+            capabilities::set(sets).context("capset")?;
+            capabilities::clear_ambient_set().context("ambient capabilities")?;
             for one in capability::each(ambient) {
-                configure_capability_in_ambient_set(one, true).context("ambient capabilities")?;
+                capabilities::add_to_ambient_set(one).context("ambient capabilities")?;
             }
         }
         if self.no_new_privs {
@@ -144,9 +141,8 @@ impl Privileges {
             return Ok(());
         }
         for one in capability::each(!bound) {
-            // EINVAL: unknown to this kernel.
-            if capability_is_in_bounding_set(one) == Ok(true) {
-                remove_capability_from_bounding_set(one).context("bounding set").hint(
+            if capabilities::is_in_bounding_set(one) == Ok(true) {
+                capabilities::drop_from_bounding_set(one).context("bounding set").hint(
                     "dropping capabilities for good takes CAP_SETPCAP: root, or a user namespace (--user --map-root)",
                 )?;
             }
@@ -180,7 +176,7 @@ impl Privileges {
             let user = Uid::from_raw(user);
             setresuid(user, user, user).map_err(|errno| unmapped(errno, "user", user.as_raw()))?;
             let sets = CapabilitySets { effective: had.permitted, ..had };
-            set_capabilities(None, sets).context("capset")?;
+            capabilities::set(sets).context("capset")?;
         }
         Ok(())
     }
@@ -208,7 +204,7 @@ impl Privileges {
 fn known() -> CapabilitySet {
     let all = CapabilitySet::from_bits_retain(u64::MAX);
     capability::each(all)
-        .filter(|&one| capability_is_in_bounding_set(one).is_ok())
+        .filter(|&one| capabilities::is_in_bounding_set(one).is_ok())
         .fold(CapabilitySet::empty(), |a, b| a | b)
 }
 

@@ -1,77 +1,20 @@
-//! Processes by raw numbers: made by clone(2), learnt of by wait4(2) and waitid(2). nix knows no real-time signal (signal(7): 34 to 64),
-//! and a command may die of any.
+//! Processes: how they are made, what they leave behind of their caller's, and how they change.
+
+mod change;
 
 use std::os::fd::BorrowedFd;
 
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Error, anyhow};
 use chain::Hint;
 use chain::retry_eintr::retry;
+pub use change::{Change, Ending, ending_of, has_continued, next_change};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 use nix::sched::CloneFlags;
-use nix::unistd::Pid;
-use rustix::process::{WaitId, WaitIdOptions, WaitOptions, WaitStatus, wait, waitid, waitpid};
+pub use nix::unistd::{Pid, setpgid};
 
 use crate::why_no_process;
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    Exit(i32),
-    Signal(i32),
-}
-
-/// What wait4(2) tells of a child.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    Ended(Ending),
-    Stopped(i32),
-    Continued,
-}
-
-impl Change {
-    fn of(status: WaitStatus) -> Option<Change> {
-        let exit = status.exit_status().map(|code| Change::Ended(Ending::Exit(code)));
-        let signal = status.terminating_signal().map(|signal| Change::Ended(Ending::Signal(signal)));
-        let stop = status.stopping_signal().map(Change::Stopped);
-        exit.or(signal).or(stop).or(status.continued().then_some(Change::Continued))
-    }
-}
-
-/// The next change of any child, if there has been one.
-pub fn next_change() -> Result<Option<(Pid, Change)>> {
-    loop {
-        match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED) {
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::CHILD) => return Ok(None),
-            Err(errno) => return Err(errno).context("wait"),
-            Ok(None) => return Ok(None),
-            Ok(Some((pid, status))) => {
-                if let Some(change) = Change::of(status) {
-                    return Ok(Some((Pid::from_raw(pid.as_raw_nonzero().get()), change)));
-                }
-            }
-        }
-    }
-}
-
-/// Whether a child that had stopped has been continued: told once.
-pub fn has_continued(child: Pid) -> bool {
-    let Some(pid) = rustix::process::Pid::from_raw(child.as_raw()) else { return false };
-    let options = WaitIdOptions::CONTINUED | WaitIdOptions::NOHANG;
-    rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), options)).is_ok_and(|status| status.is_some())
-}
-
-/// Waits for the end of a child.
-pub fn ending_of(child: Pid) -> Result<Ending> {
-    let pid = rustix::process::Pid::from_raw(child.as_raw());
-    let status = rustix::io::retry_on_intr(|| waitpid(pid, WaitOptions::empty())).context("wait")?;
-    match status.and_then(|(_, status)| Change::of(status)) {
-        Some(Change::Ended(ending)) => Ok(ending),
-        _ => anyhow::bail!("wait: the child has not ended"),
-    }
-}
 
 /// fork(2) into new namespaces: None in the child. A clone and not an unshare before a fork, so
 /// that the parent stays outside: it keeps its privileges there and none of the child's mounts.

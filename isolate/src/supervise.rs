@@ -8,6 +8,7 @@ mod group_signals;
 mod guard;
 mod last_words;
 mod listener;
+mod pty;
 pub mod reaper;
 mod relay;
 mod session;

@@ -1,12 +1,12 @@
 //! mountclean: a fresh /proc, then the host's tree goes, then the proof, then the command.
 
 pub mod args;
+mod fresh;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod mask;
 mod procfs;
 mod proof;
-mod state;
 mod step;
 mod sysfs;
 mod unmount;
@@ -16,8 +16,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::anyhow;
 use args::Args;
 use chain::{Command, HostTree, Link, Tool, WithHint};
-use state::State;
-use step::Step;
+use step::{State, Step};
 
 /// All of mountclean after its arguments are parsed.
 pub fn run(args: Args) -> anyhow::Result<()> {

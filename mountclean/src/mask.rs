@@ -8,40 +8,35 @@ use anyhow::{Context, Result};
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place, READ_ONLY};
 use chain::defaults::{HIDDEN_IN_PROC, HIDDEN_IN_SYS, READ_ONLY_IN_PROC};
 use chain::retry_eintr::openat;
-use chain::{Umask, mounts, open_inside};
-use nix::dir::Dir;
-use nix::fcntl::OFlag;
+use chain::{Umask, mounts, names_in, open_inside};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 use nix::unistd::fchdir;
-use rustix::fs::{CWD, OFlags};
-use rustix::io::Errno;
 
 use crate::procfs;
-use crate::state::State;
 
 /// Each processor has a directory here, and its heat in it tells what everyone else does.
 const PROCESSORS: &str = "/sys/devices/system/cpu";
 const HIDDEN_OF_EACH: &str = "thermal_throttle";
 
-/// Masks what exists: a file with an empty file, a directory with an empty directory, both in memory and read-only. The
-/// image's /dev/null may be missing, or no device.
-pub fn mask(state: &mut State) -> Result<()> {
-    let proc = state.proc()?.try_clone()?;
+/// Masks what exists, in this proc and in /sys: a file with an empty file, a directory with an empty directory, both in
+/// memory and read-only. The image's /dev/null may be missing, or no device. Returns the ids of the masks.
+pub fn mask(proc: &OwnedFd) -> Result<Vec<u64>> {
     let root = procfs::root()?;
     // Attached only while binds are made from it (before 6.15 Linux copies no detached mount), on `/`, where it hides
     // nothing: paths begin below it.
     let at = Place { root: root.as_fd(), path: Path::new("/") };
     let options = [("mode", Some("555")), ("size", Some("4k"))];
     let nothing = attach::filesystem("tmpfs", &options, NOSUID | NODEV | NOEXEC, at).context("tmpfs")?;
-    let masked = all(&nothing, &proc, &root);
+    let masked = all(&nothing, proc, &root);
     // By the working directory, so that no path is resolved again.
-    let cwd = openat(CWD, ".", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let cwd = openat(AT_FDCWD, ".", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
     fchdir(&nothing)?;
     umount2(".", MntFlags::MNT_DETACH).context("tmpfs")?;
     fchdir(&cwd)?;
-    state.own.extend(masked?);
-    Ok(())
+    masked
 }
 
 fn all(nothing: &OwnedFd, proc: &OwnedFd, root: &OwnedFd) -> Result<Vec<u64>> {
@@ -49,8 +44,8 @@ fn all(nothing: &OwnedFd, proc: &OwnedFd, root: &OwnedFd) -> Result<Vec<u64>> {
     let mode = Mode::from_bits_truncate(0o444);
     openat(nothing, "file", OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC, mode).context("tmpfs")?;
     mkdirat(nothing, "directory", Mode::from_bits_truncate(0o555)).context("tmpfs")?;
-    let file = open_inside(nothing, Path::new("file"), OFlags::PATH)?;
-    let directory = open_inside(nothing, Path::new("directory"), OFlags::PATH)?;
+    let file = open_inside(nothing, Path::new("file"), OFlag::O_PATH)?;
+    let directory = open_inside(nothing, Path::new("directory"), OFlag::O_PATH)?;
     let of_each = processors(root)?;
     let in_proc = HIDDEN_IN_PROC.iter().map(|path| Place { root: proc.as_fd(), path: Path::new(path) });
     let in_sys = HIDDEN_IN_SYS.iter().map(Path::new).chain(of_each.iter().map(PathBuf::as_path));
@@ -74,7 +69,7 @@ fn all(nothing: &OwnedFd, proc: &OwnedFd, root: &OwnedFd) -> Result<Vec<u64>> {
 fn open_if_there(place: Place) -> Result<Option<OwnedFd>> {
     match place.open() {
         Ok(there) => Ok(Some(there)),
-        Err(error) if matches!(error.downcast_ref().copied(), Some(Errno::NOENT | Errno::NOTDIR)) => Ok(None),
+        Err(error) if matches!(error.downcast_ref().copied(), Some(Errno::ENOENT | Errno::ENOTDIR)) => Ok(None),
         Err(error) => Err(error.context(place.path.display().to_string())),
     }
 }
@@ -82,16 +77,13 @@ fn open_if_there(place: Place) -> Result<Option<OwnedFd>> {
 fn processors(root: &OwnedFd) -> Result<Vec<PathBuf>> {
     let place = Place { root: root.as_fd(), path: Path::new(PROCESSORS) };
     let Some(directory) = open_if_there(place)? else { return Ok(Vec::new()) };
-    let directory = Dir::from_fd(openat(&directory, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())?)?;
-    let mut paths = Vec::new();
-    for entry in directory {
-        let entry = entry.context(PROCESSORS)?;
-        let name = entry.file_name().to_string_lossy();
-        if name.strip_prefix("cpu").is_some_and(|number| number.parse::<u32>().is_ok()) {
-            paths.push(Path::new(PROCESSORS).join(&*name).join(HIDDEN_OF_EACH));
-        }
-    }
-    Ok(paths)
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut names = names_in(openat(&directory, ".", flags, Mode::empty())?).context(PROCESSORS)?;
+    names.retain(|name| {
+        let number = name.to_str().and_then(|name| name.strip_prefix("cpu"));
+        number.is_some_and(|number| number.parse::<u32>().is_ok())
+    });
+    Ok(names.iter().map(|name| Path::new(PROCESSORS).join(name).join(HIDDEN_OF_EACH)).collect())
 }
 
 fn covered(cover: &OwnedFd, place: Place) -> Result<u64> {

@@ -13,12 +13,13 @@ use nix::sys::stat::Mode;
 use nix::sys::statfs::FsType;
 use nix::unistd::mkdir;
 
-use crate::state::{Fresh, PROC, State};
+use crate::fresh::Fresh;
 
+pub const PLACE: &str = "/proc";
 const PROC_SUPER_MAGIC: FsType = FsType(0x9fa0);
 
-pub fn mount_fresh(options: &[String], state: &mut State) -> Result<()> {
-    check_place(PROC)?;
+pub fn mount_fresh(options: &[String]) -> Result<Fresh> {
+    check_place(PLACE)?;
     let root = root()?;
     let pairs: Vec<_> = options
         .iter()
@@ -26,12 +27,10 @@ pub fn mount_fresh(options: &[String], state: &mut State) -> Result<()> {
         .collect();
     // As every distribution mounts it (proc(5)).
     let attributes =
-        NOSUID | NODEV | NOEXEC | attach::atime_of(there_before(["/../proc", PROC], PROC_SUPER_MAGIC).as_ref());
-    let place = Place { root: root.as_fd(), path: Path::new(PROC) };
+        NOSUID | NODEV | NOEXEC | attach::atime_of(there_before(["/../proc", PLACE], PROC_SUPER_MAGIC).as_ref());
+    let place = Place { root: root.as_fd(), path: Path::new(PLACE) };
     let proc = attach::filesystem("proc", &pairs, attributes, place).map_err(|error| refused(error, options))?;
-    state.own.push(mounts::id_of(&proc)?);
-    state.fresh.push(Fresh { mount: proc, point: PROC });
-    Ok(())
+    Ok(Fresh { id: mounts::id_of(&proc)?, mount: proc, point: PLACE, below: Vec::new() })
 }
 
 /// The mount that was there before: above a stacked pivot, or at its usual place.

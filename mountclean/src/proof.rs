@@ -1,25 +1,38 @@
 //! The proof that nothing of the host is left: mounts, root, working directory, descriptors.
 
 use std::collections::BTreeSet;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
 use chain::mounts::{self, Mount};
-use chain::{EscapeFd, Tool, WithHint, at_root_of_mount_namespace, escape_fd, open_inside, passed_on, warn};
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use chain::{EscapeFd, Tool, WithHint, at_root_of_mount_namespace, escape_fd, names_in, open_inside, passed_on, warn};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::stat::stat;
 use nix::unistd::getppid;
-use rustix::fs::{CWD, Dir, OFlags};
 
-use crate::state::State;
 use crate::unmount::kept;
 
-pub fn prove(keep: &[PathBuf], keep_fd: &[i32], state: &State) -> Result<()> {
+/// What may be there.
+pub struct Expected<'a> {
+    /// The fresh /proc.
+    pub proc: &'a OwnedFd,
+    /// The ids of mountclean's own mounts, and of those that pivot was asked for.
+    pub mounts: BTreeSet<u64>,
+    /// The places whose mounts are kept.
+    pub keep: &'a [PathBuf],
+    pub keep_fd: &'a [i32],
+    /// The ids of the detached mounts through which pivot holds its locks.
+    pub locks: &'a [u64],
+    /// Our pivot came before, and has closed every inherited descriptor from 3 up.
+    pub follows_pivot: bool,
+}
+
+pub fn prove(expected: &Expected) -> Result<()> {
     let table = mounts::table()?;
-    let root = mounts::id_at(CWD, "/")?;
-    let asked: BTreeSet<u64> = state.own.iter().chain(&state.carry.mounts).copied().collect();
-    let ours = |mount: &Mount| mount.id == root || asked.contains(&mount.id) || kept(&mount.point, keep);
+    let root = mounts::id_at("/")?;
+    let ours =
+        |mount: &Mount| mount.id == root || expected.mounts.contains(&mount.id) || kept(&mount.point, expected.keep);
     let left: Vec<&Mount> = table.iter().filter(|mount| !ours(mount)).collect();
     if let [first, others @ ..] = left.as_slice() {
         let more = if others.is_empty() { String::new() } else { format!(" (and {} more)", others.len()) };
@@ -38,31 +51,29 @@ pub fn prove(keep: &[PathBuf], keep_fd: &[i32], state: &State) -> Result<()> {
     }
     let ids: BTreeSet<u64> = table.iter().map(|mount| mount.id).collect();
     let inside = |id: u64| ids.contains(&id);
-    if !inside(mounts::id_at(CWD, ".")?) {
+    if !inside(mounts::id_at(".")?) {
         return Err(anyhow!("the working directory is in the host's tree"))
             .hint("cd / before the pivot, or pivot --chdir DIR");
     }
-    descriptors(keep_fd, state, inside)?;
+    descriptors(expected, inside)?;
     processes(inside)
 }
 
 /// Every descriptor that COMMAND inherits: those that close at exec do not count.
-fn descriptors(keep: &[i32], state: &State, inside: impl Fn(u64) -> bool) -> Result<()> {
-    let proc = state.proc()?;
-    let list = open_inside(proc, "self/fd".as_ref(), OFlags::DIRECTORY).context("/proc/self/fd")?;
-    for entry in Dir::new(list).context("/proc/self/fd")? {
-        let entry = entry.context("/proc/self/fd")?;
-        let Some(number) = entry.file_name().to_str().ok().and_then(|name| name.parse().ok()) else { continue };
-        let Some(fd) = passed_on(number).filter(|_| !keep.contains(&number)) else { continue };
+fn descriptors(expected: &Expected, inside: impl Fn(u64) -> bool) -> Result<()> {
+    let list = open_inside(expected.proc, "self/fd".as_ref(), OFlag::O_DIRECTORY).context("/proc/self/fd")?;
+    for name in names_in(list).context("/proc/self/fd")? {
+        let Some(number) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Some(fd) = passed_on(number).filter(|_| !expected.keep_fd.contains(&number)) else { continue };
         let Some(kind) = escape_fd(fd).with_context(|| format!("descriptor {number}"))? else {
-            // A pivot of ours has these closed; what follows another one closes them here.
-            if number > 2 && state.carry.host_tree.is_none() {
+            // Our pivot has closed these. After another program's they are closed here.
+            if number > 2 && !expected.follows_pivot {
                 fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).with_context(|| format!("descriptor {number}"))?;
             }
             continue;
         };
         let known = matches!(kind, EscapeFd::Directory | EscapeFd::Path)
-            && mounts::id_of(fd.as_fd()).is_ok_and(|id| inside(id) || state.carry.locks.contains(&id));
+            && mounts::id_of(fd.as_fd()).is_ok_and(|id| inside(id) || expected.locks.contains(&id));
         if !known {
             return Err(anyhow!("descriptor {number} is {kind} outside the root")).hint(format!(
                 "close it: {number}{}&-, or pass it on knowingly: --keep-fd {number}",
@@ -79,7 +90,7 @@ fn descriptors(keep: &[i32], state: &State, inside: impl Fn(u64) -> bool) -> Res
 fn processes(inside: impl Fn(u64) -> bool) -> Result<()> {
     for pid in [1, getppid().as_raw()] {
         let root = format!("/proc/{pid}/root/");
-        if pid <= 0 || !mounts::id_at(CWD, &root).is_ok_and(|id| !inside(id)) || is_root(&root) {
+        if pid <= 0 || !mounts::id_at(&root).is_ok_and(|id| !inside(id)) || is_root(&root) {
             continue;
         }
         if pid == 1 && !is_first_pid_namespace() {

@@ -1,14 +1,18 @@
 //! What mountclean does, one step at a time: its shell line and its deed.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use chain::shell::quote;
+use chain::{Carry, HasCarry};
 
 use crate::args::Sys;
-use crate::state::State;
-use crate::{mask, procfs, proof, sysfs, unmount};
+use crate::fresh::Fresh;
+use crate::proof::{self, Expected};
+use crate::{mask, procfs, sysfs, unmount};
 
 pub enum Step<'a> {
     OwnMounts,
@@ -18,6 +22,38 @@ pub enum Step<'a> {
     DetachHost,
     UnmountAll { keep: &'a [PathBuf], options: &'a [String], sys: bool },
     Prove { keep: &'a [PathBuf], keep_fd: &'a [i32] },
+}
+
+/// What the steps hand to each other.
+pub struct State {
+    carry: Carry,
+    /// The fresh /proc, and /sys if it was asked for.
+    fresh: Vec<Fresh>,
+    /// The ids of the masks.
+    masks: Vec<u64>,
+}
+
+impl State {
+    pub fn new(carry: Carry) -> State {
+        State { carry, fresh: Vec::new(), masks: Vec::new() }
+    }
+
+    fn proc(&self) -> Result<&OwnedFd> {
+        let proc = self.fresh.iter().find(|fresh| fresh.point == procfs::PLACE);
+        Ok(&proc.context("there is no fresh /proc")?.mount)
+    }
+
+    /// The mounts that are not the host's.
+    fn mounts(&self) -> BTreeSet<u64> {
+        let fresh = self.fresh.iter().flat_map(|fresh| fresh.below.iter().chain([&fresh.id]));
+        fresh.chain(&self.masks).chain(&self.carry.mounts).copied().collect()
+    }
+}
+
+impl HasCarry for State {
+    fn carry(&mut self) -> &mut Carry {
+        &mut self.carry
+    }
 }
 
 impl fmt::Display for Step<'_> {
@@ -52,13 +88,23 @@ impl chain::Step for Step<'_> {
 
     fn perform(&self, state: &mut State) -> Result<()> {
         match self {
-            Step::OwnMounts => chain::own_mount_namespace(&mut state.carry),
-            Step::Proc { options } => procfs::mount_fresh(options, state),
-            Step::Sys { how } => sysfs::mount_fresh(*how, state),
-            Step::Mask => mask::mask(state),
-            Step::DetachHost => unmount::stacked(),
-            Step::UnmountAll { keep, .. } => unmount::all_but(keep, state),
-            Step::Prove { keep, keep_fd } => proof::prove(keep, keep_fd, state),
+            Step::OwnMounts => chain::own_mount_namespace(&mut state.carry)?,
+            Step::Proc { options } => state.fresh.push(procfs::mount_fresh(options)?),
+            Step::Sys { how } => state.fresh.push(sysfs::mount_fresh(*how)?),
+            Step::Mask => state.masks = mask::mask(state.proc()?)?,
+            Step::DetachHost => unmount::stacked()?,
+            Step::UnmountAll { keep, .. } => {
+                state.fresh = unmount::all_but(keep, std::mem::take(&mut state.fresh), &state.carry.mounts)?;
+            }
+            Step::Prove { keep, keep_fd } => proof::prove(&Expected {
+                proc: state.proc()?,
+                mounts: state.mounts(),
+                keep,
+                keep_fd,
+                locks: &state.carry.locks,
+                follows_pivot: state.carry.host_tree.is_some(),
+            })?,
         }
+        Ok(())
     }
 }

@@ -11,13 +11,13 @@ use nix::sys::stat::fstat;
 use nix::sys::statfs::FsType;
 
 use crate::args::Sys;
+use crate::fresh::Fresh;
 use crate::procfs;
-use crate::state::{Fresh, State};
 
-pub const PLACE: &str = "/sys";
+const PLACE: &str = "/sys";
 const SYSFS_MAGIC: FsType = FsType(0x6265_6572);
 
-pub fn mount_fresh(how: Sys, state: &mut State) -> Result<()> {
+pub fn mount_fresh(how: Sys) -> Result<Fresh> {
     procfs::check_place(PLACE)?;
     let hosts = procfs::there_before(["/../sys", PLACE], SYSFS_MAGIC);
     let root = procfs::root()?;
@@ -35,11 +35,8 @@ pub fn mount_fresh(how: Sys, state: &mut State) -> Result<()> {
     if how == Sys::Own && !differs(&made, hosts.as_ref())? {
         return Err(not_ours());
     }
-    state.own.push(mounts::id_of(&made)?);
-    // A bind of the host's brings the mounts below it.
-    state.own.extend(mounts::ids_below(&made)?);
-    state.fresh.push(Fresh { mount: made, point: PLACE });
-    Ok(())
+    let (id, below) = (mounts::id_of(&made)?, mounts::ids_below(&made)?);
+    Ok(Fresh { mount: made, point: PLACE, id, below })
 }
 
 /// Each net namespace has its own sysfs with its own device number. Once the host's is out of sight, nothing tells ours

@@ -10,10 +10,9 @@ use chain::mounts::{self, Mount};
 use chain::shell::quote;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use rustix::fs::CWD;
 
+use crate::fresh::Fresh;
 use crate::procfs;
-use crate::state::{Fresh, State};
 
 const MOUNTING: &str = "another process keeps mounting in this mount namespace";
 
@@ -22,16 +21,17 @@ pub fn stacked() -> Result<()> {
     for _ in 0..mounts::MOST {
         umount2("/", MntFlags::MNT_DETACH).context("detach the host's tree")?;
         // If ROOT was / itself, more than one mount may be stacked on it.
-        if mounts::id_at(CWD, "/..")? == mounts::id_at(CWD, "/")? {
+        if mounts::id_at("/..")? == mounts::id_at("/")? {
             return Ok(());
         }
     }
     bail!("{MOUNTING}")
 }
 
-/// Detaches everything but `/`, the fresh /proc and what is kept.
-pub fn all_but(keep: &[PathBuf], state: &mut State) -> Result<()> {
-    let root = mounts::id_at(CWD, "/")?;
+/// Detaches everything but `/`, the fresh mounts and what is kept or was asked for (`asked`, by id). Returns the fresh
+/// mounts: where one lay on an old one, it is another mount now.
+pub fn all_but(keep: &[PathBuf], mut fresh: Vec<Fresh>, asked: &[u64]) -> Result<Vec<Fresh>> {
+    let root = mounts::id_at("/")?;
     for _ in 0..mounts::MOST {
         let table = mounts::table()?;
         // Only mounts directly on the root's own: what is below them goes along.
@@ -40,20 +40,19 @@ pub fn all_but(keep: &[PathBuf], state: &mut State) -> Result<()> {
             stacked()?;
             continue;
         }
-        let Some(mounted) = children().find(|mount| !asked_for(mount.id, state) && !stays(mount, keep)) else {
-            return Ok(());
+        let is_ours = |id: u64| asked.contains(&id) || fresh.iter().any(|fresh| fresh.has(id));
+        let Some(mounted) = children().find(|mount| !is_ours(mount.id) && !stays(mount, keep)) else {
+            return Ok(fresh);
         };
-        match state.fresh.iter().position(|fresh| mounted.is_at(fresh.point)) {
-            Some(index) => replace_below(state.fresh.swap_remove(index), mounted, state)?,
+        match fresh.iter().position(|fresh| mounted.is_at(fresh.point)) {
+            Some(index) => {
+                let replaced = replace_below(fresh.swap_remove(index), mounted)?;
+                fresh.push(replaced);
+            }
             None => detach(mounted)?,
         }
     }
     bail!("{MOUNTING}")
-}
-
-/// Mountclean's own mounts, and those that pivot made on request.
-fn asked_for(id: u64, state: &State) -> bool {
-    state.own.contains(&id) || state.carry.mounts.contains(&id)
 }
 
 pub fn kept(point: &Path, keep: &[PathBuf]) -> bool {
@@ -80,11 +79,10 @@ fn detach(mount: &Mount) -> Result<()> {
 }
 
 /// A fresh mount lies on an old one: copies it, detaches both, and attaches the copy.
-fn replace_below(fresh: Fresh, old: &Mount, state: &mut State) -> Result<()> {
-    let id = mounts::id_of(&fresh.mount)?;
+fn replace_below(fresh: Fresh, old: &Mount) -> Result<Fresh> {
     let copy = match attach::copy(&fresh.mount) {
         // Before Linux 5.2 the new one can only be moved aside by a path, and back.
-        Err(Errno::ENOSYS) => return swap_by_path(fresh, old, state),
+        Err(Errno::ENOSYS) => return swap_by_path(fresh, old),
         copy => copy.context(fresh.point)?,
     };
     drop(fresh.mount);
@@ -93,19 +91,15 @@ fn replace_below(fresh: Fresh, old: &Mount, state: &mut State) -> Result<()> {
     detach(old)?;
     let root = procfs::root()?;
     attach::attach(&copy, Place { root: root.as_fd(), path: Path::new(fresh.point) }.open()?).context(fresh.point)?;
-    state.own.retain(|&own| own != id);
-    state.own.push(mounts::id_of(&copy)?);
-    state.fresh.push(Fresh { mount: copy, point: fresh.point });
-    Ok(())
+    Ok(Fresh { id: mounts::id_of(&copy)?, mount: copy, ..fresh })
 }
 
-fn swap_by_path(fresh: Fresh, old: &Mount, state: &mut State) -> Result<()> {
+fn swap_by_path(fresh: Fresh, old: &Mount) -> Result<Fresh> {
     // Stacked on / for a moment, where /.. finds it.
     mount(Some(fresh.point), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>).context(fresh.point)?;
     detach(old)?;
     mount(Some("/.."), fresh.point, None::<&str>, MsFlags::MS_MOVE, None::<&str>).context(fresh.point)?;
-    state.fresh.push(fresh);
-    Ok(())
+    Ok(fresh)
 }
 
 /// The same in shell. `options` are the fresh /proc's; `sys`: there is a fresh /sys too.

@@ -2,16 +2,15 @@
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use chain::attach::{self, NODEV, NOSUID, Place};
+use chain::names_in;
 use chain::retry_eintr::openat;
 use nix::fcntl::{OFlag, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat};
 use nix::unistd::symlinkat;
-use rustix::fs::Dir;
 
 /// Mounts the directory in memory at `path`, which `dir` is open on. Each entry is bound into it, not copied: what
 /// could be changed below can be changed through it.
@@ -21,12 +20,8 @@ pub fn cover(root: &OwnedFd, path: &Path, dir: &OwnedFd) -> Result<OwnedFd> {
     let mode = format!("{:o}", fstat(&below)?.st_mode & 0o7777);
     let options = [("mode", Some(mode.as_str())), ("size", Some("1m"))];
     let memory = attach::filesystem("tmpfs", &options, NOSUID | NODEV, Place { root: root.as_fd(), path })?;
-    for entry in Dir::read_from(&below)? {
-        let entry = entry?;
-        let name = OsStr::from_bytes(entry.file_name().to_bytes());
-        if name != "." && name != ".." {
-            show(name, &below, &memory).with_context(|| name.display().to_string())?;
-        }
+    for name in names_in(below.try_clone()?)? {
+        show(&name, &below, &memory).with_context(|| name.display().to_string())?;
     }
     Ok(memory)
 }

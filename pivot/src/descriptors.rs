@@ -4,8 +4,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use chain::{WithHint, escape_fd_on_streams, inherited, passed_on, sys};
-use nix::dir::Dir;
+use chain::retry_eintr::open;
+use chain::{WithHint, escape_fd_on_streams, inherited, names_in, passed_on, sys};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::stat::{Mode, stat};
@@ -33,8 +33,8 @@ pub fn check(keep: &[u32]) -> Result<()> {
     close_on_exec(first, u32::MAX)
 }
 
-/// The name of what a descriptor is on, where `path` is /proc/self/fd/N. What was opened before this mount namespace was
-/// made is on a mount of the old one, which cannot be bound (EINVAL in open_tree(2)); by its name it is on one of ours.
+/// What /proc/self/fd/N is open on, by its name. A descriptor from before this mount namespace is on a mount of the old
+/// one, which cannot be bound (EINVAL in open_tree(2)); its name leads to our copy of that mount.
 pub fn named(path: &Path) -> Result<PathBuf> {
     let numbered = path.file_name().is_some_and(|name| name.as_bytes().iter().all(u8::is_ascii_digit));
     let canonical = |path: &Path| path.canonicalize().ok();
@@ -61,8 +61,8 @@ fn close_on_exec(first: u32, last: u32) -> Result<()> {
 
 fn one_by_one(first: u32, last: u32) -> Result<()> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let numbers: Vec<i32> = match Dir::open("/proc/self/fd", flags, Mode::empty()) {
-        Ok(mut dir) => dir.iter().filter_map(|entry| entry.ok()?.file_name().to_str().ok()?.parse().ok()).collect(),
+    let numbers: Vec<i32> = match open("/proc/self/fd", flags, Mode::empty()).and_then(names_in) {
+        Ok(names) => names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect(),
         Err(_) => (0..sysconf(SysconfVar::OPEN_MAX)?.unwrap_or(1024) as i32).collect(),
     };
     for number in numbers.into_iter().filter(|&fd| (first..=last).contains(&(fd as u32))) {

@@ -14,11 +14,10 @@ use anyhow::{Context, Result};
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place, READ_ONLY};
 use chain::retry_eintr::openat;
 use chain::{Tool, WithHint, warn};
-use nix::fcntl::OFlag;
+use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::{MntFlags, umount2};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
 use nix::unistd::{fchdir, gethostname};
-use rustix::fs::CWD;
 
 use crate::args::EtcFile;
 use crate::place::{self, Kind};
@@ -117,7 +116,7 @@ pub fn mount(files: &[EtcFile], tree: &OwnedFd) -> Result<Option<OsString>> {
         anyhow::Ok(())
     });
     // By way of the working directory: no path is resolved again.
-    let cwd = openat(CWD, ".", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let cwd = openat(AT_FDCWD, ".", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
     fchdir(&memory)?;
     umount2(".", MntFlags::MNT_DETACH).context("detach the filesystem of the copies")?;
     fchdir(&cwd)?;
@@ -141,7 +140,7 @@ fn one(file: EtcFile, memory: &OwnedFd, tree: &OwnedFd) -> Result<bool> {
     let Some(content) = file.content(tree)? else { return Ok(true) };
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
     let copy = openat(memory, file.name(), flags, Mode::from_bits_truncate(0o644))?;
-    nix::sys::stat::fchmod(&copy, Mode::from_bits_truncate(0o644))?;
+    fchmod(&copy, Mode::from_bits_truncate(0o644))?;
     let mut copy = File::from(copy);
     copy.write_all(&content)?;
     attach::bind(&copy, place, READ_ONLY | NOSUID | NODEV | NOEXEC)?;

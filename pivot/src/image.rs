@@ -27,7 +27,7 @@ pub fn read(path: &Path) -> Result<Config> {
     let config = &receipt["config"]["config"];
     if !config.is_object() {
         return Err(anyhow!("{}: the image has no configuration", path.display()))
-            .hint("a plain archive says nothing of what is to be run: leave out --as-image and name a COMMAND");
+            .hint("a plain archive does not say what to run: leave out --as-image and name a COMMAND");
     }
     let mut env: Vec<(OsString, OsString)> = strings(&config["Env"])
         .filter_map(|pair| pair.split_once('='))

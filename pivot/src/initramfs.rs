@@ -14,7 +14,6 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::FsType;
 use nix::unistd::{chdir, chroot};
-use rustix::fs::CWD;
 
 use crate::place::{self, Kind};
 
@@ -36,7 +35,7 @@ pub fn lend_proc(tree: &OwnedFd) -> Result<()> {
 /// The first filesystem stays below, out of reach of any path. Its mounts go first: the host's proc or sys down there
 /// would be one umount away.
 pub fn move_over(tree: &OwnedFd) -> Result<()> {
-    let (host, ours) = (mounts::id_at(CWD, "/")?, mounts::id_of(tree)?);
+    let (host, ours) = (mounts::id_at("/")?, mounts::id_of(tree)?);
     let table = mounts::table()?;
     for mount in table.iter().rev().filter(|mount| mount.parent == host && mount.id != host) {
         if !mounts::below(&[mount.id], &table).iter().any(|below| below.id == ours) {

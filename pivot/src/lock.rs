@@ -6,13 +6,13 @@
 //! it.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use chain::WithHint;
 use chain::attach::{self, READ_ONLY};
 use chain::receipt::lock::{Lock, in_use, in_use_soon};
-use chain::receipt::{self, Doubt};
+use chain::receipt::{self, Doubt, Found};
 use chain::retry_eintr::{flock, open, openat};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FlockArg, OFlag, fcntl};
@@ -32,11 +32,12 @@ const ATTEMPTS: usize = 1000;
 pub fn shared(mut root: OwnedFd, path: &Path) -> Result<(OwnedFd, Option<(OwnedFd, OwnedFd)>)> {
     for _ in 0..ATTEMPTS {
         let receipt = find_receipt(path);
+        let inode = |receipt: Option<&Found>| receipt.map(|receipt| receipt.inode);
         let locked = receipt.as_ref().map(hold).transpose()?.flatten();
         // A tree that has lost its name may be about to go, and the receipt may be the new tree's: unpack puts both in
         // place under a lock on the new receipt.
         let named = root::open_root(path)?;
-        let same_receipt = receipt.as_ref().map(inode) == find_receipt(path).as_ref().map(inode);
+        let same_receipt = inode(receipt.as_ref()) == inode(find_receipt(path).as_ref());
         if identity(&named)? != identity(&root)? || !same_receipt {
             root = named;
             continue;
@@ -51,36 +52,21 @@ pub fn shared(mut root: OwnedFd, path: &Path) -> Result<(OwnedFd, Option<(OwnedF
     Err(anyhow!("it is replaced again and again")).hint("start again once no unpack --replace works on it")
 }
 
-struct Receipt {
-    file: OwnedFd,
-    inode: (u64, u64),
-    /// Nobody else can lock it for writing.
-    ours: bool,
-}
-
-fn inode(receipt: &Receipt) -> (u64, u64) {
-    receipt.inode
-}
-
 /// The receipt beside ROOT, or beside the target if ROOT is a link, if it is a regular file. Without one unpack does not
 /// replace ROOT.
-fn find_receipt(path: &Path) -> Option<Receipt> {
-    let found = |path: PathBuf| receipt::open(&path, rustix::fs::OFlags::PATH);
-    let (file, stat) = match found(receipt::path(path)) {
+fn find_receipt(path: &Path) -> Option<Found> {
+    let found = match receipt::find(&receipt::path(path)) {
         Err(Doubt::Missing) if path.is_symlink() || path.file_name().is_none() => {
-            found(receipt::path(&path.canonicalize().ok()?))
+            receipt::find(&receipt::path(&path.canonicalize().ok()?))
         }
         found => found,
-    }
-    .ok()?;
-    let regular = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile;
-    let ours = receipt::others(&stat).is_none();
-    regular.then_some(Receipt { file, inode: (stat.st_dev, stat.st_ino), ours })
+    };
+    found.ok()
 }
 
 /// The receipt, locked, and the mount that it was opened through. None if it cannot be locked, or if another user holds a
 /// lock that he should not.
-fn hold(receipt: &Receipt) -> Result<Option<(OwnedFd, OwnedFd)>> {
+fn hold(receipt: &Found) -> Result<Option<(OwnedFd, OwnedFd)>> {
     // Kernels without the new calls make no such copy, and a lock is not worth a way out.
     let Some(copy) = read_only(&receipt.file)? else { return Ok(None) };
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;

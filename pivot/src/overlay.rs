@@ -8,13 +8,12 @@ use anyhow::{Context, Error, Result, anyhow};
 use chain::attach::{self, NODEV, NOSUID};
 use chain::retry_eintr::{fstatfs, openat};
 use chain::shell::quote;
-use chain::{Hint, Tool, Umask, WithHint, mounts, warn};
+use chain::{Hint, Tool, Umask, WithHint, mounts, warn, xattr};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat, stat};
 use nix::sys::statfs::OVERLAYFS_SUPER_MAGIC;
 use nix::unistd::{Gid, Uid, fchown};
-use rustix::fs::{XattrFlags, fremovexattr, fsetxattr};
 
 use crate::{lock, root};
 
@@ -58,7 +57,7 @@ pub fn kept(dir: &Path, root: &OwnedFd) -> Result<Layer> {
     }
     only_ours(&opened).with_context(|| dir.display().to_string())?;
     let layer = layer(&opened, root).with_context(|| dir.display().to_string())?;
-    // Whoever can open a directory can lock it (flock(2)). DIR may be open to all, this one is not.
+    // Anyone who can open a directory can lock it (flock(2)). DIR may be open to all, this one is not.
     fchmod(&layer.work, Mode::S_IRWXU).with_context(|| dir.join("work").display().to_string())?;
     let lock = lock::alone(&layer.work).with_context(|| dir.display().to_string())?;
     Ok(Layer { lock, ..layer })
@@ -66,10 +65,11 @@ pub fn kept(dir: &Path, root: &OwnedFd) -> Result<Layer> {
 
 /// What lies in the directory is run as the root's own.
 fn only_ours(dir: &OwnedFd) -> Result<()> {
-    match chain::receipt::others(&rustix::fs::fstat(dir)?) {
+    let stat = fstat(dir)?;
+    match chain::receipt::others(stat.st_uid, stat.st_mode) {
         None => Ok(()),
         Some(who) => Err(anyhow!("--overlay DIR {who}"))
-            .hint("whoever can write there decides what is run: chmod go-w DIR, or name one of your own"),
+            .hint("anyone who can write there decides what runs: chmod go-w DIR, or name a directory of your own"),
     }
 }
 
@@ -146,15 +146,15 @@ fn invalid(layer: &Layer, root: &OwnedFd) -> &'static str {
 /// Without extended attributes an overlay cannot mark a directory that hides the one below it.
 fn warn_without_attributes(layer: &Layer) {
     let name = if in_user_namespace() { "user.overlay.opaque" } else { "trusted.overlay.opaque" };
-    match fsetxattr(&layer.work, name, b"0", XattrFlags::empty()) {
-        Err(rustix::io::Errno::OPNOTSUPP) => warn(
+    match xattr::set(&layer.work, name, b"0") {
+        Err(Errno::EOPNOTSUPP) => warn(
             Tool::Pivot,
             "the filesystem of the changes has no extended attributes (in a user namespace tmpfs has them since Linux 6.6): \
              directories of ROOT can be neither removed nor renamed",
         ),
         // The mount itself reports anything else.
         Err(_) => {}
-        Ok(()) => drop(fremovexattr(&layer.work, name)),
+        Ok(()) => drop(xattr::remove(&layer.work, name)),
     }
 }
 

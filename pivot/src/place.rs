@@ -14,7 +14,6 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, readlinkat};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::symlinkat;
-use rustix::fs::OFlags;
 
 use crate::cover;
 
@@ -30,9 +29,9 @@ pub enum Kind {
 /// Makes sure that something is at `path` inside `root`. Every directory on the way is opened by the
 /// kernel inside the root, so whatever a link says or a rename does, nothing is made outside.
 pub fn ensure(root: &OwnedFd, path: &Path, kind: Kind) -> Result<()> {
-    match open_inside(root, path, OFlags::PATH) {
+    match open_inside(root, path, OFlag::O_PATH) {
         Ok(_) => return Ok(()),
-        Err(error) if error.downcast_ref() != Some(&rustix::io::Errno::NOENT) => return Err(error),
+        Err(error) if error.downcast_ref() != Some(&Errno::ENOENT) => return Err(error),
         Err(_) => {}
     }
     let _umask = Umask::set(0o022);
@@ -53,8 +52,8 @@ fn walk(root: &OwnedFd, path: &Path, make: Option<Kind>) -> Result<PathBuf> {
             here.pop();
             continue;
         }
-        let parent = match open_inside(root, &here, OFlags::PATH | OFlags::DIRECTORY) {
-            Err(error) if make.is_none() && error.downcast_ref() == Some(&rustix::io::Errno::NOENT) => {
+        let parent = match open_inside(root, &here, OFlag::O_PATH | OFlag::O_DIRECTORY) {
+            Err(error) if make.is_none() && error.downcast_ref() == Some(&Errno::ENOENT) => {
                 here.push(name);
                 continue;
             }
@@ -109,17 +108,13 @@ pub fn link(root: &OwnedFd, target: &Path, path: &Path) -> Result<()> {
     };
     ensure(root, parent, Kind::Directory)?;
     let here = resolve(root, parent)?;
-    let directory = open_inside(root, &here, OFlags::PATH | OFlags::DIRECTORY)?;
+    let directory = open_inside(root, &here, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
     let there = || openat(&directory, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty());
     match readlinkat(&directory, name) {
         Ok(link) if link == target.as_os_str() => return Ok(()),
         _ if there().is_ok() => {
-            return Err(anyhow!(
-                "{} in the root is there already, and not a link to {}",
-                path.display(),
-                target.display()
-            ))
-            .hint("--symlink makes a link where nothing is");
+            return Err(anyhow!("{} in the root exists and is not a link to {}", path.display(), target.display()))
+                .hint("--symlink makes a link where nothing is");
         }
         _ => {}
     }

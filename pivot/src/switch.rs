@@ -11,7 +11,6 @@ use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, fchdir, pivot_root};
-use rustix::fs::{CWD, OFlags};
 
 use crate::place::{self, Kind};
 use crate::{initramfs, why_failed};
@@ -57,7 +56,7 @@ pub fn detach_host() -> Result<()> {
             return Ok(());
         }
         // If ROOT was / itself, what was stacked there goes first.
-        if mounts::id_at(CWD, "/..")? == mounts::id_at(CWD, "/")? {
+        if mounts::id_at("/..")? == mounts::id_at("/")? {
             break;
         }
     }
@@ -71,7 +70,8 @@ pub fn find_start(tree: &OwnedFd, dir: &Path, make: bool) -> Result<OwnedFd> {
     if make {
         place::ensure(tree, dir, Kind::Directory)?;
     }
-    open_inside(tree, dir, OFlags::PATH | OFlags::DIRECTORY).with_context(|| format!("{}: in the root", dir.display()))
+    open_inside(tree, dir, OFlag::O_PATH | OFlag::O_DIRECTORY)
+        .with_context(|| format!("{}: in the root", dir.display()))
 }
 
 pub fn find_put_old(tree: &OwnedFd, dir: &Path) -> Result<OwnedFd> {

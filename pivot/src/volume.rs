@@ -12,7 +12,6 @@ use chain::{Hint, open_inside};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, fstat};
-use rustix::fs::OFlags;
 
 use crate::args::{Flags, Volume};
 use crate::place::{self, Kind, inside};
@@ -32,7 +31,7 @@ pub fn mount(volume: &Volume, tree: &OwnedFd) -> Result<()> {
         Volume::Dev => dev::mount(tree).map(drop),
         Volume::Directory { path } => {
             place::ensure(tree, path, Kind::Directory)?;
-            open_inside(tree, path, OFlags::PATH | OFlags::DIRECTORY)
+            open_inside(tree, path, OFlag::O_PATH | OFlag::O_DIRECTORY)
                 .with_context(|| format!("{} in the root", path.display()))
                 .map(drop)
         }

@@ -9,7 +9,6 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::sys::statfs::FsType;
-use rustix::fs::CWD;
 
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 const TMPFS_MAGIC: FsType = FsType(0x0102_1994);
@@ -67,7 +66,7 @@ fn invalid(tree: &OwnedFd) -> (&'static str, &'static str) {
 }
 
 fn busy(tree: &OwnedFd) -> (&'static str, &'static str) {
-    let same = mounts::id_of(tree).ok().zip(mounts::id_at(CWD, "/").ok()).is_some_and(|(new, old)| new == old);
+    let same = mounts::id_of(tree).ok().zip(mounts::id_at("/").ok()).is_some_and(|(new, old)| new == old);
     if same {
         ("ROOT's mount is / already", "another process pivoted in this mount namespace meanwhile; start again")
     } else {
@@ -79,7 +78,7 @@ fn busy(tree: &OwnedFd) -> (&'static str, &'static str) {
 pub fn is_rootfs() -> bool {
     let in_memory = statfs("/").is_ok_and(|fs| [RAMFS_MAGIC, TMPFS_MAGIC].contains(&fs.filesystem_type()));
     in_memory
-        && mounts::id_at(CWD, "/").is_ok_and(|id| {
+        && mounts::id_at("/").is_ok_and(|id| {
             mounts::table().is_ok_and(|table| table.iter().any(|mount| mount.id == id && mount.parent == id))
         })
 }

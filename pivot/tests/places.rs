@@ -83,7 +83,7 @@ fn directories_and_links_that_an_image_lacks_are_made() {
         work.sh(&format!("{way} pivot --dir /etc/image root -- true"))
             .expect_refusal(&["/etc/image in the root: Not a directory"]);
         work.sh(&format!("{way} pivot --symlink x:/etc/image root -- true"))
-            .expect_refusal(&["/etc/image in the root is there already, and not a link to x", "where nothing is"]);
+            .expect_refusal(&["/etc/image in the root exists and is not a link to x", "where nothing is"]);
         for wrong in ["--symlink x", "--symlink :/x", "--symlink x:/", "--dir /", "--dir ''"] {
             work.sh(&format!("{way} pivot {wrong} root -- true"))
                 .expect_refusal(&[wrong.split(' ').next().unwrap_or("")]);

@@ -135,7 +135,7 @@ fn an_overlay_directory_that_others_could_have_filled_is_refused() {
         let pivot = format!("{way} pivot --overlay changes root -- echo started");
         for mode in ["775", "757", "1777"] {
             work.sh(&format!("mkdir -p changes && chmod {mode} changes && {pivot}"))
-                .expect_refusal(&["--overlay DIR can be written by others", "hint: whoever can write there"]);
+                .expect_refusal(&["--overlay DIR can be written by others", "hint: anyone who can write there"]);
         }
         assert!(!work.join("changes/upper").exists(), "made in it all the same");
         work.sh(&format!("chmod 755 changes && {pivot}")).expect(0, "started\n");

@@ -6,8 +6,8 @@ use chainroot_tests::{Work, busybox_image};
 const MISTAKES: [(&str, i32, &[&str]); 23] = [
     ("unpack", 125, &["<IMAGE>: missing", "usage: unpack"]),
     ("unpack no-such.tar ./new", 125, &["no-such.tar: No such file or directory"]),
-    ("unpack /etc/passwd ./new", 125, &["/etc/passwd: is no tar archive"]),
-    ("unpack img.tar ./there", 125, &["is there already and unpack did not make it", "name another ROOT"]),
+    ("unpack /etc/passwd ./new", 125, &["/etc/passwd: is not a tar archive"]),
+    ("unpack img.tar ./there", 125, &["exists and unpack did not make it", "name another ROOT"]),
     ("unpack img.tar ./no/where/root", 125, &["./no/where: No such file or directory", "mkdir -p"]),
     ("head -c 300000 img.tar | unpack - ./new", 125, &["truncated"]),
     ("unpack img.tar ./root sh", 125, &["sh: unexpected operand", "usage: unpack"]),

@@ -1,4 +1,5 @@
-//! Which way the arrows point: four tools to `chain`, and no circle between the files of a crate.
+//! Which way the arrows point: four tools to `chain`, and no circle between the files of a crate; and what a file may not
+//! know or do beside others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -203,4 +204,47 @@ fn every_arrow_between_crates_points_from_a_tool_to_chain() {
             );
         }
     }
+}
+
+#[test]
+fn only_the_steps_know_the_state_that_they_share() {
+    let mut known = Vec::new();
+    for package in ["isolate", "mountclean", "pivot"] {
+        let modules = modules_of(package);
+        assert!(modules["step"].code.contains("pub struct State {"), "{package}");
+        // lib.rs makes the first one.
+        for (module, source) in modules.iter().filter(|(name, _)| !["step", ""].contains(&name.as_str())) {
+            let words = source.code.split(|c: char| !c.is_alphanumeric() && c != '_');
+            known.extend(words.filter(|word| *word == "State").map(|_| format!("{package}: {module}")));
+        }
+    }
+    assert!(known.is_empty(), "{known:#?}");
+}
+
+#[test]
+fn only_chain_turns_an_errno_of_rustix_or_std_into_one_of_nix() {
+    let mut places = Vec::new();
+    for package in CRATES {
+        for (module, source) in modules_of(package) {
+            let converts = |line: &str| line.contains("from_raw") && line.contains("raw_os_error()");
+            places.extend(source.code.lines().any(converts).then(|| format!("{package}: {module}")));
+        }
+    }
+    assert_eq!(places, ["chain: sys"]);
+}
+
+#[test]
+fn a_file_makes_its_calls_with_nix_or_with_rustix() {
+    // libc's constants and the errno that errors carry are everybody's.
+    let is_call = |rest: &&str| !rest.starts_with("libc") && !rest.starts_with("errno::Errno");
+    let mut both = Vec::new();
+    for package in CRATES {
+        for (module, source) in modules_of(package) {
+            let uses = |name: &str| source.code.split(name).skip(1).filter(is_call).count() > 0;
+            if source.code.contains("rustix::") && uses("nix::") {
+                both.push(format!("{package}: {module}"));
+            }
+        }
+    }
+    assert!(both.is_empty(), "{both:#?}");
 }

@@ -18,13 +18,13 @@ const CONFIG: &str = "config.json";
 /// A configuration without a root beside it is not unpack's, and one that others can exchange is not for a runtime.
 pub fn may_be_written(bundle: &Path, root: &Path) -> Result<()> {
     let stat = rustix::fs::stat(bundle).with_context(|| bundle.display().to_string())?;
-    if let Some(others) = chain::receipt::others(&stat) {
+    if let Some(others) = chain::receipt::others(stat.st_uid, stat.st_mode) {
         return Err(anyhow!("{}: {others}, who could change what a runtime is to run", bundle.display()))
             .hint("name a directory that only you can write");
     }
     let config = bundle.join(CONFIG);
     if root.symlink_metadata().is_err() && config.symlink_metadata().is_ok() {
-        return Err(anyhow!("{}: is there already and unpack did not make it", config.display()))
+        return Err(anyhow!("{}: exists and unpack did not make it", config.display()))
             .hint("move it away or name another DIR");
     }
     Ok(())
@@ -39,8 +39,8 @@ pub fn write(bundle: &Path, root: &Path, replace: bool) -> Result<()> {
     let config = serde_json::to_vec_pretty(&runtime_config(&receipt["config"], root)?)?;
     let path = bundle.join(CONFIG);
     if !replace && !is_free_or_holds(&path, &config) {
-        return Err(anyhow!("{}: is there already and says something else than the image", path.display()))
-            .hint("--replace makes it and the root anew; move it away to have the image's");
+        return Err(anyhow!("{}: exists and differs from what the image says", path.display()))
+            .hint("--replace makes it and the root again; move it away to get the image's");
     }
     let part = bundle.join(format!(".config.json-{}", std::process::id()));
     let written = File::create_new(&part)

@@ -8,6 +8,8 @@ use landlock::{
     ABI, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated,
     RulesetCreatedAttr,
 };
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode, umask};
 
 /// Landlock rules, made once and entered by each worker. The thread that renames the result and becomes COMMAND stays
 /// out: a confined process can neither mount nor pivot.
@@ -46,7 +48,7 @@ impl Confinement {
 
 /// Threads share the umask and the like until one takes its own: unshare(2).
 pub fn own_umask() -> Result<()> {
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).context("a umask of a worker's own")?;
-    rustix::process::umask(rustix::fs::Mode::empty());
+    unshare(CloneFlags::CLONE_FS).context("a umask of a worker's own")?;
+    umask(Mode::empty());
     Ok(())
 }

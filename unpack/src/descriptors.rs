@@ -5,7 +5,9 @@ use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
 use chain::WithHint;
-use nix::sys::resource::{Resource, getrlimit};
+use rustix::io::fcntl_dupfd_cloexec;
+use rustix::process::{Resource, getrlimit};
+use rustix::stdio::stderr;
 
 /// The standard streams, the image, the staging directory, the receipt, pipes and ruleset of the
 /// threads, and what a call opens for its own time.
@@ -18,8 +20,7 @@ const LEAST: u32 = 16;
 const MOST: usize = 1024;
 
 fn spare() -> usize {
-    // Where the limit cannot be read, the least that anyone gives.
-    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(64, |(current, _)| current);
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(limit.saturating_sub(OTHERS)).unwrap_or(usize::MAX)
 }
 
@@ -39,12 +40,12 @@ pub fn files(most: usize, batches: usize) -> usize {
 ///
 /// Where fewer than `LEAST` are left, nothing is begun: a run that ends for want of descriptors cannot remove what it made.
 pub fn reserve() -> Result<()> {
-    let another = |_| rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 3);
+    let another = |_| fcntl_dupfd_cloexec(stderr(), 3);
     let least: rustix::io::Result<Vec<OwnedFd>> = (0..LEAST).map(another).collect();
     least.context("open files").hint(format!("unpack needs {LEAST} at once, large images more: ulimit -n 256"))?;
     let last = spare().saturating_add(OTHERS as usize).min(MOST) - 1;
     // Where this fails the table grows later.
-    drop(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), i32::try_from(last).unwrap_or(i32::MAX)));
+    drop(fcntl_dupfd_cloexec(stderr(), i32::try_from(last).unwrap_or(i32::MAX)));
     Ok(())
 }
 

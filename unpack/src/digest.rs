@@ -76,7 +76,7 @@ impl FromStr for Digest {
         let algorithm = match (Algorithm::of(text), text.split_once(':')) {
             (Some(algorithm), _) => algorithm,
             (None, Some((other, _))) if other.len() <= 32 => {
-                bail!("{other:?} is no digest algorithm that is known here")
+                bail!("unknown digest algorithm {other:?}")
             }
             _ => bail!("malformed digest"),
         };

@@ -13,7 +13,7 @@ use crate::image::{Image, Kind, Request, Verified};
 use crate::receipt::{Standing, may_be_written, standing};
 use crate::source::Source;
 
-const REPLACE: &str = "--replace makes it anew; another ROOT leaves it alone";
+const REPLACE: &str = "--replace extracts it again; another ROOT leaves it alone";
 
 /// What ROOT should become, as far as that is known before the image is read.
 pub struct ExpectedRoot<'a> {
@@ -146,7 +146,7 @@ fn being_replaced(root: &Path) -> anyhow::Error {
 pub fn foreign(root: &Path, doubt: &Doubt) -> anyhow::Error {
     let shown = root.display();
     let error = match doubt {
-        Doubt::Missing => anyhow!("{shown}: is there already and unpack did not make it"),
+        Doubt::Missing => anyhow!("{shown}: exists and unpack did not make it"),
         Doubt::OtherTree => anyhow!("{shown}: the receipt beside it is another directory's"),
         Doubt::Others(_) | Doubt::Damaged(_) => anyhow!("{shown}: cannot be trusted to be unpack's: {doubt}"),
     };

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use anyhow::{Context, Result, anyhow};
+use chain::capabilities::{CapabilitySet, are_effective};
 use chain::{Tool, message, warn};
-use rustix::thread::CapabilitySet;
 use serde_json::{Value, json};
 
 use crate::args::Args;
@@ -25,7 +25,7 @@ use crate::receipt;
 use crate::source::Source;
 use crate::stage::{self, Stage};
 use crate::stream::hinted;
-use crate::tree::{Owners, Policy, capable};
+use crate::tree::{Owners, Policy};
 
 /// Makes sure that `root` is the whole image.
 pub fn ensure(args: &Args, root: &Path) -> Result<()> {
@@ -58,7 +58,7 @@ pub fn ensure(args: &Args, root: &Path) -> Result<()> {
         owners,
         ledger: Ledger::default(),
         devices: args.devices,
-        privileged: capable(CapabilitySet::DAC_OVERRIDE),
+        privileged: are_effective(CapabilitySet::DAC_OVERRIDE),
         setuid: 0.into(),
     });
     let stage = Stage::new(root)?;
@@ -183,6 +183,6 @@ fn epoch() -> Result<i64> {
         Some(text) => text
             .to_str()
             .and_then(|text| text.parse().ok())
-            .ok_or_else(|| anyhow!("SOURCE_DATE_EPOCH: {}: no number of seconds", text.display())),
+            .ok_or_else(|| anyhow!("SOURCE_DATE_EPOCH: {}: not a number of seconds", text.display())),
     }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 
 use anyhow::{Context, Result};
 use chain::Tool;
+use chain::capabilities::{CapabilitySet, are_effective};
 use chain::fuzz::Target;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde_json::Value;
@@ -182,7 +183,7 @@ fn apply(data: &[u8], root: &Path) -> Result<()> {
         owners: Owners::new(Some(Owner::Squash))?,
         ledger: Ledger::default(),
         devices: false,
-        privileged: crate::tree::capable(rustix::thread::CapabilitySet::DAC_OVERRIDE),
+        privileged: are_effective(CapabilitySet::DAC_OVERRIDE),
         setuid: 0.into(),
     });
     let confinement = Arc::new(Confinement::new(root)?);

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_is_waited_for_inside_fails_once_somebody_wants_to_shut_it() {
+    fn a_thread_that_others_wait_for_inside_fails_once_the_gate_is_being_shut() {
         let gate = Gate::default();
         std::thread::scope(|scope| {
             let inside = gate.pass();

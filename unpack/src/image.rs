@@ -137,7 +137,7 @@ impl Image {
 
     fn root_fs(layer: Layer, request: &Request) -> Result<Image> {
         if request.platform.is_some() {
-            return Err(anyhow!("is a plain root filesystem, which says of no platform")).hint("leave --platform out");
+            return Err(anyhow!("is a plain root filesystem, which has no platform")).hint("leave --platform out");
         }
         let pin = request.pin();
         if let (Some(name), None) = (&request.reference, &pin) {
@@ -168,7 +168,7 @@ fn from_directory(directory: OwnedFd, request: &Request) -> Result<Image> {
             request.limits.image.store(stored.into_values().flatten().sum(), Ordering::Relaxed);
             Ok(image)
         }
-        None => Err(anyhow!("is a directory, and no OCI layout"))
+        None => Err(anyhow!("is a directory, but not an OCI layout"))
             .hint("an OCI layout has oci-layout and index.json; a root directory needs no unpacking"),
     }
 }
@@ -229,7 +229,7 @@ fn must_be(pin: &Digest, found: &Digest) -> Result<()> {
     if pin == found {
         return Ok(());
     }
-    Err(anyhow!("is another image than --ref asks for: {pin} was asked for, and this is {found}"))
+    Err(anyhow!("is not the image that --ref asks for: {pin} was asked for, this is {found}"))
 }
 
 /// Prints a config as it is stored, with a newline at its end.

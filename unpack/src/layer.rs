@@ -40,9 +40,9 @@ pub struct Layers<'a> {
     pub writers: Rc<RefCell<Writers>>,
     pub policy: &'a Policy,
     pub limits: &'a Limits,
-    /// Held while the tree changes: whoever takes it stops the extraction between two steps.
+    /// Held while the tree changes. Taking it stops the extraction between two steps.
     pub gate: &'a Gate,
-    /// Bytes of files handed on so far.
+    /// Bytes of files passed on so far.
     pub progress: &'a AtomicU64,
     /// Whiteouts mean something: the archive is a layer and no plain root filesystem.
     pub layered: bool,
@@ -146,7 +146,7 @@ impl Layers<'_> {
         Ok(member)
     }
 
-    /// Hands a file on that is to be made.
+    /// Passes on a file to create.
     fn whole<R: Content>(&mut self, file: Planned, size: u64, archive: &mut Archive<R>) -> Result<()> {
         let mut writers = self.writers.borrow_mut();
         let (large, position) = (size >= COPIED, archive.position());

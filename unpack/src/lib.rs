@@ -59,7 +59,7 @@ pub fn run(args: Args) -> Result<()> {
             made.with_context(|| bundle.display().to_string())?;
             absolute(&bundle.join("rootfs"))?
         }
-        None => absolute(&args.root).hint("the directory that ROOT is to be made in must be there: mkdir -p")?,
+        None => absolute(&args.root).hint("make the directory for ROOT first: mkdir -p")?,
     };
     if link.explains() {
         return explain::print(link, &args, &root);
@@ -68,7 +68,7 @@ pub fn run(args: Args) -> Result<()> {
         bundle::may_be_written(bundle, &root)?;
     }
     let signals = CallerSignals::set_aside()?;
-    // The first thing that whoever reads our output sees, so that it knows whom it waits for.
+    // The first thing the reader of our output sees, so that it knows which root it is waiting for.
     let promise = (args.command.is_empty() && !args.digest).then(|| Promise::begin(&root)).transpose()?;
     extract::ensure(&args, &root).inspect_err(|_| {
         if let Some(bundle) = &args.bundle {

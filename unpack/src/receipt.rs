@@ -38,13 +38,13 @@ pub fn standing(root: &Path) -> Result<Standing> {
     })
 }
 
-/// If ROOT does not exist yet, its receipt's name must be free, or be a receipt of ours that outlived its root.
+/// If ROOT does not exist yet, its receipt's name must be free, or our receipt of a root that is gone.
 pub fn may_be_written(root: &Path) -> Result<()> {
     let receipt = path(root);
     let why = match read(&receipt) {
         Err(Doubt::Missing) => return Ok(()),
         Ok(value) if value["root"].is_object() => return Ok(()),
-        Ok(_) => format!("{} is there already and is no receipt of unpack's", receipt.display()),
+        Ok(_) => format!("{} exists and is not a receipt of unpack's", receipt.display()),
         Err(doubt) => format!("{doubt}, where the receipt has to go"),
     };
     Err(anyhow!("{}: {why}", root.display())).hint("move it away or name another ROOT")

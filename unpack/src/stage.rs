@@ -44,7 +44,7 @@ impl Stage {
     /// Sweeps what dead runs left and makes a staging directory for `root`.
     pub fn new(root: &Path) -> Result<Stage> {
         let (Some(parent_path), Some(name)) = (root.parent(), root.file_name()) else {
-            anyhow::bail!("{}: the root directory cannot be made anew", root.display());
+            anyhow::bail!("{}: the root directory cannot be replaced", root.display());
         };
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         let parent = crate::retry_eintr::open(parent_path, flags, Mode::empty())

@@ -34,7 +34,7 @@ use made::Made;
 use meta::Final;
 pub use meta::{Meta, Policy};
 pub use new_file::{Making, NewFile, Planned};
-pub use owner::{Owners, capable};
+pub use owner::Owners;
 pub use path::{Member, shown};
 use path::{join, split};
 use pending::Pending;

@@ -98,9 +98,8 @@ impl Walk {
         let mut file = match self.open(path, OFlags::empty()) {
             Ok(file) => File::from(file),
             Err(error @ Errno::ACCESS) => {
-                return Err(error).hint(
-                    "its owner may not read it; whoever is root may: isolate --user --map-root -- unpack --digest …",
-                );
+                return Err(error)
+                    .hint("its owner cannot read it, but root can: isolate --user --map-root -- unpack --digest …");
             }
             Err(error) => return Err(error.into()),
         };

@@ -55,15 +55,15 @@ fn layers_that_are_missing_wrong_or_too_many() {
         &with_manifest(|m| m["layers"][0]["digest"] = json!("sha256:../../../etc/passwd")),
         "malformed sha256 digest",
     );
-    refused_in(&with_manifest(|m| m["layers"][0]["digest"] = json!(5)), "digest is no string");
+    refused_in(&with_manifest(|m| m["layers"][0]["digest"] = json!(5)), "digest is not a string");
     refused_in(&with_manifest(|m| m["layers"] = json!([])), "0 layers where the config has 1");
-    refused_in(&with_manifest(|m| m["layers"] = json!({})), "layers is no list");
+    refused_in(&with_manifest(|m| m["layers"] = json!({})), "layers is not a list");
     let urls = json!(["https://elsewhere.example/"]);
     let foreign = |m: &mut Value| {
         m["layers"][0]["digest"] = json!(zeros);
         m["layers"][0]["urls"] = urls.clone();
     };
-    refused_in(&with_manifest(foreign), "only to be had from elsewhere");
+    refused_in(&with_manifest(foreign), "can only be had from elsewhere");
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn json_that_is_huge_deep_or_no_object() {
     let many = format!("[{}1]", "1,".repeat(300_000));
     refused_in(&blob(many.as_bytes()), "more than 200000 values of JSON");
     for bytes in [&b"[]"[..], b"1", b"\"x\"", b"null"] {
-        refused_in(&blob(bytes), "is no JSON object");
+        refused_in(&blob(bytes), "is not a JSON object");
     }
     for bytes in [&b""[..], b"{", b"{\"a\":}", b"\xff", b"{}{}"] {
         refused_in(&blob(bytes), "malformed JSON");
@@ -178,9 +178,9 @@ fn configs_that_are_none() {
         layout.index(json!([manifest]))
     };
     refused_in(&with_config(b"{}"), "no image's configuration: it has no rootfs");
-    refused_in(&with_config(br#"{"rootfs":{"diff_ids":[1]}}"#), "a diff id that is no string");
+    refused_in(&with_config(br#"{"rootfs":{"diff_ids":[1]}}"#), "a diff id that is not a string");
     refused_in(&with_config(br#"{"rootfs":{"diff_ids":["sha256:zz"]}}"#), "diff_ids: malformed sha256 digest");
-    refused_in(&with_config(br#"{"rootfs":{},"os":7}"#), "os is no string");
+    refused_in(&with_config(br#"{"rootfs":{},"os":7}"#), "os is not a string");
 }
 
 #[test]

@@ -102,8 +102,8 @@ fn a_damaged_docker_archive_is_no_root_filesystem_and_says_what_is_wrong() {
         (&br#"[{"Config":"config.js"#[..], "manifest.json: malformed JSON"),
         (b"", "manifest.json: malformed JSON"),
         (b"no json", "manifest.json: malformed JSON"),
-        (b"null", "manifest.json: is no list of images"),
-        (b"{}", "manifest.json: is no list of images"),
+        (b"null", "manifest.json: is not a list of images"),
+        (b"{}", "manifest.json: is not a list of images"),
         (b"[]", "manifest.json: lists no image"),
         (b"[null]", "manifest.json: lists something without a config and layers"),
         (br#"[{"Config":"gone.json","Layers":[]}]"#, "config gone.json: is missing"),
@@ -121,10 +121,10 @@ fn a_damaged_layout_is_no_root_filesystem_and_says_what_is_wrong() {
     for (index, says) in [
         (&b"{"[..], "index.json: malformed JSON"),
         (b"", "index.json: malformed JSON"),
-        (b"null", "index.json: is no JSON object"),
-        (b"[]", "index.json: is no JSON object"),
-        (br#"{"manifests":{}}"#, "index.json: manifests is no list"),
-        (br#"{"manifests":null}"#, "there is no image in it"),
+        (b"null", "index.json: is not a JSON object"),
+        (b"[]", "index.json: is not a JSON object"),
+        (br#"{"manifests":{}}"#, "index.json: manifests is not a list"),
+        (br#"{"manifests":null}"#, "contains no image"),
     ] {
         refused_both_ways(&whole.clone().with("index.json", index).tar(), says);
     }
@@ -132,7 +132,7 @@ fn a_damaged_layout_is_no_root_filesystem_and_says_what_is_wrong() {
     refused_both_ways(&blobs.clone().index(json!([image])).tar(), "it has no oci-layout");
     for (marker, says) in [
         (&b"{"[..], "oci-layout: malformed JSON"),
-        (b"null", "oci-layout: is no JSON object"),
+        (b"null", "oci-layout: is not a JSON object"),
         (b"{}", "has no imageLayoutVersion"),
     ] {
         refused_both_ways(&blobs.clone().index(json!([image])).with("oci-layout", marker).tar(), says);
@@ -335,7 +335,7 @@ fn where_names_do_not_tell_images_apart_the_hint_offers_digests() {
         json!([named(image, "same"), named(other, "same")])
     });
     let message = Scene::new().refused(&layout.tar(), &[]);
-    assert!(message.contains("there are several images in it"), "{message}");
+    assert!(message.contains("contains several images"), "{message}");
     let digests: Vec<&str> = message.rsplit("--ref: ").next().unwrap().trim().split(", ").collect();
     assert_eq!(digests.len(), 2, "{message}");
     let mut found: Vec<Vec<u8>> = digests

@@ -191,7 +191,7 @@ fn a_plain_archive_has_no_name_and_no_platform() {
     let message = Scene::new().refused(&tar, &["--ref", "debian:12"]);
     assert!(message.contains(r#"has no name "debian:12""#) && message.contains("--ref sha256:"), "{message}");
     let message = Scene::new().refused(&tar, &["--platform", "linux/amd64"]);
-    assert!(message.contains("says of no platform") && message.contains("leave --platform out"), "{message}");
+    assert!(message.contains("has no platform") && message.contains("leave --platform out"), "{message}");
 }
 
 #[test]

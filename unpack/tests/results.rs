@@ -80,7 +80,7 @@ fn a_bundle_runs_unchanged_in_runc_and_crun() {
 fn a_users_bundle_runs_unchanged_in_runc_and_crun() {
     let Some(image) = busybox() else { return skip("no busybox-static") };
     // One who has subordinate ids can be another user in the container.
-    let me = nix::unistd::User::from_uid(rustix::process::geteuid().as_raw().into()).unwrap().map(|user| user.name);
+    let me = nix::unistd::User::from_uid(nix::unistd::geteuid().as_raw().into()).unwrap().map(|user| user.name);
     let ranges = fs::read_to_string("/etc/subuid").unwrap_or_default();
     let ranged = !is_root() && me.is_some_and(|me| ranges.lines().any(|line| line.starts_with(&format!("{me}:"))));
     let users: &[(&str, &str)] = if ranged { &[("", "0\n"), ("33:44", "33\n")] } else { &[("", "0\n")] };
@@ -167,7 +167,7 @@ fn a_bundles_configuration_that_unpack_did_not_write_is_kept() {
         let output = scene.unpack(args);
         assert_eq!(output.status.code(), Some(125));
         let stderr = text(&output.stderr);
-        assert!(stderr.contains("config.json: is there already") && stderr.contains(hint), "{stderr}");
+        assert!(stderr.contains("config.json: exists and ") && stderr.contains(hint), "{stderr}");
     };
     // Somebody's own, where there is no root yet.
     fs::create_dir(scene.path("own")).unwrap();

@@ -152,7 +152,7 @@ fn a_file_where_the_receipt_has_to_go_is_not_overwritten() {
     scene.write("img.tar", &image(b'a'));
     let receipt = scene.write("root.image.json", b"{\"mine\": true}");
     for args in [&["img.tar", "root"][..], &["--replace", "img.tar", "root"]] {
-        refused(&scene.unpack(args), &["root.image.json is there already", "hint: move it away"]);
+        refused(&scene.unpack(args), &["root.image.json exists and ", "hint: move it away"]);
     }
     assert_eq!(fs::read(&receipt).unwrap(), b"{\"mine\": true}");
     assert!(!scene.path("root").exists());

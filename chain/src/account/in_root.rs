@@ -4,7 +4,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use rustix::fs::{FileType, OFlags, fstat};
+use nix::fcntl::OFlag;
+use nix::sys::stat::{SFlag, fstat};
 
 use crate::{User, open_inside, read_small};
 
@@ -68,11 +69,11 @@ fn group(name: &str, root: &OwnedFd) -> Result<u32> {
 
 /// A file in the root, which may be hostile. Nothing where it is missing.
 fn table(root: &OwnedFd, path: &str) -> Result<String> {
-    let Ok(file) = open_inside(root, Path::new(path), OFlags::RDONLY | OFlags::NONBLOCK) else {
+    let Ok(file) = open_inside(root, Path::new(path), OFlag::O_RDONLY | OFlag::O_NONBLOCK) else {
         return Ok(String::new());
     };
     // As if it were not there: a user with a number needs none.
-    if FileType::from_raw_mode(fstat(&file)?.st_mode) != FileType::RegularFile {
+    if SFlag::from_bits_truncate(fstat(&file)?.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
         return Ok(String::new());
     }
     let content = read_small(file).with_context(|| format!("/{path} in the root"))?;

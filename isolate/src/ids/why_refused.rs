@@ -5,14 +5,12 @@ use std::fs::read_to_string;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-use nix::sys::statvfs::{FsFlags, statvfs};
-use rustix::fs::getxattr;
-
+use chain::capabilities::{CapabilitySet, are_effective};
 use chain::id_map::{self, Range};
-use rustix::thread::CapabilitySet;
-
-use crate::ids::capable;
+use chain::xattr;
+use nix::errno::Errno;
+use nix::sys::prctl::get_no_new_privs;
+use nix::sys::statvfs::{FsFlags, statvfs};
 
 /// The kernel refused to write it. `ours`: the map of our own namespace, right above the new one; None where this
 /// process is in the new one already, and writes its own id alone.
@@ -26,7 +24,7 @@ pub fn by_the_kernel(errno: Errno, map: &[Range], file: &str, ours: Option<&str>
                 map.iter().find_map(|range| not_in_one(range, &table, path))
             });
             outside.unwrap_or_else(|| match map.iter().any(|range| range.outer == 0) && file == "uid_map" {
-                true if ours.is_none() || !capable(CapabilitySet::SETFCAP) => {
+                true if ours.is_none() || !are_effective(CapabilitySet::SETFCAP) => {
                     "to map user 0 takes CAP_SETFCAP since Linux 5.12: start isolate with it (--cap-add SETFCAP of the \
                      container around us), or map other users"
                         .into()
@@ -76,7 +74,7 @@ fn not_in_one(range: &Range, table: &[Range], path: &str) -> Option<String> {
 /// newuidmap(1) or newgidmap(1) failed.
 pub fn by_the_program(program: &str) -> String {
     let table = if program == "newuidmap" { "subuid" } else { "subgid" };
-    if rustix::thread::no_new_privs().is_ok_and(|on| on) {
+    if get_no_new_privs().is_ok_and(|on| on) {
         return format!(
             "no_new_privs is set, so {program} gains no privilege: start this without --no-new-privs, or without \
              NoNewPrivileges= of the unit or the container around us"
@@ -89,7 +87,7 @@ pub fn by_the_program(program: &str) -> String {
         return format!("{} is on a filesystem mounted nosuid, so it gains no privilege", file.display());
     }
     let setuid = file.metadata().is_ok_and(|stat| stat.mode() & 0o4000 != 0 && stat.uid() == 0);
-    if !setuid && getxattr(&file, "security.capability", &mut [0; 64][..]).is_err() {
+    if !setuid && xattr::get(&file, "security.capability", &mut [0; 64]).is_err() {
         let right = if program == "newuidmap" { "cap_setuid" } else { "cap_setgid" };
         return format!("{0} is not setuid root and has no file capability: setcap {right}=ep {0}", file.display());
     }

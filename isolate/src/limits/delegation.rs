@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, anyhow};
-use chain::WithHint;
+use chain::{WithHint, xattr};
 use nix::unistd::geteuid;
-use rustix::fs::getxattr;
 
 use crate::limits::name::is_ours;
 
@@ -90,7 +89,7 @@ fn has_manager(dir: &Path) -> bool {
 fn is_delegated(dir: &Path) -> bool {
     ["user.delegate", "trusted.delegate"].iter().any(|name| {
         let mut value = [0; 8];
-        getxattr(dir, *name, &mut value).is_ok_and(|length| value.get(..length) == Some(b"1"))
+        xattr::get(dir, name, &mut value).is_ok_and(|length| value.get(..length) == Some(b"1"))
     })
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use chain::Tool;
+use chain::sys::errno_of;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
@@ -33,7 +34,7 @@ pub fn limiting(pid: i32) -> Result<Vec<PathBuf>> {
 pub fn join(groups: &[PathBuf], pid: Pid) {
     for group in groups {
         if let Err(error) = write(group.join("cgroup.procs"), pid.to_string()) {
-            let why = error.raw_os_error().map_or("it cannot be written", |number| Errno::from_raw(number).desc());
+            let why = errno_of(&error).map_or("it cannot be written", Errno::desc);
             chain::warn(Tool::Isolate, format_args!("the limits of {} do not hold here: {why}", group.display()));
         }
     }

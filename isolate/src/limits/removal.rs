@@ -3,14 +3,16 @@
 
 use std::fs::{File, read_dir, read_to_string, remove_dir, write};
 use std::io::{ErrorKind, Read};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use chain::Tool;
+use chain::{Tool, pidfd};
 use nix::errno::Errno;
+use nix::libc::SIGKILL;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::kill;
 use nix::unistd::Pid;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// How long to wait for a group to become empty. A process in an uninterruptible wait, such as on a dead network
 /// filesystem, takes no signal.
@@ -35,7 +37,7 @@ pub fn remove(dir: &Path) {
 pub fn sweep(parent: &Path, prefix: &str) {
     for group in groups_in(parent) {
         let name = group.file_name().and_then(|name| name.to_str()?.strip_prefix(prefix)?.parse().ok());
-        if name.is_some_and(|pid| nix::sys::signal::kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH)) {
+        if name.is_some_and(|pid| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH)) {
             remove_tree(&group);
         }
     }
@@ -56,9 +58,9 @@ fn kill_all(dir: &Path) {
     }
     groups_in(dir).iter().for_each(|below| kill_all(below));
     let pids = read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-    for pid in pids.lines().filter_map(|pid| rustix::process::Pid::from_raw(pid.parse().ok()?)) {
-        if let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) {
-            let _ = pidfd_send_signal(process, Signal::KILL);
+    for pid in pids.lines().filter_map(|pid| pid.parse().ok()) {
+        if let Ok(process) = pidfd::of(pid) {
+            let _ = pidfd::send(process, SIGKILL);
         }
     }
 }
@@ -71,8 +73,7 @@ fn wait_a_moment(dir: &Path) {
     // The event is a change after this descriptor has read the file.
     match events.filter(|mut events| events.read_to_string(&mut text).is_ok() && text.contains("populated 1")) {
         Some(events) => {
-            let timeout = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-            let _ = poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&timeout));
+            let _ = poll(&mut [PollFd::new(events.as_fd(), PollFlags::POLLPRI)], PollTimeout::from(100u8));
         }
         None => std::thread::sleep(Duration::from_millis(1)),
     }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use chain::shell::quote;
-use chain::{WithHint, escape_fd_on_streams, passed_on};
+use chain::{WithHint, escape_fd_on_streams, passed_on, pidfd};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -19,7 +19,6 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl::set_dumpable;
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Pid, Uid, geteuid, pipe2, setgroups, setresgid, setresuid};
-use rustix::process::{PidfdFlags, pidfd_open};
 
 use crate::args;
 use crate::limits::joined::limiting;
@@ -73,7 +72,7 @@ impl Join {
 /// Closes what the caller left open from 3 up, and refuses standard streams that lead to the host's tree.
 fn leave_descriptors(status: Option<i32>) -> Result<()> {
     if let Some((number, name, door)) = escape_fd_on_streams(&[])? {
-        return Err(anyhow!("{name} is {door}, and whoever is inside would have it as well"))
+        return Err(anyhow!("{name} is {door}, which the processes inside would get too"))
             .hint(format!("redirect it: {number}<>/dev/null"));
     }
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -120,8 +119,7 @@ fn refused(errno: Errno, flags: CloneFlags) -> anyhow::Error {
 /// The namespaces in which a process differs from us, by its pidfd in one call (Linux 5.8).
 fn of_process(pid: i32) -> Result<Opened> {
     let (pid, _) = meant(pid)?;
-    let process = rustix::process::Pid::from_raw(pid).with_context(|| format!("{pid}: not a process id"))?;
-    let fd = pidfd_open(process, PidfdFlags::empty()).with_context(|| format!("process {pid}"))?;
+    let fd = pidfd::of(pid).with_context(|| format!("process {pid}"))?;
     // Ask again: the first process may have ended and its number be another's by now.
     let flags = others(pid)?;
     Ok(Opened { namespaces: vec![(fd, flags)], groups: limiting(pid)? })

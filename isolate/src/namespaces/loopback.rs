@@ -5,10 +5,10 @@ use std::os::fd::AsRawFd;
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::libc;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 pub fn up() -> Result<()> {
-    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None).context("socket")?;
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).context("socket")?;
     // SAFETY: an all-zero ifreq is a valid one; the name fits and stays NUL-terminated; the kernel
     // reads and writes no more than the struct.
     let result = unsafe {

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow};
-use chain::WithHint;
+use chain::{WithHint, pidfd};
+use nix::libc::SIGKILL;
 use nix::unistd::{Pid, geteuid};
-use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// By default pasta forwards what the host listens on, in both directions, and makes the gateway's address the host's
 /// loopback: COMMAND would reach every service that trusts local users. Names are resolved by the host's own resolver,
@@ -33,7 +33,7 @@ impl Pasta {
 
     pub fn stop(&self) {
         // PID 1 of a namespace of its own, where it drops every other signal.
-        let _ = pidfd_send_signal(&self.0, Signal::KILL);
+        let _ = pidfd::send(&self.0, SIGKILL);
     }
 }
 
@@ -69,8 +69,8 @@ pub fn start(child: Pid) -> Result<Pasta> {
             .hint(hint);
     }
     let pid = std::fs::read_to_string(&pid_file.0).context("pasta's process id")?;
-    let pid = rustix::process::Pid::from_raw(pid.trim().parse().context("pasta's process id")?);
-    Ok(Pasta(pidfd_open(pid.context("pasta's process id")?, PidfdFlags::empty()).context("pasta")?))
+    let pid = pid.trim().parse().context("pasta's process id")?;
+    Ok(Pasta(pidfd::of(pid).context("pasta")?))
 }
 
 /// Where pasta says which process it became.

@@ -1,8 +1,8 @@
 //! Capabilities by name (capabilities(7)).
 
 use anyhow::{Result, anyhow};
+use chain::capabilities::CapabilitySet;
 use chain::{WithHint, defaults};
-use rustix::thread::CapabilitySet;
 
 use crate::args::CapabilityName;
 

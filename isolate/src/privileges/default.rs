@@ -103,7 +103,7 @@ mod tests {
             return;
         };
         let theirs: Profile = serde_json::from_str(&text).expect("a profile");
-        let none = rustix::thread::CapabilitySet::empty();
+        let none = chain::capabilities::CapabilitySet::empty();
         let allowed: BTreeSet<&str> = theirs
             .syscalls
             .iter()

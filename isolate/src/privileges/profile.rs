@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use chain::capabilities::CapabilitySet;
 use nix::errno::Errno;
-use rustix::thread::CapabilitySet;
 use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 use serde::Deserialize;
 use serde::de::IgnoredAny;

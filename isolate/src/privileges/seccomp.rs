@@ -7,9 +7,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use chain::WithHint;
+use chain::capabilities::CapabilitySet;
 use nix::errno::Errno;
 use nix::libc;
-use rustix::thread::CapabilitySet;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, sock_filter};
 
 use crate::privileges::default::default;
@@ -161,7 +161,7 @@ fn program(
         vec![step(LOAD, 0, 0, MACHINE), step(EQUAL, 1, 0, machine.audit()), answer(libc::SECCOMP_RET_ALLOW)];
     program.push(step(LOAD, 0, 0, NUMBER));
     if machine == Machine::X86_64 {
-        // Calls of the x32 interface are others by the same numbers and this bit; no profile of ours has them.
+        // x32 calls have the same numbers with this bit set. No profile knows them.
         program.extend([step(ABOVE, 0, 1, X32_BIT - 1), answer(libc::SECCOMP_RET_KILL_PROCESS)]);
     }
     // What no profile can know yet is not there: a filter by number would let it through, or take it for a mistake.

@@ -34,7 +34,7 @@ pub struct Known {
     pub phase: Phase,
     /// The kernel keeps from a PID 1 what it leaves at the default (pid_namespaces(7)).
     pub is_pid1: bool,
-    /// PID 1 is a reaper of ours, and COMMAND its child.
+    /// PID 1 is our reaper, and COMMAND its child.
     pub has_reaper: bool,
     /// What the child does with this signal. None where nobody can see that: then a signal that ends processes is taken
     /// for one that is meant to.
@@ -71,8 +71,8 @@ pub fn decide(signal: i32, source: Source, known: &Known) -> Action {
         // The terminal's signals to the child's group are for us as well, and so is what a job does to stop itself.
         (_, Source::Member) if default != Default::Stops => return Action::Nothing,
         (libc::SIGCONT, _) => return Action::GoOn,
-        // Whoever sends these to the child's group wants the terminal. A reader that is PID 1 gets no further and asks
-        // many times: some of it is heard late.
+        // A process in the child's group wants the terminal. A reader that is PID 1 cannot go on and asks again and
+        // again: some of that arrives late.
         (libc::SIGTTIN | libc::SIGTTOU, Source::ChildsTerminal | Source::Member) if known.has_terminal => {
             return Action::Continue;
         }
@@ -100,8 +100,8 @@ fn kernel_drops(signal: i32, source: Source, known: &Known) -> bool {
         // The command under a reaper is no PID 1. Only what waits for its turn is stopped from here.
         libc::SIGTTIN | libc::SIGTTOU if has_reaper => true,
         _ if has_reaper => false,
-        // A link of ours that waits for its turn at the terminal blocks these, sends them to
-        // its group as the terminal would, and means to be stopped.
+        // A link that waits for its turn at the terminal blocks these, sends them to its group as the terminal would, and
+        // means to be stopped.
         libc::SIGTTIN | libc::SIGTTOU => !is_handled,
         libc::SIGTSTP if source == Source::Member => !is_handled,
         _ => matches!(known.disposition, None | Some(Disposition::Default)),

@@ -6,9 +6,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::thread::sleep;
 use std::time::Duration;
 
+use chain::attach;
+use chain::retry_eintr::openat;
+use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::libc;
-use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+use nix::sys::stat::Mode;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
@@ -33,14 +35,10 @@ impl Proc {
     pub fn of(pidfd: BorrowedFd) -> Option<Proc> {
         let info = |proc: &str| read_to_string(format!("{proc}/self/fdinfo/{}", pidfd.as_raw_fd())).ok();
         if let Some(number) = info("/proc").as_deref().and_then(number) {
-            return open(CWD, &format!("/proc/{number}")).map(Proc);
+            return open(AT_FDCWD, &format!("/proc/{number}")).map(Proc);
         }
-        let context = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC).ok()?;
-        fsconfig_create(context.as_fd()).ok()?;
-        let proc = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).ok()?;
-        let info = openat(&proc, format!("self/fdinfo/{}", pidfd.as_raw_fd()), OFlags::CLOEXEC, Mode::empty()).ok()?;
-        let mut text = String::new();
-        File::from(info).read_to_string(&mut text).ok()?;
+        let proc = attach::unattached("proc", &[], 0).ok()?;
+        let text = read_at(&proc, &format!("self/fdinfo/{}", pidfd.as_raw_fd()))?;
         open(&proc, &number(&text)?.to_string()).map(Proc)
     }
 
@@ -90,11 +88,15 @@ impl Proc {
     }
 
     fn read(&self, file: &str) -> Option<String> {
-        let file = openat(&self.0, file, OFlags::CLOEXEC, Mode::empty()).ok()?;
-        let mut text = String::new();
-        File::from(file).read_to_string(&mut text).ok()?;
-        Some(text)
+        read_at(&self.0, file)
     }
+}
+
+fn read_at(dir: impl AsFd, path: &str) -> Option<String> {
+    let file = openat(dir, path, OFlag::O_CLOEXEC, Mode::empty()).ok()?;
+    let mut text = String::new();
+    File::from(file).read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
@@ -107,7 +109,7 @@ fn is_in(status: &str, mask: &str, signal: i32) -> Option<bool> {
 }
 
 fn open(dir: impl AsFd, path: &str) -> Option<OwnedFd> {
-    openat(dir, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
+    openat(dir, path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).ok()
 }
 
 /// The process's number in the proc that this text is from; 0 and -1 are none.

@@ -3,8 +3,10 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use rustix::event::PollFlags;
-use rustix::io::{Errno, read, retry_on_intr, write};
+use chain::retry_eintr::retry;
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+use nix::unistd::{read, write};
 
 /// Both descriptors are nonblocking: a terminal that nobody reads must not keep isolate from its signals.
 pub struct Flow {
@@ -31,8 +33,8 @@ impl Flow {
     /// What to poll for. Nothing is read before the last of it is written, so a slow reader slows the writer down.
     pub fn interest(&self) -> (BorrowedFd<'_>, PollFlags) {
         match self.held.is_empty() {
-            true => (self.from.as_fd(), PollFlags::IN),
-            false => (self.to.as_fd(), PollFlags::OUT),
+            true => (self.from.as_fd(), PollFlags::POLLIN),
+            false => (self.to.as_fd(), PollFlags::POLLOUT),
         }
     }
 
@@ -46,15 +48,15 @@ impl Flow {
 
     pub fn pump(&mut self) -> Pumped {
         if self.held.is_empty() {
-            match retry_on_intr(|| read(&self.from, &mut self.buffer)) {
+            match retry(|| read(&self.from, &mut self.buffer)) {
                 Ok(count @ 1..) => self.held = 0..count,
-                Err(Errno::AGAIN) => return Pumped::Nothing,
+                Err(Errno::EAGAIN) => return Pumped::Nothing,
                 Ok(0) | Err(_) => return Pumped::Ended,
             }
         }
-        match retry_on_intr(|| write(&self.to, &self.buffer[self.held.clone()])) {
+        match retry(|| write(&self.to, &self.buffer[self.held.clone()])) {
             Ok(count) => self.held.start += count,
-            Err(Errno::AGAIN) => return Pumped::Nothing,
+            Err(Errno::EAGAIN) => return Pumped::Nothing,
             Err(_) => return Pumped::Ended,
         }
         Pumped::Some

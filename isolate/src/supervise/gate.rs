@@ -4,8 +4,10 @@
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
-use rustix::io::{Errno, read, retry_on_intr, write};
-use rustix::pipe::{PipeFlags, pipe_with};
+use chain::retry_eintr::retry;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::unistd::{pipe2, read, write};
 
 use crate::process::Ending;
 use crate::signals::Target;
@@ -21,7 +23,7 @@ pub struct Gate {
 
 /// The parent's side and the child's. Pipes: a service may be denied sockets (RestrictAddressFamilies=).
 pub fn make() -> Result<(Gate, Gate)> {
-    let ends = || pipe_with(PipeFlags::CLOEXEC).context("pipe");
+    let ends = || pipe2(OFlag::O_CLOEXEC).context("pipe");
     let (parents, childs) = (ends()?, ends()?);
     Ok((Gate { hears: parents.0, tells: childs.1 }, Gate { hears: childs.0, tells: parents.1 }))
 }
@@ -29,16 +31,16 @@ pub fn make() -> Result<(Gate, Gate)> {
 impl Gate {
     /// SIGPIPE must be blocked: the other may be gone at any time.
     pub fn tell(&self) -> Result<()> {
-        match retry_on_intr(|| write(&self.tells, b"!")) {
+        match retry(|| write(&self.tells, b"!")) {
             // The other is gone already, and has said why.
-            Err(Errno::PIPE) => Ok(()),
+            Err(Errno::EPIPE) => Ok(()),
             result => result.map(drop).context("the gate between parent and child"),
         }
     }
 
     /// Whether the other has told something; it is gone, or has become COMMAND, otherwise.
     pub fn hear(&self) -> Result<bool> {
-        let count = retry_on_intr(|| read(&self.hears, &mut [0; 1])).context("the gate between parent and child")?;
+        let count = retry(|| read(&self.hears, &mut [0; 1])).context("the gate between parent and child")?;
         Ok(count != 0)
     }
 

@@ -14,15 +14,14 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
+use chain::pidfd;
 use nix::libc;
-use nix::unistd::{Pid, setpgid};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, retry_on_intr};
-use rustix::process::{Pid as RustixPid, PidfdFlags, Signal as RustixSignal, pidfd_open, pidfd_send_signal};
 
 use crate::limits::cgroup::Group;
 use crate::namespaces::pasta::Pasta;
-use crate::process::{close_all_but, ending_of, let_go_of, no_process, spawn_beside};
+use crate::process::{Pid, close_all_but, ending_of, let_go_of, no_process, setpgid, spawn_beside};
 use crate::signals;
 use crate::supervise::disposition::{Disposition, Proc};
 use crate::supervise::group_signals::GroupSignals;
@@ -51,8 +50,7 @@ pub struct Child {
 
 impl Child {
     pub fn of(pid: Pid) -> Result<Child> {
-        let raw = RustixPid::from_raw(pid.as_raw()).context("pid of the child")?;
-        Ok(Child { pid, pidfd: pidfd_open(raw, PidfdFlags::empty()).context("pidfd of the child")? })
+        Ok(Child { pid, pidfd: pidfd::of(pid.as_raw()).context("pidfd of the child")? })
     }
 }
 
@@ -110,9 +108,9 @@ fn take_over(shared: &Shared) {
     close_all_but(&shared.descriptors());
     let_go_of(&[0, 1, 2]);
     let Some(child) = shared.child.get() else { return };
-    let _ = pidfd_send_signal(&child.pidfd, last_signal(shared, child));
+    let _ = pidfd::send(&child.pidfd, last_signal(shared, child));
     // A child that is stopped acts on nothing but SIGKILL.
-    let _ = pidfd_send_signal(&child.pidfd, RustixSignal::CONT);
+    let _ = pidfd::send(&child.pidfd, libc::SIGCONT);
     let _ = retry_on_intr(|| poll(&mut [PollFd::new(&child.pidfd, PollFlags::IN)], None));
     shared.terminal.give_back(Some(child.pid));
     shared.pasta.get().inspect(|pasta| pasta.stop());
@@ -120,15 +118,14 @@ fn take_over(shared: &Shared) {
 }
 
 /// The one that was asked for; but what a PID 1 leaves at its default the kernel keeps from it.
-fn last_signal(shared: &Shared, child: &Child) -> RustixSignal {
+fn last_signal(shared: &Shared, child: &Child) -> i32 {
     let is_default = || {
         let seen = Proc::of(child.pidfd.as_fd()).and_then(|proc| proc.disposition(shared.kill));
         !matches!(seen, Some(Disposition::Blocked | Disposition::Handled))
     };
     match shared.kill {
-        libc::SIGKILL => RustixSignal::KILL,
-        _ if shared.is_pid1 && is_default() => RustixSignal::KILL,
-        // SAFETY: pidfd_send_signal(2) takes any number.
-        kill => unsafe { RustixSignal::from_raw_unchecked(kill) },
+        libc::SIGKILL => libc::SIGKILL,
+        _ if shared.is_pid1 && is_default() => libc::SIGKILL,
+        kill => kill,
     }
 }

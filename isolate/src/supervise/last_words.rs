@@ -1,10 +1,11 @@
 //! What isolate writes when the child has ended, with every signal blocked: it must not wait for ever for a reader.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::retry_on_intr;
+use chain::retry_eintr::retry;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
 
 use crate::signals::{Arrivals, Default, default_action};
 
@@ -16,9 +17,9 @@ pub fn can_write(fd: BorrowedFd, arrivals: &Arrivals) -> bool {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::OUT), PollFd::new(arrivals, PollFlags::IN)];
-        let count = retry_on_intr(|| poll(&mut fds, Timespec::try_from(left).ok().as_ref()));
-        if count.is_err() || !fds[0].revents().is_empty() {
+        let mut fds = [PollFd::new(fd, PollFlags::POLLOUT), PollFd::new(arrivals.as_fd(), PollFlags::POLLIN)];
+        let count = retry(|| ppoll(&mut fds, Some(TimeSpec::from(left)), None));
+        if count.is_err() || fds[0].any() != Some(false) {
             return true;
         }
         match arrivals.next() {

@@ -9,12 +9,11 @@ use std::os::fd::AsFd;
 
 use anyhow::Result;
 use nix::libc;
-use nix::unistd::{Pid, setpgid};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::process::{Signal as RustixSignal, set_parent_process_death_signal};
+use rustix::process::{Signal, set_parent_process_death_signal};
 
-use crate::process::{no_process, spawn_beside};
+use crate::process::{Pid, no_process, setpgid, spawn_beside};
 use crate::signals::{self, Default, default_action};
 use crate::supervise::guard::Shared;
 
@@ -33,7 +32,7 @@ extern "C" fn stand(shared: *mut libc::c_void) -> libc::c_int {
     // SAFETY: what `start` gave, for good.
     let shared: &Shared = unsafe { &*shared.cast() };
     // Even where somebody inside has stopped it.
-    let _ = set_parent_process_death_signal(Some(RustixSignal::KILL));
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
     let _ = rustix::thread::set_name(c"chainroot-group");
     let Some(group) = &shared.group_signals else { return 0 };
     loop {

@@ -5,13 +5,13 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
 
 use anyhow::{Context, Result};
-use chain::retry_eintr::retry;
+use chain::retry_eintr::{poll, retry};
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
-use nix::unistd::{Pid, chdir, getpgid, getpgrp, getpid};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::{Errno, retry_on_intr, write};
+use nix::unistd::{Pid, chdir, getpgid, getpgrp, getpid, write};
 
 use crate::process::{Change, Ending, close_all_but, fork, let_go_of, next_change, no_process};
 use crate::signals::{self, Arrivals, ChildSignal};
@@ -89,8 +89,8 @@ fn stay(command: Pid, reports: File, session: bool) -> Result<()> {
     // pivot_root moves the working directories that are the old root itself, and no others.
     let _ = chdir("/");
     loop {
-        if let Err(errno) = retry_on_intr(|| poll(&mut [PollFd::new(&arrivals, PollFlags::IN)], None)) {
-            fail(&reports, errno.raw_os_error());
+        if let Err(errno) = poll(&mut [PollFd::new(arrivals.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE) {
+            fail(&reports, errno as i32);
         }
         while let Some(arrival) = arrivals.next() {
             if arrival.signal == libc::SIGCHLD {
@@ -112,7 +112,7 @@ fn stay(command: Pid, reports: File, session: bool) -> Result<()> {
 
 fn tell(reports: &File, report: Report) {
     // A stop that finds the pipe full is one of thousands that nobody has read yet; an end is in our own status as well.
-    let _: Result<_, Errno> = retry_on_intr(|| write(reports, &report.to_bytes()));
+    let _ = retry(|| write(reports, &report.to_bytes()));
 }
 
 /// A message of this process's own would go nowhere: isolate outside says it. It ends, and the
@@ -129,7 +129,7 @@ fn reap(command: Pid, reports: &File) {
             Ok(None) => return,
             Ok(Some((pid, change))) if pid == command => change,
             Ok(Some(_)) => continue,
-            Err(error) => fail(reports, error.downcast_ref::<Errno>().map_or(0, |errno| errno.raw_os_error())),
+            Err(error) => fail(reports, error.downcast_ref::<Errno>().map_or(0, |&errno| errno as i32)),
         };
         match change {
             Change::Continued => {}

@@ -6,45 +6,24 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
+use chain::retry_eintr::poll;
+use nix::errno::Errno;
 use nix::libc;
-use nix::unistd::{Pid, setpgid};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, read, retry_on_intr};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::prctl::set_name;
+use nix::unistd::{Pid, read, setpgid};
 
 use crate::process::{Change, Ending, close_all_but, fork, let_go_of, next_change};
 use crate::signals::{self, Arrivals, Target, raise_default, take};
 use crate::supervise::flow::{Flow, Pumped};
 use crate::supervise::guard::Guard;
+use crate::supervise::pty::{Pty, Settings};
 
 /// What the kernel may hold of a session's output when that has ended: a pipe's buffer, and more than a terminal's.
 const LAST_BYTES: usize = 128 << 10;
 
-/// How often to look whether we are in the foreground again.
-const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 300_000_000 };
-
-/// The terminal of the new session.
-pub struct Pty {
-    pub master: Rc<OwnedFd>,
-    /// Open here as well: while a session has none of it open, a master only ever says that it is hung up.
-    pub slave: Rc<OwnedFd>,
-}
-
-impl Pty {
-    pub fn take_settings(&self, tty: &Rc<OwnedFd>) -> Result<()> {
-        let settings = tcgetattr(tty).context("the terminal's settings")?;
-        tcsetattr(&self.slave, OptionalActions::Now, &settings).context("the new terminal's settings")?;
-        self.take_size(tty);
-        Ok(())
-    }
-
-    /// The kernel sends SIGWINCH to who is in the new terminal's foreground.
-    fn take_size(&self, tty: &Rc<OwnedFd>) {
-        if let Ok(size) = tcgetwinsize(tty) {
-            let _ = tcsetwinsize(&self.slave, size);
-        }
-    }
-}
+/// How often to look whether we are in the foreground again, in milliseconds.
+const LOOK: u16 = 300;
 
 pub struct Relay {
     leader: Pid,
@@ -63,7 +42,7 @@ pub struct Relay {
 /// The caller's terminal passes every key on.
 struct Attached {
     flow: Flow,
-    before: Termios,
+    before: Settings,
     guard: Guard,
 }
 
@@ -107,7 +86,7 @@ impl Relay {
             }
             // In the background nobody tells us of the foreground: a shell continues only what has stopped.
             let is_away = self.input.is_none() && self.pty.is_some();
-            self.wait(is_away.then_some(&LOOK))?;
+            self.wait(if is_away { LOOK.into() } else { PollTimeout::NONE })?;
             self.hear()?;
             if is_away {
                 self.attach()?;
@@ -117,11 +96,11 @@ impl Relay {
     }
 
     /// Until there is a signal, or something to pass on.
-    fn wait(&self, timeout: Option<&Timespec>) -> Result<()> {
+    fn wait(&self, timeout: PollTimeout) -> Result<()> {
         let flows = self.outputs.iter().chain(self.input.as_ref().map(|input| &input.flow)).map(Flow::interest);
-        let all = flows.chain([(self.arrivals.as_fd(), PollFlags::IN)]);
-        let mut all: Vec<PollFd> = all.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)).collect();
-        retry_on_intr(|| poll(&mut all, timeout)).context("poll")?;
+        let all = flows.chain([(self.arrivals.as_fd(), PollFlags::POLLIN)]);
+        let mut all: Vec<PollFd> = all.map(|(fd, flags)| PollFd::new(fd, flags)).collect();
+        poll(&mut all, timeout).context("poll")?;
         Ok(())
     }
 
@@ -139,9 +118,9 @@ impl Relay {
 
     fn is_hung_up(&self) -> bool {
         let Some(tty) = &self.tty else { return true };
-        let mut fds = [PollFd::new(tty, PollFlags::empty())];
-        poll(&mut fds, Some(&Timespec::default())).is_ok()
-            && fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+        let mut fds = [PollFd::new(tty.as_fd(), PollFlags::empty())];
+        poll(&mut fds, PollTimeout::ZERO).is_ok()
+            && fds[0].revents().is_some_and(|events| events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR))
     }
 
     /// The new terminal hangs up as the caller's has: the kernel tells the session.
@@ -198,7 +177,7 @@ impl Relay {
             return Ok(());
         }
         self.detach();
-        // The terminal would have stopped all of our group; without one, whoever sent the stop chose whom.
+        // The terminal would have stopped our whole group. Without one, the sender chose whom to stop.
         let target = if self.pty.is_some() { Target::OwnGroup } else { Target::Own };
         raise_default(libc::SIGTSTP, target);
         let _ = take(&[libc::SIGCONT]);
@@ -213,10 +192,10 @@ impl Relay {
         if !is_in_foreground(tty) {
             return Ok(());
         }
-        let Ok(before) = tcgetattr(tty) else { return Ok(()) };
+        let Ok(before) = Settings::of(tty) else { return Ok(()) };
         pty.take_size(tty);
         let guard = start_guard(&self.own_pidfd, tty, &before)?;
-        let _ = tcsetattr(tty, OptionalActions::Now, &raw(&before));
+        let _ = before.raw().apply(tty);
         self.input = Some(Attached { flow: Flow::new(tty, &pty.master), before, guard });
         Ok(())
     }
@@ -224,7 +203,7 @@ impl Relay {
     /// Gives the caller's terminal back as it was.
     fn detach(&mut self) {
         if let (Some(input), Some(tty)) = (&self.input, &self.tty) {
-            let _ = tcsetattr(tty, OptionalActions::Now, &input.before);
+            let _ = input.before.apply(tty);
         }
         self.let_go();
     }
@@ -253,7 +232,7 @@ impl Relay {
             if let Some(flow) = self.outputs.first_mut() {
                 match flow.pump() {
                     Pumped::Some => left -= 1,
-                    Pumped::Nothing if !flow.is_empty() => self.wait(None)?,
+                    Pumped::Nothing if !flow.is_empty() => self.wait(PollTimeout::NONE)?,
                     Pumped::Nothing | Pumped::Ended => drop(self.outputs.remove(0)),
                 }
             }
@@ -287,32 +266,22 @@ impl Relay {
 /// The kernel is asked, by a read of no bytes: in a pid namespace all groups from outside are 0. SIGTTIN is blocked, so in the
 /// background it answers EIO. A script's `&` shares the script's group.
 fn is_in_foreground(tty: &Rc<OwnedFd>) -> bool {
-    !chain::handoff::started_with_ampersand_in_a_script() && read(tty, &mut [0; 0]) != Err(Errno::IO)
-}
-
-fn raw(before: &Termios) -> Termios {
-    let mut raw = before.clone();
-    raw.make_raw();
-    raw
+    !chain::handoff::started_with_ampersand_in_a_script() && read(tty, &mut [0; 0]) != Err(Errno::EIO)
 }
 
 /// A process that gives the caller's terminal back where we cannot: in no group that a signal for ours would reach.
-fn start_guard(own_pidfd: &OwnedFd, tty: &Rc<OwnedFd>, before: &Termios) -> Result<Guard> {
+fn start_guard(own_pidfd: &OwnedFd, tty: &Rc<OwnedFd>, before: &Settings) -> Result<Guard> {
     if let Some(guard) = fork().context("fork")? {
         return Ok(Guard(guard));
     }
     let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
-    let _ = rustix::thread::set_name(chain::handoff::GUARD);
+    let _ = set_name(chain::handoff::GUARD);
     close_all_but(&[own_pidfd.as_raw_fd(), tty.as_raw_fd()]);
     let_go_of(&[2]);
-    let _ = retry_on_intr(|| poll(&mut [PollFd::new(own_pidfd, PollFlags::IN)], None));
+    let _ = poll(&mut [PollFd::new(own_pidfd.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
     // Unless a shell has set it by now: then it is the shell's.
-    if tcgetattr(tty).is_ok_and(|now| is_same(&now, &raw(before))) {
-        let _ = tcsetattr(tty, OptionalActions::Now, before);
+    if Settings::of(tty).is_ok_and(|now| now.is_same(&before.raw())) {
+        let _ = before.apply(tty);
     }
     chain::leave(0)
-}
-
-fn is_same(one: &Termios, other: &Termios) -> bool {
-    (one.input_modes, one.output_modes, one.local_modes) == (other.input_modes, other.output_modes, other.local_modes)
 }

@@ -11,20 +11,16 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
-use chain::WithHint;
-use nix::fcntl::OFlag;
-use nix::sys::signal::Signal;
-use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, pipe2, setsid};
-use rustix::io::ioctl_fionbio;
-use rustix::process::{PidfdFlags, ioctl_tiocsctty, pidfd_open};
-use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::stdio::{stderr, stdin, stdout};
-use rustix::termios::{isatty, tcgetsid};
+use chain::{WithHint, inherited, pidfd};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::termios::tcgetsid;
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, isatty, pipe2, setsid};
 
 use crate::process::fork;
 use crate::signals::{self, ChildSignal};
 use crate::supervise::flow::Flow;
-use crate::supervise::relay::{Pty, Relay};
+use crate::supervise::pty::Pty;
+use crate::supervise::relay::Relay;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Session {
@@ -38,7 +34,7 @@ type Streams = [Option<Rc<OwnedFd>>; 3];
 impl Session {
     /// Returns in the leader of the new session, or where something failed; this process ends as that does.
     pub fn start(self) -> Result<()> {
-        let own_pidfd = pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).context("pidfd")?;
+        let own_pidfd = pidfd::own().context("pidfd")?;
         let tty = tty();
         let pty = match (self, &tty) {
             (Session::WithoutTerminal, _) => None,
@@ -56,10 +52,10 @@ impl Session {
         match fork().context("fork")? {
             None => {
                 drop(outputs);
-                chain::die_with_parent(&own_pidfd, Signal::SIGKILL)?;
+                chain::die_with_parent(&own_pidfd)?;
                 setsid().context("session")?;
                 if let Some(pty) = &pty {
-                    ioctl_tiocsctty(&pty.slave).context("the new terminal")?;
+                    pty.make_controlling().context("the new terminal")?;
                 }
                 take_over(streams).context("standard streams")?;
                 mask.restore();
@@ -77,22 +73,6 @@ impl Session {
     }
 }
 
-impl Pty {
-    /// With the size and the settings of the caller's terminal.
-    fn open(tty: &Rc<OwnedFd>) -> Result<Pty> {
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let master =
-            openpt(flags).context("--pty: /dev/ptmx").hint("mount a devpts: mount -t devpts devpts /dev/pts")?;
-        grantpt(&master).and_then(|()| unlockpt(&master)).context("--pty")?;
-        // By the master: the name may lead elsewhere (TIOCGPTPEER in ioctl_tty(2)).
-        let slave = ioctl_tiocgptpeer(&master, flags).context("--pty")?;
-        ioctl_fionbio(&master, true).context("--pty")?;
-        let pty = Pty { master: Rc::new(master), slave: Rc::new(slave) };
-        pty.take_settings(tty)?;
-        Ok(pty)
-    }
-}
-
 /// The caller's terminal, in an open file of our own: nonblocking is a property of those, and the caller's is his.
 fn tty() -> std::io::Result<Rc<OwnedFd>> {
     let flags = (OFlag::O_NOCTTY | OFlag::O_NONBLOCK).bits();
@@ -105,10 +85,8 @@ fn tty() -> std::io::Result<Rc<OwnedFd>> {
 fn replace_terminals(pty: Option<&Pty>, tty: Option<&Rc<OwnedFd>>) -> Result<(Streams, Vec<Flow>)> {
     let mut streams = Streams::default();
     let mut outputs: Vec<Flow> = pty.iter().zip(tty).map(|(pty, tty)| Flow::new(&pty.master, tty)).collect();
-    for (number, stream) in [stdin(), stdout(), stderr()].into_iter().enumerate() {
-        if !isatty(stream) {
-            continue;
-        }
+    for number in 0..3 {
+        let Some(stream) = inherited(number as i32).filter(|stream| isatty(stream) == Ok(true)) else { continue };
         let is_controlling = tcgetsid(stream).is_ok();
         streams[number] = Some(match pty {
             Some(pty) if is_controlling => pty.slave.clone(),
@@ -117,7 +95,7 @@ fn replace_terminals(pty: Option<&Pty>, tty: Option<&Rc<OwnedFd>>) -> Result<(St
             _ if number == 2 && pty.is_none() && streams[1].is_some() => streams[1].clone().context("a pipe")?,
             _ => {
                 let (read, write) = pipe2(OFlag::O_CLOEXEC).context("pipe")?;
-                ioctl_fionbio(&read, true).context("pipe")?;
+                fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context("pipe")?;
                 let to = match tty {
                     Some(tty) if is_controlling => tty.clone(),
                     _ => Rc::new(reopened(stream)?),

@@ -10,13 +10,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Error, Result};
-use chain::{Hint, Tool};
+use chain::{Hint, Tool, pidfd};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sched::unshare;
-use nix::unistd::{Pid, setpgid};
-use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{PidfdFlags, getpid, pidfd_open};
+use nix::unistd::{Pid, getpid, pipe2, setpgid};
 
 use crate::limits::cgroup::Group;
 use crate::limits::joined;
@@ -42,7 +41,7 @@ pub struct Start<'a> {
     pub wait: &'a Wait,
     /// The namespaces that the child enters before it makes its own.
     pub joined: Option<Opened>,
-    /// Where the child is to be limited.
+    /// The cgroup for the child.
     pub cgroup: Option<Group>,
     /// An isolate waits for this one.
     pub nested: bool,
@@ -62,9 +61,9 @@ pub struct Child<'a> {
 /// Returns in the child, or where something failed; this process waits for the child and ends as it does.
 pub fn start(start: Start) -> Result<Child> {
     let own = getpid();
-    let own_pidfd = pidfd_open(own, PidfdFlags::empty()).map_err(no_pidfd)?;
+    let own_pidfd = pidfd::own().map_err(no_pidfd)?;
     let (gate, childs_gate) = gate::make()?;
-    let reports = start.wait.init.then(|| pipe_with(PipeFlags::CLOEXEC)).transpose().context("pipe")?;
+    let reports = start.wait.init.then(|| pipe2(OFlag::O_CLOEXEC)).transpose().context("pipe")?;
     let (reports, childs_reports) = reports.map(|(read, write)| (File::from(read), File::from(write))).unzip();
     let terminal = Terminal::find();
     let child_signal = ChildSignal::set_default();
@@ -114,7 +113,7 @@ pub fn start(start: Start) -> Result<Child> {
 fn no_pidfd(errno: Errno) -> Error {
     let error = Error::new(errno).context("pidfd");
     match errno {
-        Errno::NOSYS | Errno::PERM => error.context(Hint(chain::sys::missing("pidfd_open", "Linux 5.3"))),
+        Errno::ENOSYS | Errno::EPERM => error.context(Hint(chain::sys::missing("pidfd_open", "Linux 5.3"))),
         _ => error,
     }
 }
@@ -130,7 +129,7 @@ impl Child<'_> {
         self.gate.wait()?;
         // Another one the guard sends alone: once, and after a change of ids as well.
         if !self.is_told_by_guard() {
-            chain::die_with_parent(&self.own_pidfd, nix::sys::signal::Signal::SIGKILL)?;
+            chain::die_with_parent(&self.own_pidfd)?;
         }
         self.child_signal.put_back();
         close_at_exec(self.wait.status);

@@ -15,8 +15,8 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::signal::killpg;
+use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{Pid, getpgid, getpgrp, getppid, getsid, isatty, tcgetpgrp, tcsetpgrp};
-use rustix::fs::FileType;
 
 /// Isolate's guard reads what isolate changes here: when that is dead.
 pub struct Terminal {
@@ -139,6 +139,6 @@ fn reads_terminal() -> bool {
 }
 
 fn reads_pipe() -> bool {
-    let kind = rustix::fs::fstat(std::io::stdin()).map(|file| FileType::from_raw_mode(file.st_mode));
-    matches!(kind, Ok(FileType::Fifo | FileType::Socket))
+    let kind = fstat(std::io::stdin()).map(|file| SFlag::from_bits_truncate(file.st_mode) & SFlag::S_IFMT);
+    matches!(kind, Ok(SFlag::S_IFIFO | SFlag::S_IFSOCK))
 }

@@ -9,11 +9,12 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use chain::retry_eintr::retry;
 use nix::errno::Errno;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
 use nix::unistd::{Pid, getpgid, getpgrp};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::retry_on_intr;
 
 use crate::process::{Change, Ending, next_change};
 use crate::signals::{self, Arrivals, Target};
@@ -36,7 +37,7 @@ pub struct Waiting {
     pub relayed: bool,
     /// The child leads a process group of its own.
     pub own_group: bool,
-    /// PID 1 is a reaper of ours, and tells here what becomes of the command.
+    /// PID 1 is our reaper, which reports here what becomes of the command.
     pub reports: Option<File>,
     pub arrivals: Arrivals,
     pub guard: Guard,
@@ -114,7 +115,7 @@ impl Waiting {
 
     fn wait_for_news(&self, soon: bool) -> Result<News> {
         let stop = self.now.stop.map(|stop| stop.deadline.saturating_duration_since(Instant::now()));
-        let timeout = stop.or(soon.then_some(SOON)).and_then(|left| Timespec::try_from(left).ok());
+        let timeout = stop.or(soon.then_some(SOON)).map(TimeSpec::from);
         let own = self.arrivals.as_fd();
         let mut fds = [
             Some(own),
@@ -122,9 +123,9 @@ impl Waiting {
             self.reports.as_ref().map(|reports| reports.as_fd()),
             self.gate.as_ref().map(|gate| gate.as_fd()),
         ]
-        .map(|fd| PollFd::from_borrowed_fd(fd.unwrap_or(own), fd.map_or(PollFlags::empty(), |_| PollFlags::IN)));
-        retry_on_intr(|| poll(&mut fds, timeout.as_ref())).context("poll")?;
-        let [own, group, report, gate] = fds.map(|fd| !fd.revents().is_empty());
+        .map(|fd| PollFd::new(fd.unwrap_or(own), fd.map_or(PollFlags::empty(), |_| PollFlags::POLLIN)));
+        retry(|| ppoll(&mut fds, timeout, None)).context("poll")?;
+        let [own, group, report, gate] = fds.map(|fd| fd.any() != Some(false));
         Ok(News { own, group, report, gate })
     }
 
@@ -252,7 +253,7 @@ impl Waiting {
         }
     }
 
-    /// A helper of ours was ended or stopped by somebody: that is no reason for the child to lose it.
+    /// Somebody has killed or stopped one of our helpers: the child must not lose it.
     fn keep_helper(&mut self, pid: Pid, change: Change) -> Result<()> {
         let is_guard = pid == self.guard.0;
         match change {

@@ -8,8 +8,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use chain::account::{Sort, entry};
 use chain::{Tool, id_map, open_inside, read_small, warn};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::unistd::{getegid, geteuid};
-use rustix::fs::OFlags;
 
 /// /etc/passwd with an entry for the caller's id; None where it has one.
 pub fn passwd(tree: &OwnedFd) -> Result<Option<Vec<u8>>> {
@@ -53,9 +54,9 @@ pub fn home(tree: &OwnedFd) -> Result<Option<OsString>> {
 }
 
 fn of_root(tree: &OwnedFd, path: &str) -> Result<Vec<u8>> {
-    match open_inside(tree, Path::new(path), OFlags::RDONLY | OFlags::NONBLOCK) {
+    match open_inside(tree, Path::new(path), OFlag::O_RDONLY | OFlag::O_NONBLOCK) {
         Ok(file) => read_small(file).with_context(|| format!("/{path} in the root")),
-        Err(error) if error.downcast_ref() == Some(&rustix::io::Errno::NOENT) => Ok(Vec::new()),
+        Err(error) if error.downcast_ref() == Some(&Errno::ENOENT) => Ok(Vec::new()),
         Err(error) => Err(error.context(format!("/{path} in the root"))),
     }
 }

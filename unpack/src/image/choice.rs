@@ -69,7 +69,7 @@ impl Leaf {
 
 pub(super) fn choose(all: Vec<Candidate>, reference: Option<&str>, platform: Option<&Platform>) -> Result<Candidate> {
     if all.is_empty() {
-        return Err(anyhow!("there is no image in it"));
+        return Err(anyhow!("contains no image"));
     }
     let mut left = merged(all);
     if let Some(wanted) = reference {
@@ -79,7 +79,7 @@ pub(super) fn choose(all: Vec<Candidate>, reference: Option<&str>, platform: Opt
         }));
         left.retain(|candidate| candidate.is_called(wanted));
         if left.is_empty() {
-            return Err(anyhow!("there is no image {wanted:?} in it")).hint(format!("there is: {there}"));
+            return Err(anyhow!("contains no image {wanted:?}")).hint(format!("it contains: {there}"));
         }
     }
     if left.iter().any(|candidate| !candidate.refers) {
@@ -90,7 +90,7 @@ pub(super) fn choose(all: Vec<Candidate>, reference: Option<&str>, platform: Opt
     }
     if are_several(&left, |candidate| candidate.leaf.id().to_owned()) {
         let there = listed(left.iter().flat_map(|candidate| candidate.told_apart(&left)));
-        return Err(anyhow!("there are several images in it")).hint(format!("choose one with --ref: {there}"));
+        return Err(anyhow!("contains several images")).hint(format!("choose one with --ref: {there}"));
     }
     Ok(left.swap_remove(0))
 }
@@ -137,7 +137,7 @@ fn by_platform(left: &mut Vec<Candidate>, asked: Option<&Platform>) -> Result<()
     left.retain(fits);
     if left.is_empty() {
         let what = if asked.is_some() { "" } else { ", this machine's platform" };
-        return Err(anyhow!("there is no image for {wanted}{what} in it")).hint(if platforms.is_empty() {
+        return Err(anyhow!("contains no image for {wanted}{what}")).hint(if platforms.is_empty() {
             "none says what it is for".to_owned()
         } else {
             format!("choose one with --platform: {platforms}")

@@ -18,10 +18,12 @@ pub(super) fn images(members: &Members) -> Result<Option<Vec<Listed>>> {
     let images = match document::parse("manifest.json", &bytes)? {
         Value::Array(images) => images,
         Value::Object(manifest) if manifest.contains_key("schemaVersion") => {
-            return Err(anyhow!("manifest.json: is one image's own, as skopeo's dir: has it, and no list of images"))
-                .hint("skopeo copy --quiet dir:DIR docker-archive:/dev/stdout | unpack -");
+            return Err(anyhow!(
+                "manifest.json: is that of a single image, as skopeo writes it for dir:, not a list of images"
+            ))
+            .hint("skopeo copy --quiet dir:DIR docker-archive:/dev/stdout | unpack -");
         }
-        _ => bail!("manifest.json: is no list of images"),
+        _ => bail!("manifest.json: is not a list of images"),
     };
     if images.is_empty() {
         bail!("manifest.json: lists no image");

@@ -48,7 +48,7 @@ pub(super) struct Descriptor {
 
 impl Descriptor {
     pub fn parse(value: &Value) -> Result<Descriptor> {
-        let object = value.as_object().context("a descriptor that is no object")?;
+        let object = value.as_object().context("a descriptor that is not an object")?;
         let digest = Digest::from_str(text(object, "digest")?.context("a descriptor without a digest")?)?;
         let size = object.get("size").and_then(Value::as_u64);
         let size = size.with_context(|| format!("{digest}: a descriptor without a size"))?;
@@ -111,7 +111,7 @@ pub(super) fn parse(name: &str, bytes: &[u8]) -> Result<Value> {
 pub(super) fn object(name: &str, bytes: &[u8]) -> Result<Object> {
     match parse(name, bytes)? {
         Value::Object(object) => Ok(object),
-        _ => bail!("{name}: is no JSON object"),
+        _ => bail!("{name}: is not a JSON object"),
     }
 }
 
@@ -139,7 +139,7 @@ pub(super) fn text<'a>(object: &'a Object, key: &str) -> Result<Option<&'a str>>
     match object.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => bail!("{key} is no string"),
+        Some(_) => bail!("{key} is not a string"),
     }
 }
 
@@ -148,7 +148,7 @@ pub(super) fn list<'a>(object: &'a Object, key: &str) -> Result<&'a [Value]> {
     match object.get(key) {
         None | Some(Value::Null) => Ok(&[]),
         Some(Value::Array(list)) => Ok(list),
-        Some(_) => bail!("{key} is no list"),
+        Some(_) => bail!("{key} is not a list"),
     }
 }
 
@@ -176,7 +176,7 @@ impl Config {
             return Err(NoImage(format!("{name}: no image's configuration: it has no rootfs")).into());
         };
         let diff_ids = list(rootfs, "diff_ids").and_then(|ids| {
-            ids.iter().map(|id| Digest::from_str(id.as_str().context("a diff id that is no string")?)).collect()
+            ids.iter().map(|id| Digest::from_str(id.as_str().context("a diff id that is not a string")?)).collect()
         });
         let diff_ids = diff_ids.with_context(|| format!("{name}: diff_ids"))?;
         let platform = platform(&object).with_context(|| name.to_owned())?;

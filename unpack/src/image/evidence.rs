@@ -60,7 +60,7 @@ impl Evidence {
         evidence
     }
 
-    /// Of a directory's own names; what is below them is looked at only where that takes no long search.
+    /// From a directory's own names, and from what is below them where that takes no long search.
     pub fn in_directory(directory: impl AsFd) -> Result<Evidence> {
         let directory = directory.as_fd();
         let mut evidence = Evidence::default();

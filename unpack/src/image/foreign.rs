@@ -56,14 +56,14 @@ pub(super) fn must_be_archive(head: &[u8], format: Format) -> Result<()> {
     if (blank || !looks_like_header(head))
         && let Some(foreign) = named(head)
     {
-        return Err(anyhow!("is no tar archive but {}", foreign.what)).hint(foreign.hint);
+        return Err(anyhow!("is not a tar archive but {}", foreign.what)).hint(foreign.hint);
     }
     if blank && (zeros < head.len() || head.len() >= HEAD) {
-        return Err(anyhow!("begins with zeros, as no archive with anything in it does"))
+        return Err(anyhow!("begins with zeros, which no archive with content does"))
             .hint("is it the image of a disk? pivot takes any directory that it is mounted on");
     }
     match Archive::new(head, Limits::default()).next() {
-        Ok(None) if format != Format::Rootfs => Err(anyhow!("is an archive without a single entry"))
+        Ok(None) if format != Format::Rootfs => Err(anyhow!("is an archive without entries"))
             .hint("the command that should have made it may have failed; --format rootfs takes it all the same"),
         Err(_) if !looks_like_header(head) => bail!("is not a tar archive (plain, gzip, xz, zstd or bzip2)"),
         _ => Ok(()),
@@ -143,7 +143,7 @@ const MAGIC: &[Magic] = &[
     Magic(510, b"\x55\xaa", "a disk image with a boot sector", DISK),
 ];
 
-/// What the beginning of a file says that it is, where that is no archive of ours.
+/// What a file that is not an archive is, by its first bytes.
 pub(super) fn named(head: &[u8]) -> Option<Foreign> {
     // What skopeo says while it copies goes to stdout, and so into the pipe, before the image.
     if head.starts_with(b"Getting image source signatures") {

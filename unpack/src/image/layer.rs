@@ -103,8 +103,8 @@ impl Layer {
         }
     }
 
-    /// Begins to read it: its bytes are decompressed and digested ahead of whoever takes them. `near` is the filesystem
-    /// whose files can be copied from the layer's file by the kernel.
+    /// Starts reading it, decompressing and hashing ahead of the consumer. `near` is the filesystem to whose files the kernel
+    /// can copy from the layer's file.
     pub fn open(&mut self, limits: &Limits, near: Option<&FileSystem>) -> Result<LayerStream> {
         let stream = match self.data.take().context("this stream was read already")? {
             Data::Passing(passing) => Stream::Passing(passing),

@@ -24,13 +24,13 @@ const MOST: usize = 10_000;
 /// index.json, where it is whole.
 pub(super) fn index(members: &Members) -> Result<Object> {
     let bytes = document::read(members, "index.json")?;
-    document::object("index.json", &bytes.context("is no OCI layout: it has no index.json")?)
+    document::object("index.json", &bytes.context("is not an OCI layout: it has no index.json")?)
 }
 
 /// What index.json lists, in a layout that is whole.
 pub(super) fn candidates(members: &Members) -> Result<Vec<Candidate>> {
     let marker = document::read(members, "oci-layout")?;
-    let marker = marker.context("is no OCI layout: it has no oci-layout, the file that marks one")?;
+    let marker = marker.context("is not an OCI layout: it has no oci-layout, the file that marks one")?;
     let marker = document::object("oci-layout", &marker)?;
     match document::text(&marker, "imageLayoutVersion").context("oci-layout")? {
         Some(version) if version.starts_with("1.") => {}
@@ -149,7 +149,7 @@ pub(super) fn layers(members: &Members, manifest: &Object, config: &Config, name
         let shown = format!("layer {} of {} ({})", i + 1, layers.len(), descriptor.digest);
         let region = members.get(&descriptor.path()).with_context(|| shown.clone())?;
         let Some(region) = region else {
-            let why = if descriptor.elsewhere { "is only to be had from elsewhere" } else { "is missing" };
+            let why = if descriptor.elsewhere { "can only be had from elsewhere" } else { "is missing" };
             bail!("{shown}: {why}");
         };
         must_be_readable(&descriptor, &region).with_context(|| shown.clone())?;

@@ -45,7 +45,7 @@ fn entries(text: &str) -> impl Iterator<Item = &str> {
 /// What an ACL's text allows the owning group, even if other entries mean nothing here.
 pub fn owning_group(text: &[u8]) -> Option<u16> {
     let text = String::from_utf8_lossy(text);
-    // Nobody's name is looked up for it.
+    // Names need no lookup for this.
     let unnamed = |entry: &&str| entry.split(':').nth(1).is_some_and(|who| who.trim().is_empty());
     entries(&text).filter(unnamed).filter_map(parse).find(|entry| entry.0 == GROUP_OBJ).map(|entry| entry.2)
 }

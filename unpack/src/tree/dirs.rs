@@ -226,7 +226,7 @@ impl Dirs {
         self.keep_at(self.places.of_name(parent.place(), name), &path, fd, Some(last))
     }
 
-    /// A directory that is there already, not through a link.
+    /// An existing directory, not through a link.
     pub fn open_at(&mut self, parent: &Dir, name: &[u8]) -> Result<Option<Rc<Dir>>> {
         let path = join(parent.path(), name);
         if let Some(dir) = self.open.get(&path) {

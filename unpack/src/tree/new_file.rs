@@ -51,7 +51,7 @@ impl Planned {
     }
 }
 
-/// A regular file that is there already, empty; its content and everything else follow.
+/// A regular file that exists and is empty. Its content and everything else follow.
 pub struct NewFile {
     file: File,
     last: Final,

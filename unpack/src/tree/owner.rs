@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result};
 use chain::WithHint;
 use chain::account::Sort;
+use chain::capabilities::{CapabilitySet, are_effective};
 use chain::id_map::{self, Range};
 use rustix::fs::{AtFlags, Gid, Mode};
-use rustix::thread::CapabilitySet;
 
 use crate::args::Owner;
 use crate::ledger::{Change, Ledger};
@@ -36,7 +36,7 @@ pub struct Owned {
 impl Owners {
     /// `how`, or by default what this process may do.
     pub fn new(how: Option<Owner>) -> Result<Owners> {
-        let default = if capable(CapabilitySet::CHOWN) { Owner::Map } else { Owner::Squash };
+        let default = if are_effective(CapabilitySet::CHOWN) { Owner::Map } else { Owner::Squash };
         Ok(Owners {
             how: how.unwrap_or(default),
             uid: rustix::process::geteuid().as_raw(),
@@ -101,11 +101,6 @@ impl Owners {
     pub fn comes_with(&self, owned: Owned) -> bool {
         (owned.uid, owned.gid) == (self.uid, self.gid) && !self.groups_of_directories.load(Ordering::Relaxed)
     }
-}
-
-/// Whether this thread has a capability in effect.
-pub fn capable(capability: CapabilitySet) -> bool {
-    rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
 }
 
 fn mapped(map: &[Range], id: u64) -> Option<u32> {

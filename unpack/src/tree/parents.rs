@@ -32,7 +32,7 @@ impl Tree {
         Ok(dir)
     }
 
-    /// A new directory that ends as `last`; or the one that is there already, and `last` back.
+    /// A new directory that ends as `last`; or the existing one, and `last` back.
     pub(super) fn make_directory(
         &mut self,
         dir: &Rc<Dir>,

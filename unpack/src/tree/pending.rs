@@ -1,5 +1,5 @@
-//! Files that other threads make and that may not exist yet. Whoever makes or looks for such a name waits until they do,
-//! so the tree is as if each file had been made at once.
+//! Files that other threads create and that may not exist yet. Creating or looking up such a name waits until they do, so
+//! that the tree is as if each file had been created at once.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::dir::Dir;
 
-/// As many names are remembered; then it begins anew.
+/// How many names to remember before starting over.
 const NAMES: usize = 1 << 14;
 
 pub struct Pending {
@@ -50,7 +50,7 @@ impl Pending {
         Ok(())
     }
 
-    /// A name is looked at.
+    /// Before a name is looked up.
     pub fn settle_name(&mut self, dir: &Dir, name: &[u8]) -> Result<()> {
         if self.waiting && self.names.contains(&self.key(dir, name)) { self.settle() } else { Ok(()) }
     }
