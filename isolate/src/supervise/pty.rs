@@ -24,8 +24,10 @@ impl Pty {
     /// With the size and the settings of the caller's terminal.
     pub fn open(tty: &Rc<OwnedFd>) -> Result<Pty> {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let hint = "mount a devpts: mount -t devpts devpts /dev/pts";
-        let master = openpt(flags).map_err(errno).context("--pty: /dev/ptmx").hint(hint)?;
+        let master = openpt(flags)
+            .map_err(errno)
+            .context("--pty: /dev/ptmx")
+            .hint("mount a devpts: mount -t devpts devpts /dev/pts")?;
         let pty = grantpt(&master)
             .and_then(|()| unlockpt(&master))
             // By the master: the name may lead elsewhere (TIOCGPTPEER in ioctl_tty(2)).
@@ -62,10 +64,14 @@ impl Settings {
         tcgetattr(tty).map(Settings).map_err(errno)
     }
 
-    /// Every key is passed on.
-    pub fn raw(&self) -> Settings {
+    /// Every key is passed on. `others_write`: programs that know nothing of the new terminal print on this one (`| tee log`),
+    /// and need their newlines turned into CR LF.
+    pub fn raw(&self, others_write: bool) -> Settings {
         let mut raw = self.0.clone();
         raw.make_raw();
+        if others_write {
+            raw.output_modes = self.0.output_modes;
+        }
         Settings(raw)
     }
 

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::prctl::set_name;
-use nix::unistd::{Pid, read, setpgid};
+use nix::unistd::{Pid, isatty, read, setpgid};
 
 use crate::process::{Change, Ending, close_all_but, fork, let_go_of, next_change};
 use crate::signals::{self, Arrivals, Target, raise_default, take};
@@ -34,6 +34,8 @@ pub struct Relay {
     /// From the caller's terminal to the session's, while we have that.
     input: Option<Attached>,
     outputs: Vec<Flow>,
+    /// Output goes elsewhere, perhaps to a program that prints on the caller's terminal.
+    others_write: bool,
     /// A signal that somebody sent, passed on.
     passed_on: Option<i32>,
     end: Option<Ending>,
@@ -56,7 +58,19 @@ impl Relay {
         outputs: Vec<Flow>,
     ) -> Result<Relay> {
         let arrivals = Arrivals::open()?;
-        let relay = Relay { leader, own_pidfd, arrivals, tty, pty, input: None, outputs, passed_on: None, end: None };
+        let others_write = isatty(std::io::stdout()) != Ok(true);
+        let relay = Relay {
+            leader,
+            own_pidfd,
+            arrivals,
+            tty,
+            pty,
+            input: None,
+            outputs,
+            others_write,
+            passed_on: None,
+            end: None,
+        };
         close_all_but(&relay.descriptors());
         let_go_of(&[0, 1]);
         Ok(relay)
@@ -194,8 +208,8 @@ impl Relay {
         }
         let Ok(before) = Settings::of(tty) else { return Ok(()) };
         pty.take_size(tty);
-        let guard = start_guard(&self.own_pidfd, tty, &before)?;
-        let _ = before.raw().apply(tty);
+        let guard = start_guard(&self.own_pidfd, tty, &before, self.others_write)?;
+        let _ = before.raw(self.others_write).apply(tty);
         self.input = Some(Attached { flow: Flow::new(tty, &pty.master), before, guard });
         Ok(())
     }
@@ -216,7 +230,7 @@ impl Relay {
 
     fn guard_again(&mut self) -> Result<()> {
         if let (Some(input), Some(tty)) = (&mut self.input, &self.tty) {
-            input.guard = start_guard(&self.own_pidfd, tty, &input.before)?;
+            input.guard = start_guard(&self.own_pidfd, tty, &input.before, self.others_write)?;
         }
         Ok(())
     }
@@ -270,7 +284,7 @@ fn is_in_foreground(tty: &Rc<OwnedFd>) -> bool {
 }
 
 /// A process that gives the caller's terminal back where we cannot: in no group that a signal for ours would reach.
-fn start_guard(own_pidfd: &OwnedFd, tty: &Rc<OwnedFd>, before: &Settings) -> Result<Guard> {
+fn start_guard(own_pidfd: &OwnedFd, tty: &Rc<OwnedFd>, before: &Settings, others_write: bool) -> Result<Guard> {
     if let Some(guard) = fork().context("fork")? {
         return Ok(Guard(guard));
     }
@@ -280,7 +294,7 @@ fn start_guard(own_pidfd: &OwnedFd, tty: &Rc<OwnedFd>, before: &Settings) -> Res
     let_go_of(&[2]);
     let _ = poll(&mut [PollFd::new(own_pidfd.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
     // Unless a shell has set it by now: then it is the shell's.
-    if Settings::of(tty).is_ok_and(|now| now.is_same(&before.raw())) {
+    if Settings::of(tty).is_ok_and(|now| now.is_same(&before.raw(others_write))) {
         let _ = before.apply(tty);
     }
     chain::leave(0)
