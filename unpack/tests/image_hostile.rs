@@ -50,7 +50,7 @@ fn layers_that_are_missing_wrong_or_too_many() {
     refused_in(&with_manifest(|m| m["layers"][0]["digest"] = json!(zeros)), "is missing");
     refused_in(&with_manifest(|m| m["layers"][0]["size"] = json!(7)), "bytes where 7 are announced");
     refused_in(&with_manifest(|m| m["layers"][0]["size"] = json!(-7)), "a descriptor without a size");
-    refused_in(&with_manifest(|m| m["layers"][0]["digest"] = json!("md5:00")), "no digest algorithm");
+    refused_in(&with_manifest(|m| m["layers"][0]["digest"] = json!("md5:00")), "unknown digest algorithm");
     refused_in(
         &with_manifest(|m| m["layers"][0]["digest"] = json!("sha256:../../../etc/passwd")),
         "malformed sha256 digest",

@@ -177,7 +177,7 @@ fn an_archive_of_skopeos_dir_is_refused_with_skopeos_line() {
         .with("version", b"Directory Transport Version: 1.1\n");
     refused_both_ways(
         &layout.tar(),
-        &["manifest.json: is one image's own", "skopeo copy --quiet dir:DIR docker-archive:"],
+        &["manifest.json: is that of a single image", "skopeo copy --quiet dir:DIR docker-archive:"],
     );
     let scene = Scene::new();
     fs::create_dir(scene.path("dir")).unwrap();
