@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Error, Result};
 use chain::{Hint, WithHint};
 use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::Pid;
-use rustix::fs::{FlockOperation, flock};
 
 use crate::limits::exceeded::{Exceeded, exceeded};
 use crate::limits::hierarchy::{Mount, groups_of, mounts};
@@ -111,17 +111,20 @@ fn enable_others(dir: &Path) {
 
 /// One isolate at a time moves processes of this group: from the list that it read one may have gone to a group with limits by
 /// now, and must not be taken out of that. Anybody who sees the group can hold this lock, so it is not waited for without end.
-fn lock(parent: &Path) -> Option<File> {
+fn lock(parent: &Path) -> Option<Flock<File>> {
     const PATIENCE: Duration = Duration::from_secs(2);
-    let dir = File::open(parent).ok()?;
+    let mut dir = File::open(parent).ok()?;
     let begun = Instant::now();
-    while flock(&dir, FlockOperation::NonBlockingLockExclusive).is_err() {
+    loop {
+        dir = match Flock::lock(dir, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => return Some(locked),
+            Err((dir, _)) => dir,
+        };
         if begun.elapsed() > PATIENCE {
             return None;
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    Some(dir)
 }
 
 /// Moves every process of the group into a leaf, this one included. A process forked in between is in the group again:
