@@ -84,8 +84,8 @@ fn a_services_words_reach_it_byte_for_byte() {
     needs_root!();
     let words = r#""$(printf 'a\nb\tc\rd')" '50% of $HOME' '' '\n"\' ';' '  '"#;
     let outcome = with_service(
-        &format!("sh -c 'printf \"%s|\" \"$@\" | od -An -c -w100 >/data/up; exec sleep 1000' sh {words}"),
-        &format!("systemctl start $name; next has; systemctl stop $name; printf '%s|' {words} | od -An -c -w100"),
+        &format!("sh -c 'printf \"%s|\" \"$@\" | od -An -tx1 -w200 >/data/up; exec sleep 1000' sh {words}"),
+        &format!("systemctl start $name; next has; systemctl stop $name; printf '%s|' {words} | od -An -tx1 -w200"),
     );
     let (inside, outside) = outcome.stdout.split_once('\n').unwrap_or_default();
     let inside = inside.trim_start_matches("has ");
