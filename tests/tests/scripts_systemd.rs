@@ -89,7 +89,7 @@ fn a_services_words_reach_it_byte_for_byte() {
     );
     let (inside, outside) = outcome.stdout.split_once('\n').unwrap_or_default();
     let inside = inside.trim_start_matches("has ");
-    assert!(outcome.status == 0 && inside.contains("\\n") && inside == outside.trim(), "{outcome:?}");
+    assert!(outcome.status == 0 && inside.contains(" 0a 62 ") && inside == outside.trim(), "{outcome:?}");
 }
 
 #[test]
