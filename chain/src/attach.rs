@@ -7,7 +7,7 @@ mod mount_api;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Error, Result, anyhow};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
@@ -17,7 +17,7 @@ use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::fchdir;
 
 use crate::retry_eintr::{open, openat};
-use crate::{WithHint, mounts, open_inside, sys};
+use crate::{Hint, WithHint, mounts, open_inside, sys};
 
 use mount_api::option;
 pub use mount_api::{attach, copy, copy_at, unattached};
@@ -84,14 +84,14 @@ pub fn bind(source: impl AsFd, place: Place, attributes: u64) -> Result<OwnedFd>
             set(&made, attributes)?;
             Ok(made)
         }
-        Err(errno) => Err(errno.into()),
+        Err(errno) => Err(why_not_attached(errno)),
     }
 }
 
 /// A new filesystem, mounted at `place`. The options are as mount(8) has them after -o.
 pub fn filesystem(kind: &str, options: &[(&str, Option<&str>)], attributes: u64, place: Place) -> Result<OwnedFd> {
     let attached = unattached(kind, options, attributes).and_then(|made| {
-        attach(&made, place.open()?)?;
+        attach(&made, place.open()?).map_err(why_not_attached)?;
         Ok(made)
     });
     match attached {
@@ -111,6 +111,20 @@ pub fn filesystem(kind: &str, options: &[(&str, Option<&str>)], attributes: u64,
             reopened(place)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// ENOSPC where a mount is attached: the namespace has as many as fs.mount-max allows (count_mounts in Linux).
+pub fn why_not_attached(errno: Errno) -> Error {
+    let error = Error::new(errno);
+    let most = || std::fs::read_to_string("/proc/sys/fs/mount-max").ok()?.trim().parse::<usize>().ok();
+    match (errno, most(), mounts::table().map(|table| table.len())) {
+        (Errno::ENOSPC, Some(most), Ok(there)) => error.context(Hint(format!(
+            //: a mount | move_mount: ENOSPC | the mount namespace would have more than fs.mount-max | the mounts are
+            //: counted | pivot/refusals_mounts::a_full_mount_namespace_is_named
+            "fs.mount-max is {most}, and this mount namespace has {there}: unmount some, or raise it with sysctl"
+        ))),
+        _ => error,
     }
 }
 
@@ -177,7 +191,10 @@ fn held_flags(mounted: &OwnedFd) -> Result<MsFlags> {
         (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
         (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
     ];
-    Ok(pairs.into_iter().filter(|(has, _)| held.contains(*has)).map(|(_, flag)| flag).collect())
+    let kept: MsFlags = pairs.into_iter().filter(|(has, _)| held.contains(*has)).map(|(_, flag)| flag).collect();
+    // Without a word on files the kernel takes nodiratime to go with relatime, and that may be locked (path_mount in Linux).
+    let strict = kept.contains(MsFlags::MS_NODIRATIME) && !kept.intersects(MsFlags::MS_NOATIME | MsFlags::MS_RELATIME);
+    Ok(if strict { kept | MsFlags::MS_STRICTATIME } else { kept })
 }
 
 /// Lets a call that takes a path work on an open target. A directory becomes the working directory for the moment, since

@@ -121,6 +121,8 @@ impl Command {
                 // The directory may not be searched: whether the file exists is unknown.
                 Errno::EACCES if file.symlink_metadata().is_err() => {}
                 errno @ (Errno::EACCES | Errno::EPERM | Errno::ELOOP) => refused = refused.or(Some((file, errno))),
+                // Said before the file is looked for.
+                Errno::EAGAIN => return Err(failed(Path::new(word), Errno::EAGAIN)),
                 errno => return Err(failed(&file, errno)),
             }
         }
@@ -184,6 +186,11 @@ fn failed(file: &Path, errno: Errno) -> anyhow::Error {
         Errno::EACCES if metadata.is_ok() && mode & 0o111 == 0 => error(NOT_EXECUTABLE, "no execute permission in its mode"),
         Errno::EACCES => error(NOT_EXECUTABLE, "permission denied (its directories, a noexec mount, or a security module)"),
         Errno::ENOEXEC => error(NOT_EXECUTABLE, "neither a binary for this machine nor a script that /bin/sh could run"),
+        Errno::EAGAIN => error(NOT_EXECUTABLE, "this user has more processes than allowed")
+            //: COMMAND: this user has more processes than allowed | execve: EAGAIN | setuid to a user who is above RLIMIT_NPROC,
+            //: which the next exec finds out (since Linux 3.1) | the only cause |
+            //: isolate/refusals_privileges::a_user_with_too_many_processes_is_named_at_the_exec
+            .context(Hint("RLIMIT_NPROC is too low for this user: ulimit -u N".into())),
         Errno::E2BIG => error(NOT_EXECUTABLE, "arguments and environment are too long together"),
         errno => error(NOT_EXECUTABLE, errno.desc()),
     }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::fs::read_to_string;
 use std::io;
 
+use nix::unistd::{getegid, geteuid};
+
 use crate::account::Sort;
 
 /// `count` ids from `inner` on are those from `outer` on outside.
@@ -46,6 +48,18 @@ pub fn parse(map: &str) -> Option<Vec<Range>> {
             Some(Range { inner: numbers.next()?, outer: numbers.next()?, count: numbers.next()? })
         })
         .collect()
+}
+
+/// EOVERFLOW where something is to be made: the filesystem has no number for who makes it (fsuidgid_has_mapping in
+/// Linux, and nothing else in these calls).
+pub fn why_unknown_here() -> String {
+    let (user, group) = (geteuid(), getegid());
+    //: unpack's ROOT; --overlay DIR | mkdir: EOVERFLOW | the filesystem has no number for who makes something there |
+    //: the only cause | pivot/places::a_filesystem_that_does_not_know_the_user_is_named
+    format!(
+        "user {user} or group {group} has no number on the filesystem there, which is idmapped or was mounted in a user \
+         namespace: use another place, or start this as a user whom it knows"
+    )
 }
 
 /// Whether users have the numbers that they have on the host, all of them.

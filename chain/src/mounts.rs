@@ -72,6 +72,12 @@ pub fn is_mount_root(fd: impl AsFd) -> Result<bool> {
     Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
+/// Whether nobody may change the file (chattr(1), +i).
+pub fn is_immutable(fd: impl AsFd) -> bool {
+    let stat = statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::empty());
+    stat.is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::IMMUTABLE))
+}
+
 /// The ids of the mounts below the one that `tree` is on the root of.
 pub fn ids_below(tree: impl AsFd) -> Result<Vec<u64>> {
     let wanted = StatxFlags::from_bits_retain(STATX_MNT_ID_UNIQUE);

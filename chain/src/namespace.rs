@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
@@ -13,9 +13,10 @@ use nix::sys::stat::{Mode, fstat};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::{ForkResult, chroot, fchdir, fork};
 
+use crate::capabilities::{CapabilitySet, are_effective};
 use crate::mounts;
 use crate::retry_eintr::{open, waitpid};
-use crate::{Carry, WithHint, leave, pidfd};
+use crate::{Carry, WithHint, hinted, leave, pidfd, why_no_new_namespace};
 
 /// Tells mount namespaces apart without a /proc: the id of the mount of `/`, for every namespace has
 /// its own copies of all mounts. (A chroot into another mount counts as another; that is no harm.)
@@ -33,19 +34,15 @@ pub fn own_mount_namespace(carry: &mut Carry) -> Result<()> {
     if in_own_mount_namespace(carry) {
         return Ok(());
     }
-    match unshare(CloneFlags::CLONE_NEWNS) {
-        Err(Errno::EPERM) => {
-            return Err(Errno::EPERM)
-                .context("new mount namespace")
-                .hint("this needs root, or a user namespace: isolate --user --map-root -- …");
-        }
-        result => result.context("new mount namespace")?,
-    }
+    unshare(CloneFlags::CLONE_NEWNS).map_err(not_made)?;
     // With shared propagation an unmount in here would be one out there (mount_namespaces(7)).
     match mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>) {
         Err(Errno::EINVAL) => {
-            return Err(Errno::EINVAL)
-                .context("make every mount private: / is not a mount point, so this is a chroot")
+            let refused =
+                Err(Errno::EINVAL).context("make every mount private: / is not a mount point, so this is a chroot");
+            //: make every mount private | mount MS_PRIVATE: EINVAL | / is not a mount point, as in a chroot | the only
+            //: cause | pivot/refusals_mounts::where_there_is_no_new_mount_namespace_the_cause_is_named
+            return refused
                 .hint("start the chain outside the chroot, or make the chroot a mount first: mount --rbind DIR DIR");
         }
         result => result.context("make every mount private")?,
@@ -53,6 +50,22 @@ pub fn own_mount_namespace(carry: &mut Carry) -> Result<()> {
     *carry =
         Carry { mount_namespace: mount_namespace_id(), host_tree: None, mounts: Vec::new(), ..std::mem::take(carry) };
     Ok(())
+}
+
+fn not_made(errno: Errno) -> Error {
+    let hint = match errno {
+        Errno::EPERM if are_effective(CapabilitySet::SYS_ADMIN) => {
+            //: new mount namespace | unshare: EPERM | a filter or module, since the capability is there | capget |
+            //: pivot/refusals_mounts::where_there_is_no_new_mount_namespace_the_cause_is_named
+            Some("a seccomp filter or security module forbids new mount namespaces here".into())
+        }
+        //: new mount namespace | unshare: EPERM | no CAP_SYS_ADMIN | capget |
+        //: pivot/refusals_mounts::where_there_is_no_new_mount_namespace_the_cause_is_named
+        Errno::EPERM => Some("this needs root, or a user namespace: isolate --user --map-root -- …".into()),
+        Errno::ENOSPC => why_no_new_namespace("mnt"),
+        _ => None,
+    };
+    hinted(Error::new(errno).context("new mount namespace"), hint)
 }
 
 /// Whether `/` is the root of this mount namespace, and nothing is stacked on it. In a chroot it is
@@ -63,6 +76,8 @@ pub fn at_root_of_mount_namespace() -> Result<bool> {
     match by_entering_it_again() {
         Err(error) if error.downcast_ref() == Some(&Errno::EPERM) => by_a_user_namespace()
             .context("find out whether this is a chroot")
+            //: find out whether this is a chroot | setns, then unshare: EPERM | no CAP_SYS_CHROOT, and no user
+            //: namespace | both ways are tried | mountclean/proof::without_cap_sys_chroot_and_user_namespaces_it_says_so
             .hint("this takes CAP_SYS_CHROOT, or a kernel that allows user namespaces"),
         result => result,
     }

@@ -31,6 +31,14 @@ impl<T, E: Into<anyhow::Error>> WithHint<T> for Result<T, E> {
     }
 }
 
+/// The error, with the hint if its cause is known.
+pub fn hinted(error: anyhow::Error, hint: Option<String>) -> anyhow::Error {
+    match hint {
+        Some(text) => error.context(Hint(text)),
+        None => error,
+    }
+}
+
 /// An error whose exit status is not 125.
 #[derive(Debug)]
 pub(crate) struct WithStatus {
@@ -55,6 +63,8 @@ pub fn fail(tool: Tool, error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<Hint>() {
         Some(Hint(hint)) => say(tool, &format!("hint: {hint}")),
         None if describe(error.root_cause()) == Errno::EMFILE.desc() => {
+            //: any descriptor | open and others: EMFILE | RLIMIT_NOFILE is reached | the only cause |
+            //: isolate/process::a_limit_that_is_too_low_is_named_or_enough
             say(tool, "hint: RLIMIT_NOFILE is too low: ulimit -n 64 or more");
         }
         None => {}

@@ -61,6 +61,9 @@ pub fn if_filtered(errno: Errno, call: libc::c_long) -> Errno {
 
 /// The hint where a call is missing and there is no other way.
 pub fn missing(call: &str, since: &str) -> String {
+    //: pidfd, openat2 | pidfd_open, openat2: ENOSYS, EPERM | the kernel is older than Linux 5.3, or Linux 5.6, or a filter does
+    //: not know the call; where there is an older way the tools take it | arguments that mean nothing are tried |
+    //: tests/kernels::without_pidfds_isolate_names_the_version_that_has_them
     format!(
         "this needs {call} of {since}, or a seccomp filter around us refuses it: update the container runtime, or its profile"
     )

@@ -11,7 +11,7 @@ use chain::account::Sort;
 use chain::capabilities::{CapabilitySet, are_effective};
 use chain::id_map::{self, Range};
 use chain::sys::errno_of;
-use chain::{Hint, WithHint};
+use chain::{WithHint, hinted};
 use nix::errno::Errno;
 use nix::unistd::{Pid, getegid, geteuid};
 
@@ -53,7 +53,10 @@ impl Maps {
         let proc = pid.map_or("/proc/self".to_owned(), |pid| format!("/proc/{pid}"));
         if let Some(allow) = self.setgroups {
             let path = format!("{proc}/setgroups");
-            write(&path, if allow { "allow" } else { "deny" }).with_context(|| path.clone())?;
+            write(&path, if allow { "allow" } else { "deny" }).map_err(|error| {
+                let errno = errno_of(&error).unwrap_or(Errno::UnknownErrno);
+                hinted(Error::new(error).context(path.clone()), why_refused::of_setgroups(errno, allow))
+            })?;
         }
         let direct =
             pid.is_none() || self.can_write_own() || are_effective(CapabilitySet::SETUID | CapabilitySet::SETGID);
@@ -70,9 +73,9 @@ impl Maps {
                     write(&path, &lines).map_err(|error| {
                         let errno = errno_of(&error).unwrap_or(Errno::UnknownErrno);
                         let ours = pid.map(|_| format!("/proc/self/{file}"));
-                        Error::new(error)
-                            .context(format!("{path}: {}", lines.trim_end().replace('\n', "; ")))
-                            .context(Hint(why_refused::by_the_kernel(errno, map, file, ours.as_deref())))
+                        let error =
+                            Error::new(error).context(format!("{path}: {}", lines.trim_end().replace('\n', "; ")));
+                        hinted(error, why_refused::by_the_kernel(errno, map, file, ours.as_deref()))
                     })?;
                 }
             }

@@ -143,6 +143,8 @@ impl Privileges {
         for one in capability::each(!bound) {
             if capabilities::is_in_bounding_set(one) == Ok(true) {
                 capabilities::drop_from_bounding_set(one).context("bounding set").hint(
+                    //: --cap-drop, --cap-keep | prctl PR_CAPBSET_DROP: EPERM | no CAP_SETPCAP | the only cause |
+                    //: isolate/privileges::what_the_kernel_refuses_is_an_error
                     "dropping capabilities for good takes CAP_SETPCAP: root, or a user namespace (--user --map-root)",
                 )?;
             }
@@ -158,13 +160,21 @@ impl Privileges {
             match (setgroups(&groups), groups.first()) {
                 (Err(Errno::EPERM), None) if denied => {}
                 (Err(Errno::EPERM), Some(_)) if denied => {
-                    return Err(anyhow!(
-                        "the image's user is in other groups, and setgroups is denied in this namespace"
-                    ))
-                    .hint("--setgid GROUP gives it that one alone, --map-auto a namespace in which it may");
+                    let refused =
+                        Err(anyhow!("the image's user is in other groups, and setgroups is denied in this namespace"));
+                    //: the image's user | setgroups: EPERM | /proc/PID/setgroups says deny, since the own group alone is
+                    //: mapped | CAP_SETGID is there | pivot/image::where_the_images_user_cannot_be_had_it_says_why
+                    return refused
+                        .hint("--setgid GROUP gives it that one alone, --map-auto a namespace in which it may");
                 }
-                (Err(errno), Some(group)) => return Err(unmapped(errno, "group", group.as_raw())),
-                (result, None) => result.context("leave the supplementary groups").hint(privilege("CAP_SETGID"))?,
+                (Err(errno), Some(_)) => {
+                    let first = self.groups.iter().copied().find(|&group| !is_mapped(Sort::Group, group));
+                    return Err(unmapped(errno, "group", first.unwrap_or(self.groups[0])));
+                }
+                (Err(Errno::EPERM), None) => {
+                    return Err(Errno::EPERM).context("leave the supplementary groups").hint(privilege("CAP_SETGID"));
+                }
+                (result, None) => result.context("leave the supplementary groups")?,
                 (Ok(()), Some(_)) => {}
             }
             let group = Gid::from_raw(group);
@@ -209,17 +219,24 @@ fn known() -> CapabilitySet {
 }
 
 fn privilege(name: &str) -> String {
+    //: become user ID, group ID; leave the supplementary groups | setresuid, setresgid, setgroups: EPERM | no CAP_SETUID,
+    //: or no CAP_SETGID | capget, or the only cause | isolate/refusals_privileges::why_ids_cannot_be_set_is_told
     format!("this takes {name}: root, or a user namespace (--user --map-root)")
 }
 
 fn unmapped(errno: Errno, noun: &str, id: u32) -> anyhow::Error {
     let hint = match errno {
+        //: become user ID, group ID | setresuid, setresgid, setgroups: EINVAL | the user namespace does not map the id |
+        //: the only cause | isolate/refusals_privileges::why_ids_cannot_be_set_is_told
         Errno::EINVAL => format!("{id} is not mapped in this user namespace: --map-auto, --map-users, --map-groups"),
         Errno::EPERM => privilege(if noun == "user" { "CAP_SETUID" } else { "CAP_SETGID" }),
-        Errno::EAGAIN => format!("{noun} {id} has as many processes as RLIMIT_NPROC allows"),
         _ => return anyhow::Error::new(errno).context(format!("become {noun} {id}")),
     };
     anyhow::Error::new(errno).context(format!("become {noun} {id}")).context(chain::Hint(hint))
+}
+
+fn is_mapped(sort: Sort, id: u32) -> bool {
+    chain::id_map::read(sort).is_ok_and(|map| map.iter().any(|range| range.position(id).is_some()))
 }
 
 fn is_root_of_the_host() -> bool {

@@ -140,7 +140,12 @@ fn become_child(unshare: &Unshare, wait: &Wait, state: &mut State) -> Result<()>
 
 fn set_hostname(name: &OsString) -> Result<()> {
     match sethostname(name) {
-        Err(Errno::EINVAL) => Err(Errno::EINVAL).context("hostname").hint("at most 64 bytes"),
+        Err(Errno::EINVAL) => {
+            let refused = Err(Errno::EINVAL).context("hostname");
+            //: hostname | sethostname: EINVAL | it is longer than 64 bytes | the only cause |
+            //: isolate/namespaces::a_hostname_is_set_inside_only
+            refused.hint("at most 64 bytes")
+        }
         result => result.with_context(|| format!("hostname {}", name.display())),
     }
 }

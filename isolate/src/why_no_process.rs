@@ -8,6 +8,8 @@ use nix::unistd::getuid;
 use crate::limits::hierarchy::mounts;
 
 pub fn explain() -> String {
+    //: fork: too many processes | fork, clone: EAGAIN | none of the others can be seen to hold | the files of cgroups and
+    //: /proc are read | isolate/refusals::the_limit_that_leaves_no_room_for_a_process_is_named
     full_group()
         .or_else(full_user)
         .unwrap_or_else(|| "RLIMIT_NPROC (ulimit -u), the pids.max of the cgroup or kernel.pid_max is reached".into())
@@ -21,8 +23,11 @@ fn full_group() -> Option<String> {
         own.ancestors().take_while(|dir| dir.starts_with(&mount.point)).find_map(|dir| {
             let number = |file: &str| read_to_string(dir.join(file)).ok()?.trim().parse::<u64>().ok();
             let (most, there) = (number("pids.max")?, number("pids.current")?);
-            (there >= most)
-                .then(|| format!("{} is {most}, and as many are there: raise it", dir.join("pids.max").display()))
+            let file = dir.join("pids.max");
+            let file = file.display();
+            //: fork: too many processes | fork, clone: EAGAIN | a cgroup's limit is reached | pids.max and pids.current of
+            //: each group above | isolate/refusals::the_limit_that_leaves_no_room_for_a_process_is_named
+            (there >= most).then(|| format!("{file} is {most}, and as many are there: raise it"))
         })
     })
 }
@@ -35,6 +40,8 @@ fn full_user() -> Option<String> {
     }
     let there: u64 =
         read_dir("/proc").ok()?.flatten().filter_map(|entry| threads_of_ours(&entry.path().join("status"))).sum();
+    //: fork: too many processes | fork, clone: EAGAIN | the user's limit is reached | his threads are counted |
+    //: isolate/refusals::the_limit_that_leaves_no_room_for_a_process_is_named
     (there >= most)
         .then(|| format!("RLIMIT_NPROC is {most}, and this user has as many processes: raise it with ulimit -u"))
 }

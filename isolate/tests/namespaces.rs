@@ -67,6 +67,7 @@ fn a_hostname_is_set_inside_only() {
     let before = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("hostname");
     assert_eq!(as_root(["--hostname", "inside", "hostname"]).good(), "inside");
     assert_eq!(std::fs::read_to_string("/proc/sys/kernel/hostname").expect("hostname"), before);
+    as_root(["--hostname", &"x".repeat(65), "true"]).refused("at most 64 bytes");
 }
 
 #[test]

@@ -78,6 +78,33 @@ fn a_kernel_without_a_kind_is_told_from_one_that_has_it() {
 }
 
 #[test]
+fn a_filter_is_told_from_a_lack_of_privilege() {
+    let newuts = 0x0400_0000;
+    let words: &[&str] = if bench::is_root() { &["--uts", "true"] } else { &["--map-root", "--uts", "true"] };
+    let outcome = refused_with(1, newuts, words);
+    if bench::is_root() {
+        outcome.refused("a seccomp filter or security module forbids these namespaces here");
+    } else {
+        outcome.refused("a seccomp filter or security module forbids user namespaces here");
+    }
+}
+
+/// Each alone is allowed.
+#[test]
+fn a_limit_that_cannot_be_told_is_one_of_several() {
+    let (enospc, newuts_and_newipc) = (28, 0x0c00_0000);
+    refused_with(enospc, newuts_and_newipc, &["--map-root", "--uts", "--ipc", "true"])
+        .refused("one of the limits in /proc/sys/user/max_*_namespaces is reached");
+}
+
+#[test]
+fn a_pid_namespace_without_its_pid_1_is_named() {
+    let user = if bench::is_root() { "" } else { "--user --map-root-user" };
+    sh(&format!("unshare {user} --pid sh -c '/bin/true; exec $ISOLATE --fork true'"))
+        .refused("out of memory, or the pid namespace to fork into has lost its PID 1");
+}
+
+#[test]
 fn a_setting_that_forbids_user_namespaces_is_named() {
     // What it is set to is the machine's.
     if !fs::read_to_string("/proc/sys/kernel/unprivileged_userns_clone").is_ok_and(|text| text.trim() == "0") {

@@ -52,8 +52,12 @@ pub fn check_place(path: &'static str) -> Result<()> {
     match open(path, flags, Mode::empty()) {
         Err(Errno::ENOENT) => mkdir(path, Mode::from_bits_truncate(0o555))
             .with_context(|| format!("{path}: not in the root, and cannot be made"))
+            //: /proc, /sys: not in the root | mkdir: EROFS, EACCES | the root has none, and nothing can be made in it | the
+            //: only causes | mountclean/mounts::proc_is_the_only_place_that_no_link_of_the_image_moves
             .hint(format!("the root needs an empty directory {path}")),
         Err(Errno::ENOTDIR | Errno::ELOOP) => Err(anyhow!("{path}: not a directory"))
+            //: /proc, /sys: not a directory | open O_NOFOLLOW: ENOTDIR, ELOOP | the image has a link or a file there | the only
+            //: causes | mountclean/mounts::proc_is_the_only_place_that_no_link_of_the_image_moves
             .hint(format!("the root needs a directory {path} of its own, not a link")),
         result => result.map(drop).context(path),
     }
@@ -64,6 +68,8 @@ fn refused(error: Error, options: &[String]) -> Error {
     let hint = match error.downcast_ref() {
         Some(Errno::EPERM) => why_no_new_proc(),
         Some(Errno::EINVAL) if !options.is_empty() => {
+            //: --proc-opts | fsconfig, mount: EINVAL | proc does not know the option, or the value | the kernel names it |
+            //: mountclean/mounts::proc_options_reach_the_kernel_and_wrong_ones_are_explained
             "the kernel knows hidepid=0|1|2|4, gid=GID and (Linux 5.8) subset=pid".into()
         }
         _ => return error,

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use anyhow::{Error, Result, anyhow};
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place, READ_ONLY};
-use chain::{Hint, mounts};
+use chain::{Hint, mounts, why_no_new_sysfs};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use nix::sys::statfs::FsType;
+use nix::sys::statvfs::{FsFlags, fstatvfs};
 
 use crate::args::Sys;
 use crate::fresh::Fresh;
@@ -29,7 +30,11 @@ pub fn mount_fresh(how: Sys) -> Result<Fresh> {
         (Err(error), Some(hosts)) if error.downcast_ref() == Some(&Errno::EPERM) && how == Sys::Ro => {
             attach::bind(hosts, place, attributes)?
         }
-        (Err(error), _) if error.downcast_ref() == Some(&Errno::EPERM) => return Err(not_ours()),
+        (Err(error), hosts) if error.downcast_ref() == Some(&Errno::EPERM) => {
+            let flags = hosts.as_ref().and_then(|hosts| fstatvfs(hosts).ok());
+            let why = why_no_new_sysfs(flags.is_some_and(|fs| fs.flags().contains(FsFlags::ST_RDONLY)));
+            return Err(why.map_or_else(not_ours, |hint| error.context(Hint(hint))));
+        }
         (made, _) => made?,
     };
     if how == Sys::Own && !differs(&made, hosts.as_ref())? {
@@ -50,6 +55,8 @@ fn differs(made: &OwnedFd, hosts: Option<&OwnedFd>) -> Result<bool> {
 
 fn not_ours() -> Error {
     anyhow!("/sys would be the host's: this is not known to be a net namespace of the chain's own").context(Hint(
+        //: --sys | fsmount, mount: EPERM; or the new one is the host's | the net namespace is not the chain's own, or that is
+        //: not known any more | the devices of both are compared | mountclean/mounts::a_sys_is_mounted_for_an_own_net_namespace_only
         "add --net to isolate and let mountclean follow pivot directly, or take the host's read-only: --sys=ro".into(),
     ))
 }

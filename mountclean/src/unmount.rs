@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use chain::Hint;
+use chain::WithHint;
 use chain::attach::{self, Place};
 use chain::mounts::{self, Mount};
 use chain::shell::quote;
@@ -64,18 +64,21 @@ fn stays(mount: &Mount, keep: &[PathBuf]) -> bool {
     kept(&mount.point, keep) || keep.iter().any(|dst| dst.starts_with(&mount.point))
 }
 
+/// Lazily: that a mount is busy is no reason to stay.
 fn detach(mount: &Mount) -> Result<()> {
-    umount2(&mount.point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW).map_err(|errno| {
-        let point = mount.point.display();
-        match errno {
-            // mount_namespaces(7): mounts from a more privileged namespace cannot be taken apart.
-            Errno::EINVAL => anyhow!("{point}: this mount is locked in a user namespace").context(Hint(
-                "pivot leaves the host's tree whole, and that can go: isolate … -- pivot ROOT -- mountclean -- …"
-                    .into(),
-            )),
-            errno => anyhow!(errno).context(point.to_string()),
-        }
-    })
+    let Err(errno) = umount2(&mount.point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) else { return Ok(()) };
+    let there = mounts::table()?.iter().any(|other| other.id == mount.id);
+    let point = mount.point.display();
+    match errno {
+        // Somebody else has unmounted it.
+        Errno::EINVAL | Errno::ENOENT if !there => Ok(()),
+        // mount_namespaces(7): mounts from a more privileged namespace cannot be taken apart.
+        Errno::EINVAL => Err(anyhow!("{point}: this mount is locked in a user namespace"))
+            //: DIR: this mount is locked | umount2: EINVAL | mounts of the namespace around a user namespace go together or
+            //: stay | it is still in the table | mountclean/mounts::without_a_pivot_in_a_user_namespace_it_says_what_to_use
+            .hint("pivot leaves the host's tree whole, and that can go: isolate … -- pivot ROOT -- mountclean -- …"),
+        errno => Err(errno).context(point.to_string()),
+    }
 }
 
 /// A fresh mount lies on an old one: copies it, detaches both, and attaches the copy.

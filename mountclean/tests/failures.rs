@@ -78,6 +78,31 @@ fn a_proc_that_is_covered_in_part_is_named_with_what_uncovers_it() {
     work.sh("isolate --map-root --mount-proc -- echo started").expect_refusal(&["add --pid"]);
 }
 
+/// As docker and podman mount it: read-only, and with masks.
+#[test]
+fn a_sys_that_is_covered_or_read_only_outside_is_named() {
+    let work = scene();
+    let line = "exec isolate --map-root --pid --net -- pivot root -- mountclean SYS -- echo started";
+    let run = |before: &str, sys: &str| {
+        let line = line.replace("SYS", sys);
+        work.sh(&format!(
+            "unshare --user --map-root-user --mount --net sh -ec 'mount -t sysfs s /sys; {before}; {line}'"
+        ))
+    };
+    run(":", "--sys").expect(0, "started\n");
+    run("mount --bind /dev/null /sys/kernel/notes", "--sys").expect_refusal(&[
+        "Operation not permitted",
+        "hint: /sys/kernel/notes is covered",
+        "--sys=ro",
+    ]);
+    run("mount -o remount,bind,ro /sys", "--sys").expect_refusal(&[
+        "Operation not permitted",
+        "hint: the /sys outside is read-only",
+        "--sys=ro",
+    ]);
+    run("mount -o remount,bind,ro /sys", "--sys=ro").expect(0, "started\n");
+}
+
 #[test]
 fn a_new_proc_keeps_times_of_access_as_the_one_that_is_there() {
     // In a user namespace the kernel wants it so (mnt_already_visible).

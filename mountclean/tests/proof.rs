@@ -324,6 +324,21 @@ fn without_cap_sys_chroot_the_proof_holds() {
 }
 
 #[test]
+fn without_cap_sys_chroot_and_user_namespaces_it_says_so() {
+    let work = scene();
+    let inner = "isolate --pid --mount --mount-proc -- isolate --cap-drop SYS_CHROOT -- mountclean -- echo started";
+    let line = format!("echo 0 >/proc/sys/user/max_user_namespaces; exec {inner}");
+    let outcome = work.sh(&format!("isolate --map-root --pid --mount-proc sh -ec '{line}'"));
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (125, ""), "{outcome:?}");
+    for words in [
+        "find out whether this is a chroot",
+        "hint: this takes CAP_SYS_CHROOT, or a kernel that allows user namespaces",
+    ] {
+        assert!(outcome.stderr.contains(words), "{outcome:?}");
+    }
+}
+
+#[test]
 fn behind_another_pivot_no_file_or_socket_of_the_hosts_is_left_open() {
     if !chainroot_tests::have("bash") {
         chainroot_tests::skip!("no bash");

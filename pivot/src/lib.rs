@@ -18,7 +18,6 @@ mod root;
 mod step;
 mod switch;
 mod volume;
-mod why_denied;
 mod why_failed;
 
 use std::ffi::OsString;

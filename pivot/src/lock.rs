@@ -109,7 +109,7 @@ pub fn alone(dir: &OwnedFd) -> Result<Option<OwnedFd>> {
 fn read_only(of: &OwnedFd) -> Result<Option<OwnedFd>> {
     let copy = match attach::copy(of) {
         Err(Errno::ENOSYS) => return Ok(None),
-        copy => copy.map_err(why_failed::of_bind).context("copy the mount for the lock")?,
+        copy => copy.map_err(|errno| why_failed::of_bind(errno, of)).context("copy the mount for the lock")?,
     };
     let set = attach::set_unattached(&copy, READ_ONLY).context("make the copy for the lock read-only")?;
     Ok(set.then_some(copy))

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Error, Result, anyhow};
 use chain::attach::{self, NODEV, NOSUID};
+use chain::capabilities::{CapabilitySet, are_effective};
+use chain::id_map::why_unknown_here;
 use chain::retry_eintr::{fstatfs, openat};
 use chain::shell::quote;
 use chain::{Hint, Tool, Umask, WithHint, mounts, warn, xattr};
@@ -43,7 +45,7 @@ pub fn kept(dir: &Path, root: &OwnedFd) -> Result<Layer> {
     let made = match nix::unistd::mkdir(dir, Mode::from_bits_truncate(0o700)) {
         Ok(()) => true,
         Err(Errno::EEXIST) => false,
-        Err(errno) => return Err(errno).with_context(|| dir.display().to_string()),
+        Err(errno) => return Err(not_made(errno)).with_context(|| dir.display().to_string()),
     };
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let opened = chain::retry_eintr::open(dir, flags, Mode::empty()).with_context(|| dir.display().to_string())?;
@@ -63,6 +65,13 @@ pub fn kept(dir: &Path, root: &OwnedFd) -> Result<Layer> {
     Ok(Layer { lock, ..layer })
 }
 
+fn not_made(errno: Errno) -> Error {
+    match errno {
+        Errno::EOVERFLOW => Error::new(errno).context(Hint(why_unknown_here())),
+        _ => errno.into(),
+    }
+}
+
 /// What lies in the directory is run as the root's own.
 fn only_ours(dir: &OwnedFd) -> Result<()> {
     let stat = fstat(dir)?;
@@ -78,7 +87,7 @@ fn layer(dir: &OwnedFd, root: &OwnedFd) -> Result<Layer> {
     let made = |name: &str| match mkdirat(dir, name, Mode::from_bits_truncate(0o755)) {
         Ok(()) => Ok(true),
         Err(Errno::EEXIST) => Ok(false),
-        Err(errno) => Err(errno),
+        Err(errno) => Err(not_made(errno)),
     };
     let _umask = Umask::set(0o022);
     let fresh = made("upper")?;
@@ -114,10 +123,22 @@ pub fn mount(layer: &Layer, root: &OwnedFd) -> Result<OwnedFd> {
 
 fn explained(error: Error, layer: &Layer, root: &OwnedFd) -> Error {
     let hint = match error.downcast_ref() {
+        //: mount -t overlay | fsopen: ENODEV | the kernel has no overlay filesystem | the only cause |
+        //: pivot/roots::refusals_of_an_overlay_with_an_index_are_explained
         Some(Errno::ENODEV) => "the kernel has no overlay filesystem: modprobe overlay",
-        Some(Errno::EPERM) => "an overlay in a user namespace needs Linux 5.11 or later",
+        //: mount -t overlay | fsopen: EPERM | user namespaces have overlays since Linux 5.11 | /proc/self/ns/user, and
+        //: CAP_SYS_ADMIN is there | tests/kernels::an_overlay_of_an_ordinary_user_works_or_names_the_version_that_has_it
+        Some(Errno::EPERM) if in_user_namespace() && are_effective(CapabilitySet::SYS_ADMIN) => {
+            "an overlay in a user namespace needs Linux 5.11 or later"
+        }
+        //: mount -t overlay | fsconfig: EBUSY | another overlay uses the directory | the only cause (ovl_report_in_use) |
+        //: pivot/roots::refusals_of_an_overlay_with_an_index_are_explained
         Some(Errno::EBUSY) => "another overlay uses the directory: give each container its own --overlay DIR",
+        //: mount -t overlay | fsconfig: ELOOP | DIR and ROOT lie in each other | the only cause |
+        //: pivot/roots::refusals_of_an_overlay_with_an_index_are_explained
         Some(Errno::ELOOP) => "--overlay DIR and ROOT must not lie in each other",
+        //: mount -t overlay | fsconfig: ESTALE | the changes are another ROOT's | the only cause (ovl_verify_origin) |
+        //: pivot/roots::refusals_of_an_overlay_with_an_index_are_explained
         Some(Errno::ESTALE) => "the directory was used over another ROOT: give each ROOT its own --overlay DIR",
         Some(Errno::EINVAL) => invalid(layer, root),
         _ => return error,
@@ -125,21 +146,31 @@ fn explained(error: Error, layer: &Layer, root: &OwnedFd) -> Error {
     error.context(Hint(hint.into()))
 }
 
-/// EINVAL has several causes, which only the kernel's log tells apart.
+/// EINVAL has several causes, which before Linux 6.5 only the kernel's log tells apart.
 fn invalid(layer: &Layer, root: &OwnedFd) -> &'static str {
     let on_overlay = |fd: &OwnedFd| fstatfs(fd).is_ok_and(|fs| fs.filesystem_type() == OVERLAYFS_SUPER_MAGIC);
     let mount = |fd: &OwnedFd| mounts::id_of(fd).ok();
     let others = |&below: &u64| Some(below) != mount(&layer.upper);
     if mount(&layer.upper) != mount(&layer.work) {
+        //: mount -t overlay | fsconfig: EINVAL | upper and work of DIR are on two mounts | the ids of both |
+        //: pivot/roots::refusals_of_the_overlay_are_explained
         "upper and work in the directory of the changes must be on one mount: unmount what is mounted on them"
     } else if on_overlay(&layer.upper) {
+        //: mount -t overlay | fsconfig: EINVAL | DIR is on an overlay | statfs |
+        //: pivot/roots::refusals_of_the_overlay_are_explained
         "the changes would be on an overlay, which cannot be an overlay's upper layer: put --overlay DIR elsewhere"
     } else if in_user_namespace() && mounts::ids_below(root).is_ok_and(|below| below.iter().any(others)) {
+        //: mount -t overlay | fsconfig: EINVAL | a mount below ROOT that the user namespace may not look behind | the table
+        //: of mounts | pivot/roots::the_current_root_can_be_a_root_too
         "a mount below ROOT is locked in a user namespace: an overlay would show what it hides"
     } else if on_overlay(root) {
+        //: mount -t overlay | fsconfig: EINVAL | two overlays would lie below this one | statfs of ROOT |
+        //: pivot/roots::refusals_of_the_overlay_are_explained
         "ROOT is on an overlay over an overlay, and the kernel allows no third: copy ROOT to another filesystem"
     } else {
-        "the filesystem of the changes cannot hold an overlay's upper layer: NFS and FAT, for example, cannot"
+        //: mount -t overlay | fsconfig: EINVAL | none of these | all of them are looked for |
+        //: pivot/roots::refusals_of_an_overlay_with_an_index_are_explained
+        "the last lines of the kernel's log say why (dmesg); NFS, FUSE and FAT, for example, take no changes"
     }
 }
 

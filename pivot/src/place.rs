@@ -9,10 +9,10 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Error, Result, anyhow, bail};
 use chain::retry_eintr::openat;
 use chain::shell::quote;
-use chain::{Hint, Umask, WithHint, open_inside};
+use chain::{Umask, WithHint, hinted, mounts, open_inside};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, readlinkat};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::unistd::symlinkat;
 
 use crate::cover;
@@ -79,7 +79,7 @@ fn walk(root: &OwnedFd, path: &Path, make: Option<Kind>) -> Result<PathBuf> {
                         _ => mkdirat(parent, name.as_os_str(), Mode::from_bits_truncate(0o755)),
                     })
                 });
-                made.transpose().map_err(|error| not_made(error, &here.join(&name)))?;
+                made.transpose().map_err(|error| not_made(error, &here.join(&name), root, &parent))?;
                 here.push(name);
             }
             Err(errno) => return Err(errno).context(here.join(&name).display().to_string()),
@@ -119,7 +119,7 @@ pub fn link(root: &OwnedFd, target: &Path, path: &Path) -> Result<()> {
         _ => {}
     }
     make_in(root, &here, &directory, |parent| symlinkat(target, parent, name))
-        .map_err(|error| not_made(error, &here.join(name)))
+        .map_err(|error| not_made(error, &here.join(name), root, &directory))
 }
 
 /// A path in the root as the shell lines have it.
@@ -144,16 +144,42 @@ fn already(errno: Errno) -> Result<(), Errno> {
     if errno == Errno::EEXIST { Ok(()) } else { Err(errno) }
 }
 
-fn not_made(error: Error, path: &Path) -> Error {
-    let errno = error.downcast_ref().copied();
-    let error = error.context(format!("{} in the root is missing and cannot be made", path.display()));
-    match errno {
-        Some(Errno::EROFS) => {
-            error.context(Hint("the root is read-only: make it there beforehand, or use --ephemeral".into()))
+fn not_made(error: Error, path: &Path, root: &OwnedFd, parent: &OwnedFd) -> Error {
+    let hint = error.downcast_ref().and_then(|&errno| why_not_made(errno, path, root, parent));
+    hinted(error.context(format!("{} in the root is missing and cannot be made", path.display())), hint)
+}
+
+fn why_not_made(errno: Errno, path: &Path, root: &OwnedFd, parent: &OwnedFd) -> Option<String> {
+    let dir = path.parent()?.display();
+    Some(match errno {
+        Errno::EROFS if mounts::id_of(parent).ok() != mounts::id_of(root).ok() => {
+            //: DST in the root | mkdir, open: EROFS | a volume there is read-only | its mount is not the root's |
+            //: pivot/places::why_a_place_cannot_be_made_is_found_by_looking
+            format!("what is mounted below {dir} in the root is read-only: make it there beforehand")
         }
-        Some(Errno::EACCES) => {
-            error.context(Hint("ROOT belongs to somebody else: make it there beforehand, or use --ephemeral".into()))
+        //: DST in the root | mkdir, open: EROFS | the root is read-only | its mount is the root's |
+        //: pivot/places::why_a_place_cannot_be_made_is_found_by_looking
+        Errno::EROFS => "the root is read-only: make it there beforehand, or use --ephemeral".into(),
+        Errno::EPERM if mounts::is_immutable(parent) => {
+            //: DST in the root | mkdir, open: EPERM | the root's directory is immutable (chattr +i); below another one it
+            //: is made in memory | statx | pivot/places::why_a_place_cannot_be_made_is_found_by_looking
+            format!("{dir} in the root is immutable: chattr -i, or use --ephemeral")
         }
-        _ => error,
-    }
+        Errno::EACCES => {
+            let stat = fstat(parent).ok()?;
+            let (mode, user) = (stat.st_mode & 0o7777, stat.st_uid);
+            //: DST in the root | mkdir, open: EACCES | the caller may not write in the root's directory; below another one
+            //: it is made in memory | statx | pivot/places::in_the_root_itself_that_takes_an_option_which_the_message_names
+            format!(
+                "{dir} in the root (mode {mode:04o}, user {user}) cannot be written by this user: make it there beforehand, or use --ephemeral"
+            )
+        }
+        //: DST in the root | mkdir, open: EOVERFLOW | the filesystem has no number for this user: idmapped, or mounted in a
+        //: user namespace; below another directory it is made in memory | the only cause |
+        //: pivot/places::a_filesystem_that_does_not_know_the_user_is_named
+        Errno::EOVERFLOW => {
+            "this user has no number on ROOT's filesystem: make it there beforehand, or use --ephemeral".into()
+        }
+        _ => return None,
+    })
 }

@@ -6,12 +6,12 @@ use std::path::Path;
 use anyhow::{Error, Result, ensure};
 use chain::attach::{self, Place};
 use chain::retry_eintr::open;
-use chain::{Hint, mounts};
+use chain::{Hint, mounts, why_denied};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fstat};
 
-use crate::{why_denied, why_failed};
+use crate::why_failed;
 
 const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
@@ -52,7 +52,9 @@ fn is_program(word: &Path) -> bool {
 
 /// A copy of the mount that ROOT is on, from ROOT down, on top of ROOT.
 pub fn bind(root: &OwnedFd) -> Result<OwnedFd> {
-    stack(root, attach::copy(root).map_err(why_failed::of_bind), |place| attach::bind(root, place, 0))
+    stack(root, attach::copy(root).map_err(|errno| why_failed::of_bind(errno, root)), |place| {
+        attach::bind(root, place, 0)
+    })
 }
 
 /// Attaches a mount on ROOT. If the kernel cannot make one without attaching it, `by_path` does both.
@@ -62,7 +64,7 @@ pub fn stack(
     by_path: impl FnOnce(Place) -> Result<OwnedFd>,
 ) -> Result<OwnedFd> {
     let attached = unattached.and_then(|made| {
-        attach::attach(&made, root)?;
+        attach::attach(&made, root).map_err(attach::why_not_attached)?;
         Ok(made)
     });
     match attached {

@@ -10,13 +10,13 @@ use anyhow::{Context, Result, anyhow};
 use chain::attach::{self, READ_ONLY};
 use chain::handoff::{self, Expect, Writer};
 use chain::shell::quote;
-use chain::{Carry, HasCarry, HostTree, Tool, WithHint, mounts};
+use chain::{Carry, HasCarry, HostTree, Tool, WithHint, mounts, why_denied};
 use nix::unistd::fchdir;
 
 use crate::args::{EtcFile, Volume};
 use crate::etc;
 use crate::volume::REMOUNT_BELOW;
-use crate::{advice, descriptors, lock, overlay, place, places, root, switch, volume, why_denied};
+use crate::{advice, descriptors, lock, overlay, place, places, root, switch, volume};
 
 pub enum Step<'a> {
     CheckDescriptors {

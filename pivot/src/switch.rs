@@ -19,7 +19,12 @@ const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_
 
 pub fn enter(tree: &OwnedFd) -> Result<()> {
     match fchdir(tree) {
-        Err(Errno::EACCES) => Err(Errno::EACCES).context("the root directory").hint("chmod +x ROOT"),
+        Err(Errno::EACCES) => {
+            let refused = Err(Errno::EACCES).context("the root directory");
+            //: the root directory | fchdir: EACCES | the caller may not search ROOT itself | the only cause |
+            //: pivot/roots::a_root_without_execute_permission_is_refused
+            refused.hint("chmod +x ROOT")
+        }
         result => Ok(result?),
     }
 }
@@ -33,6 +38,8 @@ pub fn pivot(tree: &OwnedFd, wanted: HostTree) -> Result<HostTree> {
         Err(Errno::EINVAL) if why_failed::is_rootfs() => {
             if wanted == HostTree::Kept {
                 return Err(anyhow!("/ is an initramfs, which cannot be pivoted, and so cannot be kept"))
+                    //: / is an initramfs | pivot_root: EINVAL | / is an initramfs, and the host's tree was to be kept | statfs, and
+                    //: its mount has no parent | scripts/test-initramfs
                     .hint("leave out --keep-host and --put-old");
             }
             warn(Tool::Pivot, "/ is an initramfs, which cannot be pivoted: the root's mount is moved over it instead");
@@ -90,7 +97,9 @@ pub fn put_old(target: &OwnedFd, dir: &Path) -> Result<()> {
     match moved {
         Err(Errno::ELOOP | Errno::EINVAL) => {
             Err(anyhow!("{}: the host's tree cannot be moved there", dir.display())).hint(
-                "--put-old takes a directory below the root, on the root's own filesystem; --keep-host leaves it at /..",
+                //: --put-old DIR | move_mount: ELOOP, EINVAL | DIR is / itself |
+                //: the only cause | pivot/refusals_mounts::the_hosts_tree_can_be_kept_only_below_the_root
+                "--put-old takes a directory below the root; --keep-host leaves it at /..",
             )
         }
         result => result.with_context(|| format!("move the host's tree to {}", dir.display())),

@@ -8,14 +8,14 @@ use anyhow::{Context, Error, Result, anyhow};
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place, READ_ONLY};
 use chain::retry_eintr::open;
 use chain::shell::quote;
-use chain::{Hint, open_inside};
+use chain::{Hint, open_inside, why_denied};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, fstat};
 
 use crate::args::{Flags, Volume};
 use crate::place::{self, Kind, inside};
-use crate::{descriptors, dev, places, why_denied};
+use crate::{descriptors, dev, places, why_failed};
 
 /// Mounts it below `tree`.
 pub fn mount(volume: &Volume, tree: &OwnedFd) -> Result<()> {
@@ -60,6 +60,8 @@ fn bind(source: &Path, target: &Path, flags: Flags, tree: &OwnedFd) -> Result<Ow
     let opened = open(source, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).map_err(|errno| {
         let error = Error::new(errno).context(source.display().to_string());
         let hint = match errno {
+            //: --bind SRC | open: ENOENT | SRC is not there | the only cause |
+            //: pivot/volumes::files_are_mounted_on_files_and_a_mismatch_is_explained
             Errno::ENOENT => "SRC is a path of the host's, and is never made".into(),
             Errno::EACCES => why_denied::explain(source),
             _ => return error,
@@ -79,8 +81,7 @@ fn bind(source: &Path, target: &Path, flags: Flags, tree: &OwnedFd) -> Result<Ow
             (Kind::Directory, Ok(Kind::File), _) => {
                 anyhow!("{} in the root is a file, and SRC is a directory", target.display())
             }
-            (_, _, Some(Errno::EPERM)) => error
-                .context(Hint("in a user namespace attributes that SRC's own mount has cannot be taken away".into())),
+            (_, _, Some(&errno @ (Errno::EPERM | Errno::EINVAL))) => why_failed::of_bind(errno, &opened),
             _ => error,
         }
     })

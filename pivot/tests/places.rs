@@ -51,6 +51,63 @@ fn in_the_root_itself_that_takes_an_option_which_the_message_names() {
 }
 
 #[test]
+fn why_a_place_cannot_be_made_is_found_by_looking() {
+    for way in ways() {
+        let work = scene();
+        let way = way.replace("--pid", "--pid --mount");
+        work.sh("mkdir data").expect(0, "");
+        let read_only =
+            "mount --bind root root; mount -o remount,bind,ro root; exec pivot --bind data:/new root -- true";
+        work.sh(&format!("{way} sh -ec '{read_only}'"))
+            .expect_refusal(&["/new in the root is missing and cannot be made", "hint: the root is read-only"]);
+        work.sh(&format!("{way} pivot --bind data:/mnt:ro --bind data:/mnt/new root -- true")).expect_refusal(&[
+            "/mnt/new in the root is missing",
+            "hint: what is mounted below /mnt in the root is read-only",
+        ]);
+    }
+    needs_root!();
+    let work = scene();
+    if work.sh("mkdir data && chattr +i root").status != 0 {
+        skip!("no immutable directories here");
+    }
+    let (refused, below) =
+        (work.sh("isolate --mount -- pivot --bind data:/new root -- true"), "isolate --mount -- pivot --ephemeral");
+    let ephemeral = work.sh(&format!("{below} --bind data:/new root -- echo started"));
+    work.sh("chattr -i root").expect(0, "");
+    refused.expect_refusal(&["Operation not permitted", "hint: / in the root is immutable: chattr -i"]);
+    ephemeral.expect(0, "started\n");
+}
+
+/// Mounted in a user namespace that knows other users: nothing can be made there, by the host's root neither.
+/// https://github.com/containers/podman/issues/10735
+#[test]
+fn a_filesystem_that_does_not_know_the_user_is_named() {
+    needs_root!();
+    let work = scene();
+    let image = chainroot_tests::busybox_image().display().to_string();
+    let dir = work.path().display().to_string();
+    work.sh("mkdir data t; mkfifo -m 666 up down; chmod 755 .").expect(0, "");
+    let inside = "mount -t tmpfs -o mode=755 t t; cp -r root t/; echo >up; read x <down";
+    let run = |line: &str| {
+        work.sh(&format!(
+            "isolate --map-users 0:100000:10 --map-groups 0:100000:10 --setuid 0 --setgid 0 --mount -- sh -c '{inside}' & read x <up; \
+             nsenter --target $! --mount --wd={dir} sh -c '{line}'; s=$?; echo >down; wait; exit $s"
+        ))
+    };
+    let unknown = "hint: user 0 or group 0 has no number on the filesystem there";
+    run("pivot --bind data:/new t/root -- true").expect_refusal(&[
+        "/new in the root is missing",
+        "Value too large",
+        "hint: this user has no number on ROOT",
+    ]);
+    run("pivot --overlay t/changes root -- true").expect_refusal(&["t/changes", "Value too large", unknown]);
+    run(&format!("unpack --quiet {image} t/new")).expect_refusal(&["Value too large", unknown]);
+    // Below another directory than / it is made in memory.
+    run("pivot --bind data:/etc/new t/root -- ls -d /etc/new").expect(0, "/etc/new\n");
+    run("pivot --ephemeral --bind data:/new t/root -- ls -d /new").expect(0, "/new\n");
+}
+
+#[test]
 fn a_source_that_is_missing_is_left_out_only_where_that_was_asked_for() {
     for way in ways() {
         let work = scene();

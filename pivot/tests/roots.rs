@@ -198,6 +198,7 @@ fn refusals_of_an_overlay_with_an_index_are_explained() {
         ("EBUSY", "another overlay uses the directory"),
         ("ESTALE", "was used over another ROOT"),
         ("ENODEV", "the kernel has no overlay filesystem"),
+        ("EINVAL", "the last lines of the kernel's log say why"),
     ] {
         let call = if errno == "ENODEV" { "fsopen" } else { "fsconfig" };
         let strace = format!("strace -o /dev/null -e trace={call} -e inject={call}:error={errno}");

@@ -2,7 +2,7 @@
 //! that starts late is, and one that makes another root is refused.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command, Stdio};
@@ -170,53 +170,6 @@ fn nor_does_a_foreign_unshare_hide_that_it_is_a_caller() {
     drop(held);
 }
 
-/// Unpack and pivot in one line, where `late` starts unpack once `go` can be read.
-fn late(work: &Work, shell: &str, late: &str, isolate: &str) {
-    work.sh("rm -rf root root.image.json go; mkfifo go").expect(0, "");
-    let unpack = format!("unpack --quiet '{}'", busybox_image().display());
-    let line = format!("{} | isolate {isolate} -- pivot ./root -- cat /etc/image", late.replace("UNPACK", &unpack));
-    let words: Vec<&str> = shell.split(' ').chain(["-c", &line]).collect();
-    let mut child = spawn(work, &words, Stdio::null());
-    work.wait_until("pivot to wait", || work.processes().iter().any(|line| line.contains(" pivot ")));
-    // Opening it waits for the reader.
-    File::create(work.join("go")).and_then(|mut go| go.write_all(b"go\n")).expect("go");
-    let mut said = String::new();
-    child.stdout.take().expect("stdout").read_to_string(&mut said).expect("read");
-    assert_eq!((said.as_str(), child.wait().expect("wait").code()), ("busybox\n", Some(0)), "{line}");
-}
-
-#[test]
-fn an_unpack_that_starts_late_is_waited_for_in_every_shell() {
-    let work = Work::new();
-    for shell in SHELLS.into_iter().filter(|shell| have(shell.split(' ').next().expect("a word"))) {
-        for start in [
-            "{ read x <go; UNPACK; }",
-            "( cat go >/dev/null; UNPACK )",
-            "nice sh -c \"cat go >/dev/null; exec UNPACK\"",
-        ] {
-            late(&work, shell, start, &format!("{} --pid", work.user()));
-        }
-    }
-}
-
-#[test]
-fn and_where_the_wrapper_cannot_be_looked_into() {
-    // As sudo, whose descriptors only root may see (PR_SET_DUMPABLE in prctl(2)).
-    if !have("python3") {
-        skip!("no python3");
-    }
-    let work = Work::new();
-    std::fs::write(
-        work.join("sudo.py"),
-        "import ctypes, os, sys\nctypes.CDLL(None).prctl(4, 0)\nos.system('cat go >/dev/null')\nos.system(sys.argv[1])\n",
-    )
-    .expect("write");
-    for isolate in ["--user --map-root --pid", "--user --map-root --pid --net --mount-proc"] {
-        late(&work, "sh", "python3 sudo.py \"UNPACK\"", isolate);
-    }
-    late(&work, "ksh93", "{ cat go >/dev/null; UNPACK; }", "--user --map-root --pid --net --mount-proc");
-}
-
 #[test]
 fn another_roots_line_is_refused_however_its_unpack_ends() {
     let work = with_root();
@@ -274,18 +227,6 @@ fn path_and_message_never_share_a_line_of_a_log() {
     let lines: Vec<&str> = log.lines().collect();
     assert_eq!((lines.len(), lines[1]), (2, work.join("root").display().to_string().as_str()), "{log}");
     assert!(lines[0].starts_with("unpack: "), "{log}");
-}
-
-#[test]
-fn a_hundred_chains_at_once_each_wait_for_their_unpack() {
-    let work = with_root();
-    let line = format!(
-        "seq 100 | xargs -P 100 -I N sh -c \"unpack --quiet '{}' ./rN 2>/dev/null | isolate {} --pid -- pivot ./rN -- cat /etc/image\" | sort | uniq -c",
-        busybox_image().display(),
-        work.user()
-    );
-    let outcome = work.sh(&line);
-    assert_eq!(outcome.stdout.trim(), "100 busybox", "{}", outcome.stderr);
 }
 
 #[test]

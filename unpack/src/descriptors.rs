@@ -42,7 +42,10 @@ pub fn files(most: usize, batches: usize) -> usize {
 pub fn reserve() -> Result<()> {
     let another = |_| fcntl_dupfd_cloexec(stderr(), 3);
     let least: rustix::io::Result<Vec<OwnedFd>> = (0..LEAST).map(another).collect();
-    least.context("open files").hint(format!("unpack needs {LEAST} at once, large images more: ulimit -n 256"))?;
+    let least = least.context("open files");
+    //: open files | open: EMFILE, before anything is begun | RLIMIT_NOFILE is too low | the limit is read |
+    //: unpack/refusals::too_few_descriptors_are_named_before_anything_is_begun
+    least.hint(format!("unpack needs {LEAST} at once, large images more: ulimit -n 256"))?;
     let last = spare().saturating_add(OTHERS as usize).min(MOST) - 1;
     // Where this fails the table grows later.
     drop(fcntl_dupfd_cloexec(stderr(), i32::try_from(last).unwrap_or(i32::MAX)));

@@ -10,6 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use chain::id_map::why_unknown_here;
 use chain::receipt::lock::{self, Lock};
 use chain::{Tool, WithHint};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, ResolveFlags};
@@ -106,8 +107,11 @@ fn make(parent: BorrowedFd, name: &OsStr) -> Result<(OwnedFd, OsString)> {
         match rustix::fs::mkdirat(parent, &staged, Mode::RWXU) {
             Err(Errno::EXIST) => continue,
             Err(error @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => {
+                //: ROOT | mkdir: EACCES, EPERM, EROFS | nothing can be made in ROOT's parent directory | the only causes |
+                //: unpack/not_root::a_place_that_is_not_ours_is_an_error_with_a_hint
                 return Err(error).hint("ROOT is made beside its place: its parent directory must be writable");
             }
+            Err(error @ Errno::OVERFLOW) => return Err(error).hint(why_unknown_here()),
             result => result?,
         }
         match claim(parent, &staged) {

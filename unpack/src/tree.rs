@@ -259,6 +259,8 @@ impl Tree {
         let removed = remove::remove(dir.fd(), name);
         let busy = removed == Err(Errno::BUSY);
         let removed = removed.with_context(|| format!("{}: remove what is there", shown(&path)));
+        //: remove what is there | rmdir, unlink: EBUSY | something is mounted on it | the only cause |
+        //: unpack/refusals::a_mount_in_the_way_of_an_entry_is_named
         if busy { removed.hint("something is mounted on it") } else { removed }
     }
 }

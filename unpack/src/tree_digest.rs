@@ -98,6 +98,8 @@ impl Walk {
         let mut file = match self.open(path, OFlags::empty()) {
             Ok(file) => File::from(file),
             Err(error @ Errno::ACCESS) => {
+                //: --digest | open: EACCES | a file that its own owner may not read | the only cause in a root of one's own |
+                //: unpack/refusals::a_digest_of_what_cannot_be_read_says_who_can
                 return Err(error)
                     .hint("its owner cannot read it, but root can: isolate --user --map-root -- unpack --digest …");
             }

@@ -1,6 +1,7 @@
-//! What is made from the tools' own command-line definitions, so that help, manual and completions
-//! cannot say three different things.
+//! What is made from the tools' own sources, so that help, manual and completions cannot say three different things, and
+//! a hint is written once.
 
+pub mod causes;
 mod completions;
 mod manual;
 mod text;
@@ -40,5 +41,6 @@ pub fn dist() -> Vec<(PathBuf, String)> {
         files.push((format!("man/{}.1", command.get_name()).into(), manual::page(&command, extra)));
         files.extend(completions::files(&command));
     }
+    files.push(("docs/troubleshooting.md".into(), causes::page(include_str!("../../docs/troubleshooting.md"))));
     files
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: writes the manual pages and completions that are committed.
+//! `cargo xtask dist`: writes the manual pages, completions and the table of causes that are committed.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,8 +8,9 @@ use anyhow::Context;
 const USAGE: &str = "\
 usage: cargo xtask dist [DIR]
 
-Writes man/ and completions/ into DIR, the workspace where none is given, from the tools' own
-definitions (TOOL/src/args.rs) and docs/man/TOOL.txt.";
+Writes man/, completions/ and docs/troubleshooting.md into DIR, the workspace where none is given,
+from the tools' own definitions (TOOL/src/args.rs), docs/man/TOOL.txt, and the rows that stand beside
+the hints in the sources.";
 
 fn main() -> anyhow::Result<ExitCode> {
     #[expect(clippy::disallowed_methods, reason = "no tool of the chain: std starts it")]

@@ -1,4 +1,4 @@
-//! The committed manuals and completions are those of the tools, and shells and readers of manuals
+//! The committed manuals, completions and causes are those of the tools, and shells and readers of manuals
 //! take them.
 
 use std::collections::BTreeSet;
@@ -16,7 +16,8 @@ fn committed_files_are_what_the_definitions_give() {
 
 #[test]
 fn nothing_else_is_among_the_generated_files() {
-    let made: BTreeSet<PathBuf> = xtask::dist().into_iter().map(|(name, _)| name).collect();
+    let made: BTreeSet<PathBuf> =
+        xtask::dist().into_iter().map(|(name, _)| name).filter(|name| !name.starts_with("docs")).collect();
     let mut found = BTreeSet::new();
     for dir in ["man", "completions/bash", "completions/zsh", "completions/fish"] {
         let files = fs::read_dir(xtask::workspace().join(dir)).expect(dir);

@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Error, Result};
 use nix::errno::Errno;
 use nix::libc;
 use rustix::fs::CWD;
@@ -39,7 +39,7 @@ pub fn unattached(kind: &str, options: &[(&str, Option<&str>)], attributes: u64)
     };
     set("source", Some(kind)).map_err(refused_by(libc::SYS_fsconfig))?;
     for (key, value) in options {
-        set(key, *value).map_err(sys::errno).with_context(|| option(key, *value))?;
+        set(key, *value).map_err(|errno| said(&context, sys::errno(errno)).context(option(key, *value)))?;
     }
     fsconfig_create(&context).map_err(|errno| said(&context, sys::errno(errno)))?;
     let attributes = MountAttrFlags::from_bits_retain(attributes as u32);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result};
-use chain::{Hint, WithHint};
+use chain::hinted;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::Pid;
@@ -42,7 +42,6 @@ impl Group {
         self.places.iter().zip(&self.dirs).try_for_each(|(place, dir)| {
             let _lock = lock(&place.parent);
             put(&home(place, dir).join("cgroup.procs"), &pid.to_string())
-                .hint("moving a process takes root, or write access to both its old and its new cgroup")
         })
     }
 
@@ -94,7 +93,7 @@ fn create_at(place: &Place, dir: &Path) -> Result<()> {
 fn make(dir: &Path) -> Result<()> {
     create_dir(dir).map_err(|error| {
         let hint = why_refused::group(&error, dir);
-        Error::new(error).context(dir.display().to_string()).context(Hint(hint))
+        hinted(Error::new(error).context(dir.display().to_string()), hint)
     })
 }
 
@@ -166,10 +165,6 @@ fn is_busy(error: &anyhow::Error) -> bool {
 fn put(file: &Path, value: &str) -> Result<()> {
     write(file, value).map_err(|error| {
         let hint = why_refused::value(&error, file);
-        let error = Error::new(error).context(format!("{}: {value}", file.display()));
-        match hint {
-            Some(hint) => error.context(Hint(hint)),
-            None => error,
-        }
+        hinted(Error::new(error).context(format!("{}: {value}", file.display())), hint)
     })
 }

@@ -51,12 +51,28 @@ impl Limit {
         match setrlimit(self.resource, value(self.asked.soft), value(self.asked.hard)) {
             Err(Errno::EPERM) => {
                 let (_, hard) = getrlimit(self.resource).context("getrlimit")?;
-                let hard = if hard == RLIM_INFINITY { "unlimited".to_owned() } else { hard.to_string() };
-                Err(Errno::EPERM)
-                    .context("setrlimit")
-                    .hint(format!("the hard limit is {hard}, and only CAP_SYS_RESOURCE can raise it"))
+                Err(Errno::EPERM).context("setrlimit").hint(self.why_refused(hard))
             }
             result => result.context("setrlimit"),
+        }
+    }
+}
+
+impl Limit {
+    fn why_refused(&self, hard: rlim_t) -> String {
+        let most = std::fs::read_to_string("/proc/sys/fs/nr_open").ok().and_then(|text| text.trim().parse().ok());
+        match most {
+            Some(most) if self.asked.name == "nofile" && value(self.asked.hard) > most => {
+                //: --rlimit nofile | setrlimit: EPERM | nobody may have more than fs.nr_open | the sysctl |
+                //: isolate/refusals_privileges::why_a_limit_is_refused_is_told
+                format!("fs.nr_open is {most}, and not even root may have more: sysctl fs.nr_open")
+            }
+            _ => {
+                let hard = if hard == RLIM_INFINITY { "unlimited".to_owned() } else { hard.to_string() };
+                //: --rlimit | setrlimit: EPERM | the hard limit is lower, and there is no CAP_SYS_RESOURCE | the other
+                //: cause does not hold | isolate/refusals_privileges::why_a_limit_is_refused_is_told
+                format!("the hard limit is {hard}, and only CAP_SYS_RESOURCE can raise it")
+            }
         }
     }
 }

@@ -82,6 +82,9 @@ impl Unshare {
                 match mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | flags, None::<&str>) {
                     Err(Errno::EINVAL) => Err(Errno::EINVAL)
                         .context("propagation of every mount: / is not a mount point, so this is a chroot")
+                        //: propagation of every mount | mount MS_PRIVATE and the like: EINVAL | / is not a mount point, as in
+                        //: a chroot | the only cause |
+                        //: isolate/refusals::a_chroot_that_hides_why_a_new_proc_is_refused_is_named
                         .hint("make the chroot a mount first, mount --rbind DIR DIR, or add --propagation unchanged")?,
                     result => result.context("propagation of every mount")?,
                 }

@@ -4,7 +4,8 @@ use std::fs::read_to_string;
 use std::path::Path;
 
 use anyhow::{Error, anyhow};
-use chain::{Hint, mountinfo};
+use chain::capabilities::{CapabilitySet, are_effective};
+use chain::{Hint, mountinfo, why_no_new_namespace};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::geteuid;
@@ -25,18 +26,34 @@ pub fn explain(errno: Errno, new: &[Kind]) -> Error {
         let (version, config) = missing.since();
         let with = if config.is_empty() { String::new() } else { format!(", built with {config}") };
         return anyhow!("this kernel has no {missing} namespaces")
+            //: this kernel has no NAME namespaces | clone, unshare: EINVAL | it is too old, or built without them |
+            //: /proc/self/ns, and each kind is tried alone |
+            //: isolate/refusals::a_kernel_without_a_kind_is_told_from_one_that_has_it
             .context(Hint(format!("they need Linux {version} or newer{with}")));
     }
     let user = new.contains(&Kind::User);
     match errno {
+        //: new namespaces | clone, unshare: EPERM | a filter or module, since the capability is there | capget |
+        //: isolate/refusals::a_kernel_without_a_kind_is_told_from_one_that_has_it
+        Errno::EPERM if !user && are_effective(CapabilitySet::SYS_ADMIN) => {
+            error("a seccomp filter or security module forbids these namespaces here".into())
+        }
+        //: new namespaces | clone, unshare: EPERM | no CAP_SYS_ADMIN: an ordinary user | geteuid |
+        //: isolate/refusals::who_may_not_is_told_what_to_add
         Errno::EPERM if !user && !geteuid().is_root() => {
             error("this needs root, or a user namespace: add --user --map-root".into())
         }
+        //: new namespaces | clone, unshare: EPERM | no CAP_SYS_ADMIN: root of a container | geteuid |
+        //: isolate/refusals::who_may_not_is_told_what_to_add
         Errno::EPERM if !user => error("root here lacks CAP_SYS_ADMIN: add --user --map-root".into()),
         Errno::EPERM => error(user_namespaces_forbidden(setting)),
         Errno::ENOSPC => error(full(culprit)),
+        //: new namespaces | clone, unshare: EUSERS | user namespaces are nested 32 deep | the only cause |
+        //: isolate/refusals::a_kernel_without_a_kind_is_told_from_one_that_has_it
         Errno::EUSERS => error("user namespaces can be nested 32 deep; this would be one too many".into()),
         Errno::ENOMEM if new.is_empty() || new.contains(&Kind::Pid) => {
+            //: new namespaces | clone, unshare: ENOMEM | out of memory, or the pid namespace has lost its PID 1 | the only
+            //: causes; neither can be seen | isolate/refusals::a_pid_namespace_without_its_pid_1_is_named
             error("out of memory, or the pid namespace to fork into has lost its PID 1".into())
         }
         Errno::EAGAIN => no_process(errno),
@@ -67,21 +84,31 @@ fn setting(path: &str) -> Option<i64> {
 /// The possible causes of EPERM for a new user namespace.
 fn user_namespaces_forbidden(setting: impl Fn(&str) -> Option<i64>) -> String {
     if setting("/proc/sys/kernel/unprivileged_userns_clone") == Some(0) {
+        //: new namespaces, --user | clone, unshare: EPERM | Debian's setting: user namespaces are for root only | the
+        //: sysctl | isolate/src/namespaces/why_failed::the_setting_that_forbids_user_namespaces_is_named
         return "user namespaces are for root only here: sysctl kernel.unprivileged_userns_clone=1".into();
     }
     if setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == Some(1) {
+        //: new namespaces, --user | clone, unshare: EPERM | AppArmor restricts user namespaces (Ubuntu) | the sysctl |
+        //: isolate/src/namespaces/why_failed::the_setting_that_forbids_user_namespaces_is_named
         return "AppArmor restricts user namespaces here: give isolate a profile with `userns,`, \
                 or sysctl kernel.apparmor_restrict_unprivileged_userns=0"
             .into();
     }
     if crate::ids::is_unmapped() {
+        //: new namespaces, --user | clone, unshare: EPERM | the caller's ids are not mapped | the maps of /proc/self |
+        //: isolate/refusals::an_id_that_is_not_mapped_is_named
         return "the own user or group is not mapped in the user namespace that this runs in \
                 (/proc/self/uid_map, /proc/self/gid_map)"
             .into();
     }
     if in_chroot() {
+        //: new namespaces, --user | clone, unshare: EPERM | a chroot | mountinfo has no / |
+        //: isolate/refusals::a_chroot_is_named
         return "the kernel makes no user namespace inside a chroot: use pivot instead of chroot".into();
     }
+    //: new namespaces, --user | clone, unshare: EPERM | a seccomp filter or security module | no other cause holds |
+    //: isolate/refusals::a_kernel_without_a_kind_is_told_from_one_that_has_it
     "a seccomp filter or security module forbids user namespaces here (inside another container, start that \
      one with its seccomp filter relaxed)"
         .into()
@@ -92,22 +119,12 @@ fn in_chroot() -> bool {
     mountinfo::read().is_ok_and(|table| !table.iter().any(|mount| mount.point == Path::new("/")))
 }
 
-/// ENOSPC: a limit per user and user namespace (namespaces(7)), or the nesting of 32.
 fn full(kind: Option<Kind>) -> String {
-    let name = |kind: Kind| format!("max_{}_namespaces", kind.file());
-    let limit = kind.and_then(|kind| Some((name(kind), setting(&format!("/proc/sys/user/{}", name(kind)))?)));
-    match limit {
-        Some((name, limit @ ..=0)) => format!("user.{name} is {limit}: sysctl user.{name}=10000"),
-        Some((name, limit)) if kind == Some(Kind::User) => format!(
-            "user.{name} ({limit} here) is reached, here or in an outer user namespace, or they are nested 32 deep"
-        ),
-        Some((name, limit)) => {
-            format!("user.{name} ({limit} here) is reached, here or in an outer user namespace")
-        }
-        None => {
-            "one of the limits in /proc/sys/user/max_*_namespaces is reached, here or in an outer user namespace".into()
-        }
-    }
+    kind.and_then(|kind| why_no_new_namespace(kind.file())).unwrap_or_else(|| {
+        //: new namespaces | clone, unshare: ENOSPC | one of the limits is reached | none is refused alone, or there is no
+        //: /proc | isolate/refusals::a_limit_that_cannot_be_told_is_one_of_several
+        "one of the limits in /proc/sys/user/max_*_namespaces is reached, here or in an outer user namespace".into()
+    })
 }
 
 #[cfg(test)]

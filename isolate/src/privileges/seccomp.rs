@@ -93,7 +93,15 @@ impl Seccomp {
     /// Applies the filters, for good. Needs no_new_privs, or CAP_SYS_ADMIN in the user namespace.
     pub fn load(&self, capabilities: CapabilitySet) -> Result<()> {
         for program in self.programs(capabilities)? {
-            load(&program, self.flags()).context("seccomp").hint("add --no-new-privs, or load the filter as root")?;
+            match load(&program, self.flags()) {
+                Err(Errno::EACCES) => {
+                    let refused = Err(Errno::EACCES).context("seccomp");
+                    //: --seccomp | seccomp: EACCES | neither CAP_SYS_ADMIN nor no_new_privs | the only cause |
+                    //: isolate/privileges::what_the_kernel_refuses_is_an_error
+                    refused.hint("add --no-new-privs, or load the filter as root")?
+                }
+                loaded => loaded.context("seccomp")?,
+            }
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::AtomicU64;
 
 use anyhow::{Context, Result};
+use chain::capabilities::{CapabilitySet, are_effective};
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
@@ -75,6 +76,19 @@ pub struct Policy {
     pub privileged: bool,
     /// How many files were made that run as their owner or with capabilities.
     pub setuid: AtomicU64,
+}
+
+/// EPERM of chown(2).
+fn why_not_given(may_give: bool) -> &'static str {
+    match may_give {
+        //: set its owner | chown: EPERM | the filesystem has no owners, or its server takes none from root | CAP_CHOWN is
+        //: there | unpack/refusals::why_an_owner_cannot_be_set_is_told
+        true => {
+            "the filesystem takes no other owner (FAT, or NFS with root_squash); --owner squash keeps them the caller's"
+        }
+        //: set its owner | chown: EPERM | no CAP_CHOWN | capget | unpack/refusals::why_an_owner_cannot_be_set_is_told
+        false => "only root may give files away; --owner squash keeps them the caller's",
+    }
 }
 
 impl Policy {
@@ -209,7 +223,7 @@ impl Policy {
             }
             Err(error @ Errno::PERM) => {
                 let error = Err(error).with_context(|| format!("{}: set its owner", shown(path)));
-                chain::WithHint::hint(error, "only root may give files away; --owner squash keeps them the caller's")
+                chain::WithHint::hint(error, why_not_given(are_effective(CapabilitySet::CHOWN)))
             }
             result => result.with_context(|| format!("{}: set its owner", shown(path))),
         }

@@ -1,20 +1,26 @@
-//! Every hint that the tools can print is on the page for those who search for it.
+//! Every hint that the tools can print is on the page for those who search for it, and each row of its table names the
+//! test that brings the cause about.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
-const PAGE: &str = include_str!("../../docs/troubleshooting.md");
+use xtask::causes::{CRATES, Source, literals, rows, sources};
+
+fn all() -> Vec<Source> {
+    CRATES.iter().flat_map(|(package, _)| sources(package)).collect()
+}
 
 /// Where a hint is chosen before it is given: the functions and constants that hold its texts.
 const CHOSEN: &[(&str, &[&str])] = &[
     ("chain/src/account.rs", &["fn missing"]),
     ("chain/src/sys.rs", &["fn missing"]),
     ("chain/src/covered_proc.rs", &["pub fn why"]),
+    ("chain/src/namespace.rs", &["    let hint"]),
+    ("chain/src/why_denied.rs", &["pub fn explain", "fn closed"]),
     ("isolate/src/ids.rs", &[]),
     ("isolate/src/step.rs", &[]),
     ("isolate/src/process.rs", &[]),
     ("isolate/src/why_no_process.rs", &["fn "]),
-    ("isolate/src/ids/why_refused.rs", &["pub fn", "fn overlap", "fn not_in_one", "fn granted"]),
+    ("isolate/src/ids/why_refused.rs", &["pub fn", "fn overlap", "fn too_many", "fn not_in_one", "fn granted"]),
     ("isolate/src/privileges/capability.rs", &["pub fn set"]),
     ("isolate/src/limits/cgroup.rs", &[]),
     ("isolate/src/limits/why_refused.rs", &["fn "]),
@@ -26,9 +32,9 @@ const CHOSEN: &[(&str, &[&str])] = &[
     ("isolate/src/namespaces/why_failed.rs", &["    match errno", "fn "]),
     ("mountclean/src/procfs.rs", &["    let hint"]),
     ("pivot/src/root.rs", &[]),
-    ("pivot/src/why_denied.rs", &["pub fn explain", "fn closed"]),
-    ("pivot/src/why_failed.rs", &["fn "]),
-    ("pivot/src/overlay.rs", &["    let hint"]),
+    ("pivot/src/why_failed.rs", &[]),
+    ("pivot/src/overlay.rs", &["    let hint", "fn invalid"]),
+    ("pivot/src/place.rs", &["fn why_not_made"]),
     ("pivot/src/volume.rs", &["        let hint"]),
     ("unpack/src/image/foreign.rs", &["const "]),
     ("unpack/src/image/recognise.rs", &[]),
@@ -41,61 +47,6 @@ const CHOSEN: &[(&str, &[&str])] = &[
 /// Hints that are a list of names, a usage line, or the hint of another error passed on.
 const PASSED_ON: [&str; 4] =
     ["chain/src/cli.rs", "chain/src/report.rs", "isolate/src/limits/rlimit.rs", "unpack/src/stream/failure.rs"];
-
-fn sources() -> Vec<(String, String)> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("workspace");
-    let mut found = Vec::new();
-    for tool in ["chain", "unpack", "isolate", "pivot", "mountclean"] {
-        let mut dirs: Vec<PathBuf> = vec![workspace.join(tool).join("src")];
-        while let Some(dir) = dirs.pop() {
-            for entry in fs::read_dir(&dir).expect("sources").flatten() {
-                let path = entry.path();
-                if path.is_dir() {
-                    dirs.push(path);
-                } else if path.extension().is_some_and(|extension| extension == "rs") {
-                    let text = fs::read_to_string(&path).expect("a source");
-                    let text = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
-                    let name = path.strip_prefix(workspace).expect("below it").display().to_string();
-                    found.push((name, text));
-                }
-            }
-        }
-    }
-    found
-}
-
-/// The string literals of a piece of source up to where the bracket that was open before it closes.
-fn literals(source: &str) -> Vec<String> {
-    let (mut found, mut depth) = (Vec::new(), 1);
-    let mut chars = source.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '"' => {
-                let mut text = String::new();
-                loop {
-                    match chars.next() {
-                        Some('\\') => match chars.next() {
-                            // A line that goes on: its indent is no part of the text.
-                            Some('\n') => chars = chars.as_str().trim_start().chars(),
-                            Some(escaped) => text.push(escaped),
-                            None => break,
-                        },
-                        Some('"') | None => break,
-                        Some(c) => text.push(c),
-                    }
-                }
-                found.push(text);
-            }
-            '(' | '{' | '[' => depth += 1,
-            ')' | '}' | ']' => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 {
-            break;
-        }
-    }
-    found
-}
 
 /// A text as it is compared: the page may wrap it and set it off.
 fn plain(text: &str) -> String {
@@ -126,7 +77,8 @@ fn fixed(text: &str) -> Vec<String> {
 
 #[test]
 fn every_hint_is_on_the_page() {
-    let page = plain(PAGE);
+    let page = fs::read_to_string(xtask::workspace().join("docs/troubleshooting.md")).expect("the page");
+    let page = plain(&page.replace("\\|", "|"));
     let (mut missing, mut hints) = (Vec::new(), 0);
     let mut look = |file: &str, text: &str| {
         hints += 1;
@@ -134,13 +86,14 @@ fn every_hint_is_on_the_page() {
             missing.push(format!("{file}: {part}"));
         }
     };
-    for (file, source) in sources() {
+    for Source { name: file, text: source } in all() {
         let chosen = CHOSEN.iter().find(|(name, _)| *name == file);
         for call in [".hint(", "::hint(", "Hint("] {
             for (at, _) in source.match_indices(call) {
                 let texts = literals(&source[at + call.len()..]);
                 if texts.is_empty() && !PASSED_ON.contains(&file.as_str()) {
-                    assert!(chosen.is_some(), "{file}: a hint whose text is elsewhere: add where to CHOSEN");
+                    let known = chosen.is_some() || source.contains("//:");
+                    assert!(known, "{file}: a hint whose text is elsewhere: add where to CHOSEN");
                 }
                 texts.iter().for_each(|text| look(&file, text));
             }
@@ -164,4 +117,29 @@ fn every_hint_is_on_the_page() {
     }
     assert!(hints > 80, "only {hints} hints were found");
     assert_eq!(missing, Vec::<String>::new(), "not in docs/troubleshooting.md");
+}
+
+#[test]
+fn every_row_has_a_test_that_is_there() {
+    let mut missing = Vec::new();
+    let mut count = 0;
+    for source in all() {
+        for row in rows(&source) {
+            count += 1;
+            let there = match row.test.split_once("::") {
+                Some((file, function)) => {
+                    let (package, name) = file.split_once('/').unwrap_or((file, ""));
+                    let texts = [format!("{package}/tests/{name}.rs"), format!("{file}.rs")]
+                        .map(|path| fs::read_to_string(xtask::workspace().join(path)).unwrap_or_default());
+                    texts.iter().any(|text| text.contains(&format!("fn {function}()")))
+                }
+                None => xtask::workspace().join(&row.test).is_file(),
+            };
+            if !there {
+                missing.push(format!("{}: {}", source.name, row.test));
+            }
+        }
+    }
+    assert!(count > 60, "only {count} rows were found");
+    assert_eq!(missing, Vec::<String>::new(), "no such test");
 }
