@@ -326,7 +326,7 @@ fn without_cap_sys_chroot_the_proof_holds() {
 #[test]
 fn without_cap_sys_chroot_and_user_namespaces_it_says_so() {
     let work = scene();
-    let inner = "isolate --pid --mount --mount-proc -- isolate --cap-drop SYS_CHROOT -- mountclean -- echo started";
+    let inner = "isolate --cap-drop SYS_CHROOT -- pivot root -- mountclean -- echo started";
     let line = format!("echo 0 >/proc/sys/user/max_user_namespaces; exec {inner}");
     let outcome = work.sh(&format!("isolate --map-root --pid --mount-proc sh -ec '{line}'"));
     assert_eq!((outcome.status, outcome.stdout.as_str()), (125, ""), "{outcome:?}");

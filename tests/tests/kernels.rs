@@ -3,7 +3,7 @@
 
 use chainroot_tests::older::{without, without_flag};
 use chainroot_tests::{Work, busybox_image, is_root, kernel_at_least, needs_root};
-use nix::libc::{CLONE_NEWTIME, SYS_flock, SYS_openat2, SYS_pidfd_open, SYS_setns, SYS_unshare, c_long};
+use nix::libc::{CLONE_NEWTIME, CLONE_NEWUTS, SYS_flock, SYS_openat2, SYS_pidfd_open, SYS_setns, SYS_unshare, c_long};
 
 /// The same numbers on every architecture; the older of the two libcs knows them not.
 const LANDLOCK: [c_long; 3] = [444, 445, 446];
@@ -87,12 +87,12 @@ fn without_pidfds_isolate_names_the_version_that_has_them() {
 fn without_several_namespaces_at_once_a_join_names_the_version_that_has_it() {
     let work = Work::new();
     let user = work.user();
-    // A process's namespaces by its pidfd are those with more than one bit.
+    // Before that a pidfd is no file for setns(2), whichever namespaces are asked for.
     let script = format!(
         "mkfifo up down; isolate {user} --uts --net sh -c 'echo >up; read x <down' & read x <up; \
          isolate --join $! true; status=$?; echo >down; wait; exit $status"
     );
-    without_flag(&work, SYS_setns, 1, 0x4400_0000, &script).expect_refusal(&[
+    without_flag(&work, SYS_setns, 1, CLONE_NEWUTS as u64, &script).expect_refusal(&[
         "setns",
         "hint: a process's namespaces can be entered since Linux 5.8",
         "--join uts=/proc/",

@@ -78,8 +78,12 @@ fn look() -> Option<Writer> {
     }
     // A shell closes the writing end before it makes the next stage; a program that talks to us keeps it, and each of
     // its forks has a copy until it execs.
-    if line.iter().any(|process| end.held_by(process.pid).is_held()) {
-        return Some(Writer::Caller);
+    // fish alone runs a block or a function of a pipeline itself, and closes the end with it.
+    let above: Vec<_> = line.iter().filter(|process| end.held_by(process.pid).is_held()).collect();
+    match above[..] {
+        [] => {}
+        [shell] if shell.name == "fish" => return Process::read(shell.pid).map(Process::holds),
+        _ => return Some(Writer::Caller),
     }
     // A forked stage that has not moved the pipe to its standard output yet.
     if let Some(process) = copy {

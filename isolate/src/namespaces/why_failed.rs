@@ -24,12 +24,14 @@ pub fn explain(errno: Errno, new: &[Kind]) -> Error {
     };
     if let (Errno::EINVAL, Some(missing)) = (errno, culprit) {
         let (version, config) = missing.since();
-        let with = if config.is_empty() { String::new() } else { format!(", built with {config}") };
-        return anyhow!("this kernel has no {missing} namespaces")
+        let hint = match config {
+            "" => format!("they need Linux {version} or newer"),
             //: this kernel has no NAME namespaces | clone, unshare: EINVAL | it is too old, or built without them |
             //: /proc/self/ns, and each kind is tried alone |
             //: isolate/refusals::a_kernel_without_a_kind_is_told_from_one_that_has_it
-            .context(Hint(format!("they need Linux {version} or newer{with}")));
+            config => format!("they need Linux {version} or newer, built with {config}"),
+        };
+        return anyhow!("this kernel has no {missing} namespaces").context(Hint(hint));
     }
     let user = new.contains(&Kind::User);
     match errno {
