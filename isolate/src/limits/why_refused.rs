@@ -4,11 +4,12 @@ use std::fs::read_to_string;
 use std::io::Error;
 use std::path::Path;
 
+use chain::sys::errno_of;
 use nix::errno::Errno;
 
 /// mkdir(2) of a group.
 pub fn group(error: &Error, dir: &Path) -> Option<String> {
-    match Errno::from_raw(error.raw_os_error()?) {
+    match errno_of(error)? {
         Errno::EAGAIN => dir.ancestors().skip(1).zip(1..).find_map(|(above, depth)| full(above, depth)),
         //: a cgroup | mkdir: EACCES, EPERM, EROFS | the group above is not the own user's | the only causes |
         //: isolate/src/limits/why_refused::a_group_that_may_have_no_other_below_it_is_named
@@ -39,7 +40,7 @@ fn full(above: &Path, depth: u64) -> Option<String> {
 }
 
 pub fn value(error: &Error, file: &Path) -> Option<String> {
-    match Errno::from_raw(error.raw_os_error()?) {
+    match errno_of(error)? {
         Errno::EINVAL if file.ends_with("cpu.cfs_quota_us") => file.ancestors().skip(2).find_map(limited),
         Errno::EACCES if file.ends_with("cgroup.procs") => {
             //: a process cannot be moved | write of cgroup.procs: EACCES | its old group, or the new one, is another user's |
