@@ -2,7 +2,7 @@
 
 mod bench;
 
-use bench::{as_nobody, isolate, sh};
+use bench::{isolate, sh};
 
 /// Runs isolate in a directory of its own, to which others have access.
 fn in_directory(before: &str, line: &str) -> bench::Outcome {
@@ -27,8 +27,8 @@ fn what_keeps_a_namespace_from_being_bound_is_named() {
     in_directory(":", "unshare --mount $ISOLATE --uts=$d true")
         .refused("a namespace is kept in a file, not in a directory");
     // A second namespace that it would reach.
-    let shared = "unshare --mount --propagation shared sh -c 'mount -t tmpfs t . && cd . && touch file &&
-        unshare --mount --propagation unchanged $ISOLATE --mount=$PWD/file true; exit $?'";
+    let shared = "unshare --mount --propagation private sh -c 'mount -t tmpfs t . && mount --make-shared . && cd . &&
+        touch file && unshare --mount --propagation unchanged $ISOLATE --mount=$PWD/file true; exit $?'";
     in_directory(ONE_PROCESSOR, shared).refused("a mount namespace can be bound only to a file on a private mount");
     let private = "unshare --mount --propagation private $ISOLATE --mount=$d/file -- echo kept";
     assert_eq!(in_directory(ONE_PROCESSOR, private).good(), "kept");
@@ -57,8 +57,9 @@ fn a_mount_namespace_with_a_number_below_ours_is_told() {
 
 #[test]
 fn what_keeps_a_process_from_being_joined_is_named() {
-    as_nobody(["--join", "1", "true"]).refused("only its own user, or root, may enter a process's namespaces");
     needs_root!();
+    sh("sleep 1000 & setpriv --reuid=65534 --regid=65534 --clear-groups $ISOLATE --join $! true; s=$?; kill $!; exit $s")
+        .refused("only its own user, or root, may enter a process's namespaces");
     sh("d=$(mktemp -d); chmod 755 $d; touch $d/user; $ISOLATE --map-root --user=$d/user -- true
         setpriv --reuid=65534 --regid=65534 --clear-groups $ISOLATE --join user=$d/user -- true; s=$?
         umount $d/user; rm -r $d; exit $s")
