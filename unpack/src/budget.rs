@@ -28,9 +28,9 @@ pub struct Limits {
     pub segments: u64,
     /// Bytes that one compressed byte may become, `RATIO_FREE` apart.
     pub ratio: u64,
-    /// What was taken of `RATIO_FREE` until now.
+    /// How much of `RATIO_FREE` is used.
     pub over_ratio: Arc<AtomicU64>,
-    /// Bytes of what came out before that a decompressor has to keep.
+    /// Bytes of earlier output that a decompressor has to keep.
     pub window: u64,
 }
 
@@ -39,7 +39,7 @@ pub struct Limits {
 /// otherwise is far below the default ratio, and what gzip can do at most (1032) far above.
 pub const RATIO_FREE: u64 = 1 << 30;
 
-/// So many entries cost no more than a second or two, whatever they are.
+/// This many entries cost no more than a second or two, whatever they are.
 const ENTRIES_FREE: u64 = 32 << 10;
 /// Of a tree that is nothing but symbolic links, xz -6 keeps 13 bytes for each (/usr/share and /usr/lib of Debian), gzip 22.
 const BYTES_OF_AN_ENTRY: u64 = 8;
@@ -48,7 +48,7 @@ const ENTRIES_MOST: u64 = 16 << 20;
 /// many levels as this cost what a file does.
 const LEVELS: u64 = 32;
 
-/// What a file or directory so deep counts as.
+/// What a file or directory at this depth counts as.
 pub fn weight(depth: u64) -> u64 {
     1 + depth / LEVELS
 }

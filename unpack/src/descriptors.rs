@@ -13,10 +13,10 @@ use rustix::stdio::stderr;
 /// threads, and what a call opens for its own time.
 const OTHERS: u64 = 24;
 
-/// As many are open at once in the smallest of runs.
+/// The smallest run has this many open at once.
 const LEAST: u32 = 16;
 
-/// All that are ever open at once.
+/// No run has more open at once.
 const MOST: usize = 1024;
 
 fn spare() -> usize {
@@ -24,7 +24,7 @@ fn spare() -> usize {
     usize::try_from(limit.saturating_sub(OTHERS)).unwrap_or(usize::MAX)
 }
 
-/// How many directories stay open; `most` are as good as any number.
+/// How many directories may stay open; more than `most` would not help.
 pub fn directories(most: usize) -> usize {
     (spare() / 5 * 2).clamp(4, most)
 }
@@ -34,11 +34,11 @@ pub fn files(most: usize, batches: usize) -> usize {
     (spare() / 2 / batches.max(1)).clamp(1, most)
 }
 
-/// Makes the table of descriptors as large as it is going to be. While a process has one thread that costs nothing;
+/// Makes the table of descriptors as large as it will be. While a process has one thread that costs nothing;
 /// later each doubling waits until all processors have passed through the scheduler (`expand_fdtable` in the kernel's
 /// fs/file.c), which may be 10 ms.
 ///
-/// Where fewer than `LEAST` are left, nothing is begun: a run that ends for want of descriptors cannot remove what it made.
+/// With fewer than `LEAST` left, nothing starts: a run that ends for lack of descriptors cannot remove what it made.
 pub fn reserve() -> Result<()> {
     let another = |_| fcntl_dupfd_cloexec(stderr(), 3);
     let least: rustix::io::Result<Vec<OwnedFd>> = (0..LEAST).map(another).collect();
@@ -47,7 +47,7 @@ pub fn reserve() -> Result<()> {
     //: unpack/refusals::too_few_descriptors_are_named_before_anything_is_begun
     least.hint(format!("unpack needs {LEAST} at once, large images more: ulimit -n 256"))?;
     let last = spare().saturating_add(OTHERS as usize).min(MOST) - 1;
-    // Where this fails the table grows later.
+    // If this fails, the table grows later.
     drop(fcntl_dupfd_cloexec(stderr(), i32::try_from(last).unwrap_or(i32::MAX)));
     Ok(())
 }

@@ -27,7 +27,7 @@ use crate::stage::{self, Stage};
 use crate::stream::hinted;
 use crate::tree::{Owners, Policy};
 
-/// Makes sure that `root` is the whole image.
+/// Makes sure that `root` is the image, complete.
 pub fn ensure(args: &Args, root: &Path) -> Result<()> {
     crate::descriptors::reserve()?;
     let interrupts = Interrupts::watch()?;
@@ -69,7 +69,7 @@ pub fn ensure(args: &Args, root: &Path) -> Result<()> {
     let made = make(&wanted, source, &request, &stage, &policy, epoch, &interrupts);
     let _inside = interrupts.gate.pass();
     interrupts.half_done(None);
-    // After a replacement the old tree is in there.
+    // After a replacement the old tree is in the staging directory.
     let removed = stage.remove();
     let (published, known) = made.map_err(hinted)?;
     if published == Published::Lost {
@@ -144,7 +144,7 @@ fn make(
     Ok((published, known))
 }
 
-/// What is asked of the image, for reading it.
+/// How to read the image.
 pub fn request(args: &Args, root: &Path) -> Result<Request> {
     Ok(Request {
         format: args.format,
@@ -176,7 +176,7 @@ fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(8)
 }
 
-/// The time of directories that the image does not speak of: reproducible-builds.org's variable, or 0.
+/// The time of directories without an entry: reproducible-builds.org's variable, or 0.
 fn epoch() -> Result<i64> {
     match std::env::var_os("SOURCE_DATE_EPOCH") {
         None => Ok(0),

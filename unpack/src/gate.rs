@@ -1,5 +1,5 @@
 //! Before a signal removes what is half done, it waits here until no thread changes names in the tree or puts it in place,
-//! and lets none begin.
+//! and lets no other start.
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -14,7 +14,7 @@ impl Gate {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The same for a thread that another inside waits for: fails once the gate is being shut, so that both get out.
+    /// The same for a thread that another one inside waits for: fails once the gate is being shut, so that both get out.
     pub fn pass_inside(&self) -> Result<RwLockReadGuard<'_, ()>> {
         match self.0.try_read() {
             Ok(pass) => Ok(pass),

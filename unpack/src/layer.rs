@@ -19,24 +19,24 @@ use crate::writers::{WHOLE, Writers};
 pub use content::Content;
 
 const WHITEOUT: &[u8] = b".wh.";
-/// What aufs keeps for itself in its branches begins like this.
+/// How the names begin that aufs keeps for itself in its branches.
 const AUFS: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
-/// Where aufs kept the content of files with several names: they are hard links to what is in here.
+/// Where aufs keeps the content of files with several names, as hard links to what is in here.
 const LINKED: &[u8] = b".wh..wh.plnk";
 
-/// As many entries cost what it takes to start reading a layer: its threads, its buffers.
+/// Starting to read a layer (threads, buffers) costs as much as this many entries.
 const LAYER: u64 = 32;
 
-/// Bytes of an access control list's text that cost what an entry does.
+/// This many bytes of an ACL's text cost as much as an entry.
 const LIST: usize = 256;
 
-/// Files from this size on are copied from file to file, where the archive lies plain in one.
+/// From this size on, files are copied from file to file, if the archive is in a file and not compressed.
 const COPIED: u64 = 64 << 10;
 
 pub struct Layers<'a> {
     pub tree: Tree,
-    /// Shared with the tree, which waits for them where it has to.
+    /// Shared with the tree, which waits for them when it must.
     pub writers: Rc<RefCell<Writers>>,
     pub policy: &'a Policy,
     pub limits: &'a Limits,
@@ -44,9 +44,9 @@ pub struct Layers<'a> {
     pub gate: &'a Gate,
     /// Bytes of files passed on so far.
     pub progress: &'a AtomicU64,
-    /// Whiteouts mean something: the archive is a layer and no plain root filesystem.
+    /// The archive is a layer and not a plain root filesystem, so whiteouts have a meaning.
     pub layered: bool,
-    /// What they asked for so far, weighed by what it costs.
+    /// What the layers have asked for so far, weighed by its cost.
     pub entries: u64,
     pub bytes: u64,
 }
@@ -160,7 +160,7 @@ impl Layers<'_> {
         }
     }
 
-    /// Hands a file's segments on, by bytes or by their place in the archive's file.
+    /// Passes on a file's segments, as bytes or by their place in the archive's file.
     fn content<R: Content>(
         &mut self,
         file: &Arc<NewFile>,
@@ -184,7 +184,7 @@ impl Layers<'_> {
         archive.pass_over(R::pass).with_context(|| format!("{}: read its content", shown(file.path())))
     }
 
-    /// Whether the name is a whiteout or something that aufs kept for itself, and so no file.
+    /// Whether the name is a whiteout, or aufs's own, and so not a file.
     fn whiteout(&mut self, path: &[u8]) -> Result<bool> {
         let mut parts = path.rsplitn(2, |&b| b == b'/');
         let name = parts.next().unwrap_or_default();

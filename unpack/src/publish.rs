@@ -26,8 +26,7 @@ pub enum Published {
     Lost,
 }
 
-/// Puts the receipt and the tree of `stage` in place. With `replace` what was there is in the staging
-/// directory afterwards.
+/// Puts the receipt and the tree of `stage` in place. With `replace`, what was there ends up in the staging directory.
 pub fn publish(stage: &Stage, root: &Path, receipt: &[u8], replace: bool, sync: bool) -> Result<Published> {
     // Until both are in place no container takes the receipt for that of the tree beside it.
     let receipt = write_receipt(stage, receipt)?;
@@ -39,7 +38,7 @@ pub fn publish(stage: &Stage, root: &Path, receipt: &[u8], replace: bool, sync: 
     let beside = receipt_name(&stage.name);
     let there = match rustix::fs::statat(&stage.parent, &stage.name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => false,
-        // Not knowing is no reason to put a receipt where that of a root may lie.
+        // If we cannot tell, we must not put a receipt where that of another root may lie.
         result => result.map(|_| true).with_context(|| root.display().to_string())?,
     };
     let published = match (there, replace) {
@@ -67,7 +66,8 @@ fn write_receipt(stage: &Stage, receipt: &[u8]) -> Result<File> {
     Ok(file)
 }
 
-/// A receipt that lies there vouches for no root: there is none. Anything else of that name stays, also what came just now.
+/// Removes a receipt that vouches for nothing, since there is no root. Anything else of that name stays, even if it has
+/// just come.
 fn put_receipt(stage: &Stage, root: &Path, beside: &OsStr) -> Result<()> {
     let rename = |flags| rustix::fs::renameat_with(stage.dir(), RECEIPT, &stage.parent, beside, flags);
     let renamed = match rename(RenameFlags::NOREPLACE) {
@@ -81,7 +81,7 @@ fn put_receipt(stage: &Stage, root: &Path, beside: &OsStr) -> Result<()> {
     renamed.with_context(|| format!("{}: put its receipt in place", root.display()))
 }
 
-/// Where ROOT is to take the place of an empty directory, a rename without flags does that to nothing else.
+/// A rename without flags replaces an empty directory and nothing else.
 fn appear(stage: &Stage, root: &Path, beside: &OsStr, flags: RenameFlags) -> Result<Published> {
     let what = || format!("{}: put it in place", root.display());
     put_receipt(stage, root, beside)?;
@@ -91,7 +91,7 @@ fn appear(stage: &Stage, root: &Path, beside: &OsStr, flags: RenameFlags) -> Res
             let _ = rustix::fs::unlinkat(&stage.parent, beside, AtFlags::empty());
             Ok(Published::Lost)
         }
-        // A filesystem without the flag: a plain rename takes the place of an empty directory at most.
+        // The filesystem lacks the flag: a plain rename replaces at most an empty directory.
         Err(Errno::INVAL) => {
             rustix::fs::renameat(stage.dir(), TREE, &stage.parent, &stage.name).with_context(what)?;
             Ok(Published::Here)
@@ -103,7 +103,7 @@ fn appear(stage: &Stage, root: &Path, beside: &OsStr, flags: RenameFlags) -> Res
     }
 }
 
-/// Receipt and tree change places with the old ones, and back if the old tree is not `old`.
+/// Exchanges receipt and tree with the old ones, and back again if the old tree is not `old`.
 fn exchange(stage: &Stage, root: &Path, beside: &OsStr, old: &OwnedFd) -> Result<Published> {
     let what = || format!("{}: replace it", root.display());
     let swap = |ours: &str, theirs: &OsStr| {

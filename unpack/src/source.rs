@@ -66,7 +66,7 @@ impl Source {
             let _ = rustix::pipe::fcntl_setpipe_size(&file, 1 << 20);
             return Ok(Source::Stream(Box::new(file)));
         }
-        // Standard input may have been read from before us.
+        // Somebody may have read from standard input before us.
         let begin = file.stream_position()?;
         Ok(Source::File(Region { file: Arc::new(file), position: begin, end: metadata.len().max(begin) }))
     }
@@ -110,7 +110,7 @@ pub(crate) fn read_some(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result
     }
 }
 
-/// Fills the buffer as far as the stream goes.
+/// Fills the buffer, unless the stream ends before.
 pub(crate) fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -186,7 +186,7 @@ impl Region {
         self.len() == 0
     }
 
-    /// `length` bytes of it, `offset` from here; None where it has not so many.
+    /// `length` bytes of it, `offset` from here. None if it has fewer.
     pub fn part(&self, offset: u64, length: u64) -> Option<Region> {
         let position = self.position.checked_add(offset)?;
         let end = position.checked_add(length).filter(|&end| end <= self.end)?;
@@ -202,7 +202,7 @@ impl Region {
         Ok(())
     }
 
-    /// Its first bytes, without moving.
+    /// Its first bytes, without moving on.
     pub fn head(&self, length: usize) -> io::Result<Vec<u8>> {
         let mut head = vec![0; length];
         let filled = read_full(&mut self.clone(), &mut head)?;

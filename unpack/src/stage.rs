@@ -1,4 +1,5 @@
-//! Where a root is made: a hidden directory beside its place, which only its owner can enter, locked while its run lives.
+//! Where a root is made: in a hidden directory beside its place, which only its owner can enter and which is locked while
+//! its run lives.
 
 mod mark;
 pub mod name;
@@ -28,7 +29,7 @@ pub const TREE: &str = "root";
 pub const RECEIPT: &str = "receipt.json";
 /// Hexadecimal digits at the end of a staging directory's name.
 const DIGITS: usize = 16;
-/// In a directory of another user's every new name may be moved away at once, for ever.
+/// In another user's directory that user may move every new name away at once, again and again.
 const ATTEMPTS: usize = 100;
 
 pub struct Stage {
@@ -76,7 +77,7 @@ impl Stage {
             .with_context(|| self.path().join(TREE).display().to_string())
     }
 
-    /// The directory that is staged now, which its mode may forbid to read.
+    /// The staged directory, whose mode may not let us read it.
     pub fn find_tree(&self) -> rustix::io::Result<OwnedFd> {
         crate::retry_eintr::openat(&self.dir, TREE, DIRECTORY | OFlags::PATH, Mode::empty())
     }
@@ -87,7 +88,7 @@ impl Stage {
         remove_staged(self.parent.as_fd(), &self.staged, self.dir.as_fd())
     }
 
-    /// Removes this directory from another thread.
+    /// Removes this directory, from another thread.
     pub fn remover(&self) -> Result<Stage> {
         Ok(Stage {
             parent: self.parent.try_clone()?,
@@ -126,8 +127,8 @@ fn make(parent: BorrowedFd, name: &OsStr) -> Result<(OwnedFd, OsString)> {
     anyhow::bail!("somebody moves away what is made here")
 }
 
-/// Locks and marks a directory that was just made. None where another run has taken it for a dead one's and removed it,
-/// or where its name means another directory by now; any other failure would be the same under every name.
+/// Locks and marks a new directory. None if another run took it for a dead run's and removed it, or if its name now means
+/// another directory. Any other failure would be the same under every name.
 fn claim(parent: BorrowedFd, staged: &OsStr) -> Result<Option<OwnedFd>> {
     let dir = match crate::retry_eintr::openat(parent, staged, DIRECTORY, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(None),
@@ -148,12 +149,12 @@ fn claim(parent: BorrowedFd, staged: &OsStr) -> Result<Option<OwnedFd>> {
     Ok((still(parent, staged, &dir) && mark::make(&dir)?).then_some(dir))
 }
 
-/// Empties a staging directory by its descriptor and removes its name, which removes nothing but an empty
-/// directory, whatever it has come to mean. Where a container runs in the tree, all of it stays.
+/// Empties a staging directory by its descriptor and removes its name, which removes only an empty directory, whatever
+/// it means by now. If a container runs in the tree, all of it stays.
 fn remove_staged(parent: BorrowedFd, name: &OsStr, dir: BorrowedFd) -> rustix::io::Result<()> {
     let Ok(_kept_out) = keep_out(dir) else { return Ok(()) };
     let left = remove::empty_but(dir, MARK.as_bytes());
-    // As long as anything is left, so is what tells the next run that this is staging.
+    // The mark goes last: while anything is left, the next run must see that this is staging.
     if left.is_ok() {
         remove::remove(dir, MARK.as_bytes())?;
         match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
@@ -164,8 +165,8 @@ fn remove_staged(parent: BorrowedFd, name: &OsStr, dir: BorrowedFd) -> rustix::i
     left
 }
 
-/// Keeps containers out of the tree that a staging directory holds, as long as the result lives, so that none starts in
-/// it while it is removed. An error: one runs there, for pivot holds a lock on its root's receipt.
+/// Keeps containers out of the tree in a staging directory while the result lives, so that none starts in it while it is
+/// being removed. An error means that one runs there: pivot holds a lock on its root's receipt.
 fn keep_out(dir: BorrowedFd) -> rustix::io::Result<Option<OwnedFd>> {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let Ok(receipt) = crate::retry_eintr::openat(dir, RECEIPT, flags, Mode::empty()) else { return Ok(None) };
@@ -212,6 +213,6 @@ fn sweep_staged(parent: BorrowedFd, name: &OsStr) -> rustix::io::Result<()> {
     if is_staging(dir.as_fd())? {
         return remove_staged(parent, name, dir.as_fd());
     }
-    // One that was killed before it had made its mark is empty, and goes; any other does not.
+    // A run that was killed before it made its mark left an empty directory, which goes. Any other stays.
     rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
 }

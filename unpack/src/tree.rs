@@ -60,9 +60,9 @@ pub enum Special<'a> {
 }
 
 impl Tree {
-    /// `root` is empty. `settle` waits until every planned file was made.
+    /// `root` is empty. `settle` waits until every planned file exists.
     pub fn new(root: OwnedFd, policy: Arc<Policy>, epoch: i64, settle: Box<dyn FnMut() -> Result<()>>) -> Result<Tree> {
-        // Whatever umask, setgid parent and default ACL made of it.
+        // Whatever the umask, a setgid parent or a default ACL has made of it.
         rustix::fs::fchmod(&root, Mode::RWXU)?;
         policy.owners.look_at(root.as_fd()).context("find out whose group files get")?;
         let last = implied(&policy, epoch)?;
@@ -85,7 +85,7 @@ impl Tree {
         self.dirs.root()
     }
 
-    /// Directories made that no entry speaks of, and links followed, weighed as entries are.
+    /// Directories made without an entry, and links followed, weighed as entries are.
     pub fn implied(&self) -> u64 {
         self.implied + self.dirs.followed()
     }
@@ -95,12 +95,12 @@ impl Tree {
         path.split(|&b| b == b'/').all(|name| name.len() as u64 <= self.longest_name)
     }
 
-    /// An entry whose name, or what a link says, is longer than the filesystem takes.
+    /// An entry with a name or a link target longer than the filesystem takes.
     pub fn leave_out(&self, path: &[u8]) {
         self.policy.ledger.note(Change::Name, path);
     }
 
-    /// Everything of a layer has come. Another may follow.
+    /// The layer is complete. Another may follow.
     pub fn end_layer(&mut self) -> Result<()> {
         self.dirs.pending.settle()?;
         self.link_waiting()?;
@@ -108,7 +108,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Removes what a layer had only as a target for links.
+    /// Removes what a layer had only for its links to lead to.
     pub fn remove(&mut self, name: &[u8]) -> Result<()> {
         self.dirs.pending.settle()?;
         match self.dirs.find(b"")? {
@@ -136,7 +136,7 @@ impl Tree {
         Ok(())
     }
 
-    /// A regular file: made, or, if it may wait, planned for another thread to make.
+    /// A regular file: created, or, if it may wait, planned for another thread to create.
     pub fn file(&mut self, path: Vec<u8>, meta: Meta, may_wait: bool) -> Result<Making> {
         let Some((parent, name)) = split(&path) else { return Err(root_is_no_directory()) };
         let last = self.policy.decide(meta, &path, false)?;
@@ -207,7 +207,7 @@ impl Tree {
         }
     }
 
-    /// A device that is not made still hides what lower layers and earlier entries had there.
+    /// Even a device that is not made hides what lower layers and earlier entries had there.
     fn without_device(&mut self, path: &[u8]) -> Result<()> {
         self.policy.ledger.note(Change::Device, path);
         self.dirs.make_room(&self.policy)?;
@@ -221,13 +221,13 @@ impl Tree {
         Ok(())
     }
 
-    /// The layer has something under this name.
+    /// Notes that the layer has something under this name.
     fn claim(&mut self, dir: &Dir, name: &[u8]) {
         self.made.entry(dir, name);
         self.waiting.forget(dir, name);
     }
 
-    /// Makes a name in place of whatever has it.
+    /// Creates a name in place of whatever has it.
     fn put<T>(
         &mut self,
         dir: &Dir,
@@ -273,7 +273,7 @@ fn root_is_no_directory() -> anyhow::Error {
     anyhow::anyhow!("the archive's entry for the root is no directory")
 }
 
-/// Devices that every container has and that give no access to anything.
+/// The devices that every container has, and that give access to nothing.
 fn is_safe(major: u32, minor: u32) -> bool {
     matches!((major, minor), (1, 3 | 5 | 7 | 8 | 9) | (5, 0..=2))
 }

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use crate::stage::name::{prefix, still};
 
-/// The holder removes the lock file. In another user's directory that user may do so over and over.
+/// The holder removes the lock file. In another user's directory that user may do so again and again.
 const ATTEMPTS: usize = 1000;
 const FLAGS: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
@@ -21,8 +21,8 @@ pub struct Publishing<'a> {
 }
 
 impl Publishing<'_> {
-    /// In a directory that others may write to, both names may be taken. Then there is no lock: it only keeps our own runs
-    /// apart, and a receipt beside another run's root vouches for nothing.
+    /// Where others may write, both names may be taken. Then there is no lock: it only keeps our own runs apart, and a receipt
+    /// beside another run's root vouches for nothing.
     pub fn lock<'a>(parent: BorrowedFd<'a>, root: &OsStr) -> Result<Publishing<'a>> {
         for name in names(root) {
             if let Some(file) = lock(parent, &name)? {
@@ -81,7 +81,7 @@ fn lock(parent: BorrowedFd, name: &OsStr) -> Result<Option<OwnedFd>> {
     bail!("{}: somebody keeps removing it", name.display())
 }
 
-/// Nobody else can have opened it, and so locked it.
+/// Whether nobody else can have opened it, and so locked it.
 fn is_ours(file: &OwnedFd) -> bool {
     rustix::fs::fstat(file).is_ok_and(|stat| {
         stat.st_uid == rustix::process::geteuid().as_raw()

@@ -1,4 +1,4 @@
-//! Names beside ROOT that unpack makes, and whether one still means the file it was made for.
+//! The names that unpack makes beside ROOT, and whether one still means the file that it was made for.
 
 use std::ffi::OsStr;
 use std::os::fd::{BorrowedFd, OwnedFd};

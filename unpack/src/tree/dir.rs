@@ -18,7 +18,7 @@ pub struct Dir {
     /// From the root, without links.
     path: Vec<u8>,
     last: RefCell<Last>,
-    /// Something was made or removed in it, so its times are wrong.
+    /// Something was created or removed in it, so its times are wrong.
     touched: Cell<bool>,
     /// Of one that we made: since when names are remembered, all of its own among them.
     known: Option<u64>,
@@ -130,7 +130,7 @@ impl Dir {
     }
 }
 
-/// Looks at a directory that an earlier entry or layer finished, and opens it for writing.
+/// Opens a directory that an earlier entry or layer finished for writing, and notes how it was.
 fn as_found(fd: &OwnedFd) -> rustix::io::Result<Last> {
     let stat = rustix::fs::fstat(fd)?;
     let time = |seconds, nanoseconds: u64| Timespec { tv_sec: seconds, tv_nsec: nanoseconds as _ };

@@ -43,7 +43,7 @@ pub struct Dirs {
     /// Of the paths in both.
     bytes: usize,
     most: usize,
-    /// Names that were looked at one by one, since a link was on the way.
+    /// Names that were looked up one by one, because of a link on the way.
     looked_at: Cell<u64>,
     pub(super) pending: Pending,
 }
@@ -76,7 +76,7 @@ impl Dirs {
         std::mem::take(&mut self.open).into_values().try_for_each(|dir| dir.close(policy))
     }
 
-    /// Only between two entries: a directory that somebody holds would change unseen.
+    /// Only between two entries: a directory that is in use would change unseen.
     pub fn make_room(&mut self, policy: &Policy) -> Result<()> {
         if self.is_full() { self.close(policy) } else { Ok(()) }
     }
@@ -205,7 +205,7 @@ impl Dirs {
         }
     }
 
-    /// While a long path is made: only the directory that was come to stays open.
+    /// While a long path is made: only the last directory stays open.
     pub fn make_room_but_for(&mut self, dir: Rc<Dir>, policy: &Policy) -> Result<Rc<Dir>> {
         if !self.is_full() {
             return Ok(dir);
@@ -274,7 +274,7 @@ fn open(dir: BorrowedFd, path: &[u8]) -> rustix::io::Result<OwnedFd> {
     crate::retry_eintr::openat2(dir, path, DIRECTORY, STRAIGHT)
 }
 
-/// What a name is, not through a link; None if nothing has it.
+/// What a name is, without following a link. None if there is nothing.
 pub fn kind(dir: &Dir, name: &[u8]) -> Result<Option<FileType>> {
     match rustix::fs::statat(dir.fd(), name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),

@@ -11,7 +11,7 @@ use super::dir::Dir;
 use super::path::{join, shown, split};
 use super::{Tree, dirs};
 
-/// More bytes of names than this are not kept for links whose target has not come yet.
+/// At most this many bytes of names are kept for links whose target has not come yet.
 const WAITING: usize = 64 << 20;
 
 /// Links that wait for their target until the end of the layer, by their paths without links.
@@ -37,7 +37,7 @@ impl Waiting {
         Ok(())
     }
 
-    /// A later entry gets this name.
+    /// A later entry takes this name.
     pub fn forget(&mut self, dir: &Dir, name: &[u8]) {
         if !self.links.is_empty() {
             self.links.remove(&join(dir.path(), name));
@@ -69,7 +69,7 @@ impl Tree {
         self.waiting.add(join(dir.path(), name), path, target)
     }
 
-    /// Everything of the layer has come.
+    /// The layer is complete.
     pub(super) fn link_waiting(&mut self) -> Result<()> {
         while let Some((place, link)) = self.waiting.links.pop_first() {
             // What it links to may wait as well.

@@ -1,11 +1,11 @@
-//! What the layer under way has made, which its own whiteouts spare.
+//! What the current layer has made, which its own whiteouts spare.
 
 use std::collections::HashSet;
 
 use super::dir::{Dir, Standing};
 use super::place::{Place, Places};
 
-/// Where no lower layer has anything, nothing needs to be remembered. So the first layer costs nothing.
+/// Where no lower layer has anything, nothing needs remembering: the first layer costs nothing.
 pub struct Made {
     places: Places,
     layer: u32,

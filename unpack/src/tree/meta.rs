@@ -65,16 +65,16 @@ pub struct Final {
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// What may be set, and where what could not be is noted.
+/// What may be set, and where to note what could not be.
 #[derive(Debug)]
 pub struct Policy {
     pub owners: Owners,
     pub ledger: Ledger,
     /// Make every device node.
     pub devices: bool,
-    /// Modes do not bind this process (CAP_DAC_OVERRIDE).
+    /// Modes do not restrict this process (CAP_DAC_OVERRIDE).
     pub privileged: bool,
-    /// How many files were made that run as their owner or with capabilities.
+    /// How many files run as their owner or with capabilities.
     pub setuid: AtomicU64,
 }
 
@@ -256,7 +256,7 @@ impl Policy {
     }
 }
 
-/// Takes every extended attribute away: an entry's attributes stand for all.
+/// Removes every extended attribute: the entry lists all that there should be.
 pub fn clear_xattrs(fd: BorrowedFd) -> rustix::io::Result<()> {
     let mut names = vec![0; XATTR_LIST_MAX];
     let length = match rustix::fs::flistxattr(fd, &mut names[..]) {

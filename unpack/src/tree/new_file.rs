@@ -35,7 +35,7 @@ impl Planned {
         Arc::ptr_eq(&self.dir, &other.dir)
     }
 
-    /// On whatever thread.
+    /// On any thread.
     pub fn make(self) -> Result<NewFile> {
         let name = split(&self.path).map_or(&b"."[..], |(_, name)| name);
         let mode = self.policy.made_as(&self.last);
@@ -73,13 +73,13 @@ impl NewFile {
         &self.path
     }
 
-    /// The content is whole.
+    /// The content is complete.
     pub fn finish(self) -> Result<()> {
         self.policy.set_by_fd(self.file.as_fd(), &self.last, Some(self.mode), &self.path)
     }
 }
 
-/// Makes a file that is not there.
+/// Creates a file that must not exist yet.
 pub(super) fn open(dir: BorrowedFd, name: &[u8], mode: u32) -> rustix::io::Result<File> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     crate::retry_eintr::openat(dir, name, flags, Mode::from_raw_mode(mode)).map(File::from)

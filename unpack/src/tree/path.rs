@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 pub struct Member {
     pub path: Vec<u8>,
     pub absolute: bool,
-    /// `..` was in it.
+    /// It had a `..`.
     pub upward: bool,
     pub depth: u64,
 }
