@@ -5,7 +5,7 @@ use nix::libc;
 use crate::signals::{Default, default_action};
 use crate::supervise::disposition::Disposition;
 
-/// Where a signal came from, and whom it has reached.
+/// Where a signal came from, and who has it already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Somebody sent it to this process.
@@ -21,7 +21,7 @@ pub enum Source {
 /// How far the child has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// It is not COMMAND yet, or has become it since we last looked: which of the two a signal found cannot be known.
+    /// It is not COMMAND yet, or has just become it: nobody can know which of the two a signal found.
     Starting,
     Running,
     /// It was sent a SIGKILL.
@@ -36,17 +36,17 @@ pub struct Known {
     pub is_pid1: bool,
     /// PID 1 is our reaper, and COMMAND its child.
     pub has_reaper: bool,
-    /// What the child does with this signal. None where nobody can see that: then a signal that ends processes is taken
-    /// for one that is meant to.
+    /// What the child does with this signal. None if that cannot be seen: then a signal that ends processes is taken as
+    /// meant to.
     pub disposition: Option<Disposition>,
-    /// The child's group has the terminal, or it was given to it just now because it asked for it.
+    /// The child's group has the terminal, or has just got it because it asked.
     pub has_terminal: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     Nothing,
-    /// Learn what became of the child.
+    /// Find out what became of the child.
     Reap,
     /// Go on after a stop, and the child with us.
     GoOn,
@@ -68,7 +68,7 @@ pub fn decide(signal: i32, source: Source, known: &Known) -> Action {
         _ if known.phase == Phase::Dying => {
             return if (default, source) == (Default::Ends, Source::Sender) { Action::Leave } else { Action::Nothing };
         }
-        // The terminal's signals to the child's group are for us as well, and so is what a job does to stop itself.
+        // The terminal's signals to the child's group are for us too, and so are those by which a job stops itself.
         (_, Source::Member) if default != Default::Stops => return Action::Nothing,
         (libc::SIGCONT, _) => return Action::GoOn,
         // A process in the child's group wants the terminal. A reader that is PID 1 cannot go on and asks again and
@@ -90,14 +90,14 @@ pub fn decide(signal: i32, source: Source, known: &Known) -> Action {
     }
 }
 
-/// Whether the child, as PID 1, will never see this signal nor die of it.
+/// Whether the child, as PID 1, will neither see this signal nor die of it.
 fn kernel_drops(signal: i32, source: Source, known: &Known) -> bool {
     let is_handled = known.disposition == Some(Disposition::Handled);
-    // Until it is one, a reaper is a PID 1 like any other.
+    // Until it has started, a reaper is a PID 1 like any other.
     let has_reaper = known.has_reaper && known.phase != Phase::Starting;
     match signal {
         _ if !known.is_pid1 => false,
-        // The command under a reaper is no PID 1. Only what waits for its turn is stopped from here.
+        // The command under a reaper is not PID 1. Only a link that waits for its turn is stopped from here.
         libc::SIGTTIN | libc::SIGTTOU if has_reaper => true,
         _ if has_reaper => false,
         // A link that waits for its turn at the terminal blocks these, sends them to its group as the terminal would, and

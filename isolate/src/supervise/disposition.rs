@@ -1,4 +1,4 @@
-//! What a process does with a signal, as far as it can be seen from outside.
+//! What a process does with a signal, as far as that shows from outside.
 
 use std::fs::{File, read_to_string};
 use std::io::Read;
@@ -29,9 +29,9 @@ const LOOKS: u32 = 500;
 pub struct Proc(OwnedFd);
 
 impl Proc {
-    /// By its pidfd: what is mounted on /proc may be an outer pid namespace's, where the process has another number than
-    /// here (pidfd_open(2), fdinfo). Where it has none, or nothing is mounted there, from a proc that is attached nowhere, if
-    /// we may make one.
+    /// By its pidfd: /proc may be that of an outer pid namespace, where the process has another number than here
+    /// (pidfd_open(2), fdinfo). If it has none there, or there is no /proc, from a proc that is attached nowhere, if we may
+    /// make one.
     pub fn of(pidfd: BorrowedFd) -> Option<Proc> {
         let info = |proc: &str| read_to_string(format!("{proc}/self/fdinfo/{}", pidfd.as_raw_fd())).ok();
         if let Some(number) = info("/proc").as_deref().and_then(number) {
@@ -42,8 +42,8 @@ impl Proc {
         open(&proc, &number(&text)?.to_string()).map(Proc)
     }
 
-    /// From the masks in its status. The C library blocks every signal while it forks: that is no answer yet, and there
-    /// the process is not asleep, but for the one look in a thousand between whose lines it wakes up.
+    /// From the masks in its status. The C library blocks every signal while it forks: that is not the answer yet. The
+    /// process is not asleep then, except once in a thousand reads, when it wakes up between two lines.
     pub fn disposition(&self, signal: i32) -> Option<Disposition> {
         let mut slept = false;
         for _ in 0..LOOKS {
@@ -57,7 +57,7 @@ impl Proc {
         Some(Disposition::Blocked)
     }
 
-    /// Whether the process, not one of its threads, has got this signal and not come to it yet.
+    /// Whether this signal is pending for the process, not for one of its threads.
     pub fn has_pending(&self, signal: i32) -> bool {
         self.read("status").and_then(|status| is_in(&status, "ShdPnd:", signal)) == Some(true)
     }

@@ -12,7 +12,7 @@ use nix::unistd::{pipe2, read, write};
 use crate::process::Ending;
 use crate::signals::Target;
 
-/// How a child ends whose gate is gone: in silence, since the parent says why.
+/// How a child ends if its gate is gone: silently, since the parent says why.
 pub const GONE: Ending = Ending::Exit(0);
 
 /// One process's side. Each of the two drops the other's.
@@ -38,7 +38,7 @@ impl Gate {
         }
     }
 
-    /// Whether the other has told something; it is gone, or has become COMMAND, otherwise.
+    /// Whether the other said something. Otherwise it is gone, or has become COMMAND.
     pub fn hear(&self) -> Result<bool> {
         let count = retry(|| read(&self.hears, &mut [0; 1])).context("the gate between parent and child")?;
         Ok(count != 0)
@@ -52,7 +52,7 @@ impl Gate {
         Ok(())
     }
 
-    /// When all has been told. What is left is readable once the child has become COMMAND or is gone.
+    /// When all is said. What is left becomes readable once the child has become COMMAND or is gone.
     pub fn into_end(self) -> OwnedFd {
         self.hears
     }

@@ -14,7 +14,7 @@ pub struct GroupSignals {
     /// A bit for each signal that the kernel sent, and for each that a member of the group or somebody else did.
     from_kernel: AtomicU64,
     from_member: AtomicU64,
-    /// eventfd(2): readable once a bit is set. To write to it never blocks.
+    /// eventfd(2): readable once a bit is set. Writing to it never blocks.
     news: OwnedFd,
 }
 
@@ -35,7 +35,7 @@ impl GroupSignals {
         (bits(&self.from_kernel), bits(&self.from_member))
     }
 
-    /// What comes again before isolate has looked is the same signal, as with any that is pending: a flood costs a bit.
+    /// A signal that comes again before isolate has looked counts once, as any pending signal does: a flood costs one bit.
     pub fn note(&self, signal: i32, from_kernel: bool) {
         let set = if from_kernel { &self.from_kernel } else { &self.from_member };
         set.fetch_or(1 << (signal - 1), Ordering::AcqRel);

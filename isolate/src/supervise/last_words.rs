@@ -1,4 +1,4 @@
-//! What isolate writes when the child has ended, with every signal blocked: it must not wait for ever for a reader.
+//! What isolate writes after the child's end, with every signal blocked: it must not wait for a reader for ever.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::signals::{Arrivals, Default, default_action};
 /// How long a reader may take to make room in a pipe that is full.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Waits until a line fits. False where nobody makes room for it in time, or a signal that ends processes comes first.
+/// Waits until a line fits. False if nobody makes room in time, or if a signal that ends processes comes first.
 pub fn can_write(fd: BorrowedFd, arrivals: &Arrivals) -> bool {
     let deadline = Instant::now() + PATIENCE;
     loop {

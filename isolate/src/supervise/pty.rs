@@ -1,5 +1,5 @@
-//! Terminals: the pair that a new session gets, and the settings and sizes of both sides (pty(7)). nix has neither TIOCGPTPEER
-//! nor sizes, and knows only the speeds of 1990.
+//! Terminals: the pair for a new session, and the settings and sizes of both sides (pty(7)). nix has neither TIOCGPTPEER nor
+//! window sizes, and cannot keep unusual line speeds.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;

@@ -1,5 +1,5 @@
-//! A small PID 1: it reaps whatever is left to it, passes signals on, and tells isolate outside what
-//! became of the command, for as PID 1 it can neither stop nor die of a signal itself.
+//! A small PID 1: it reaps what is left to it, passes signals on, and reports to isolate outside what becomes of the command,
+//! since as PID 1 it can neither stop nor die of a signal itself.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
@@ -19,7 +19,7 @@ use crate::signals::{self, Arrivals, ChildSignal};
 /// What a terminal sends to a job.
 pub const TYPED: [i32; 3] = [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP];
 
-/// What PID 1 tells.
+/// What PID 1 reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Report {
     Stopped(i32),
@@ -84,7 +84,7 @@ fn stay(command: Pid, reports: File, session: bool) -> Result<()> {
     let arrivals = Arrivals::open()?;
     close_all_but(&[arrivals.as_fd().as_raw_fd(), reports.as_raw_fd()]);
     let_go_of(&[0, 1, 2]);
-    // A command that is stopped and continued again and again must not have this wait for isolate.
+    // A command that stops and continues all the time must not make this wait for isolate.
     let _ = fcntl(&reports, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
     // pivot_root moves the working directories that are the old root itself, and no others.
     let _ = chdir("/");
@@ -111,12 +111,12 @@ fn stay(command: Pid, reports: File, session: bool) -> Result<()> {
 }
 
 fn tell(reports: &File, report: Report) {
-    // A stop that finds the pipe full is one of thousands that nobody has read yet; an end is in our own status as well.
+    // If the pipe is full, nobody has read thousands of earlier stops; an end is in our own status too.
     let _ = retry(|| write(reports, &report.to_bytes()));
 }
 
-/// A message of this process's own would go nowhere: isolate outside says it. It ends, and the
-/// command with it, rather than wait for what it cannot hear.
+/// This process has nowhere to print a message: isolate outside does. It ends, and the command with it, rather than wait
+/// for signals that it cannot hear.
 fn fail(reports: &File, errno: i32) -> ! {
     tell(reports, Report::Failed(errno));
     chain::leave(chain::FAILED)

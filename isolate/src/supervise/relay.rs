@@ -1,5 +1,5 @@
 //! The process between a caller's terminal and a session of COMMAND's own: it passes bytes, sizes and signals on, stops and
-//! continues with the session's leader, and ends as that does. Whatever becomes of it, the caller's terminal is as it was.
+//! continues with the session's leader, and ends as that does. Whatever happens to it, the caller's terminal is restored.
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -19,7 +19,7 @@ use crate::supervise::flow::{Flow, Pumped};
 use crate::supervise::guard::Guard;
 use crate::supervise::pty::{Pty, Settings};
 
-/// What the kernel may hold of a session's output when that has ended: a pipe's buffer, and more than a terminal's.
+/// How much of a session's output the kernel may still hold at its end: a pipe's buffer, which is more than a terminal's.
 const LAST_BYTES: usize = 128 << 10;
 
 /// How often to look whether we are in the foreground again, in milliseconds.
@@ -98,7 +98,7 @@ impl Relay {
             if let Some(ending) = self.end {
                 return Ok(ending);
             }
-            // In the background nobody tells us of the foreground: a shell continues only what has stopped.
+            // In the background nobody tells us when we come to the foreground: a shell continues only what has stopped.
             let is_away = self.input.is_none() && self.pty.is_some();
             self.wait(if is_away { LOOK.into() } else { PollTimeout::NONE })?;
             self.hear()?;
@@ -124,7 +124,7 @@ impl Relay {
             if self.is_hung_up() {
                 self.hang_up();
             } else {
-                // Somebody has put us into the background and not told us: what is set there is no more ours.
+                // Somebody has put us into the background without a signal: the terminal's settings are no longer ours.
                 self.let_go();
             }
         }
@@ -180,7 +180,7 @@ impl Relay {
 
     /// The session's leader has stopped, and so do we, for our caller to see it.
     fn suspend(&mut self) -> Result<()> {
-        // What it has written until then, the key's echo included, comes before what a shell says of the stop.
+        // What it has written so far, the echo of the key included, comes before the shell's message about the stop.
         let mut left = LAST_BYTES / 4096;
         while left > 0 && self.outputs.iter_mut().any(|flow| flow.pump() == Pumped::Some) {
             left -= 1;
@@ -235,7 +235,7 @@ impl Relay {
         Ok(())
     }
 
-    /// What the session wrote before its end. What it left behind may write for ever.
+    /// Passes on what the session wrote before its end. Processes that it left behind may write for ever.
     fn drain(&mut self) -> Result<()> {
         if let Some(pty) = self.pty.take() {
             drop(pty.slave);
@@ -250,7 +250,7 @@ impl Relay {
                     Pumped::Nothing | Pumped::Ended => drop(self.outputs.remove(0)),
                 }
             }
-            // A terminal that takes nothing is no reason to stay.
+            // We do not stay for a terminal that takes nothing.
             let ends = |arrival: &signals::Arrival| signals::default_action(arrival.signal) == signals::Default::Ends;
             if self.arrivals.next().is_some_and(|arrival| ends(&arrival) && !arrival.from_self) {
                 break;

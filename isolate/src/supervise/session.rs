@@ -28,7 +28,7 @@ pub enum Session {
     WithoutTerminal,
 }
 
-/// What the leader of the new session gets in place of the caller's terminal, on each standard stream that is one.
+/// What the leader of the new session gets for each standard stream that is the caller's terminal.
 type Streams = [Option<Rc<OwnedFd>>; 3];
 
 impl Session {
@@ -47,7 +47,7 @@ impl Session {
         let tty = tty.ok();
         let (streams, outputs) = replace_terminals(pty.as_ref(), tty.as_ref())?;
         let child_signal = ChildSignal::set_default();
-        // Whatever comes from here on, the relay hears.
+        // From here on the relay hears every signal.
         let mask = signals::block_all();
         match fork().context("fork")? {
             None => {
@@ -65,7 +65,7 @@ impl Session {
             Some(leader) => {
                 drop(streams);
                 let relay = Relay::new(leader, own_pidfd, tty, pty, outputs).and_then(Relay::until_the_end);
-                // Descriptors that others here believe to own are closed: no destructor may run.
+                // The relay has closed descriptors that values here still own: no destructor may run.
                 let Err(error) = relay;
                 chain::leave(chain::fail(chain::Tool::Isolate, &error))
             }

@@ -1,4 +1,4 @@
-//! The start: what only the parent can do for its child from outside of the new namespaces.
+//! The start: what only the parent can do for its child, from outside the new namespaces.
 //!
 //! The child is a plain clone that waits at the gate until all of that is done. The guard stands before the clone: whatever
 //! ends isolate after that, the guard ends the child. Meanwhile every signal is blocked. While it prepares the child isolate has
@@ -249,7 +249,7 @@ fn clean_up(shared: &Shared) {
     }
 }
 
-/// To the end of this process. Where that is an error the guard ends the child.
+/// Runs to the end of this process. After an error the guard ends the child.
 fn stay(wait: &Wait, mut waiting: Waiting) -> Result<Infallible> {
     let shared = waiting.shared;
     let (ending, target) = waiting.until_the_end(|waiting| {

@@ -38,7 +38,7 @@ pub fn borrow(fd: i32) -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
-/// A reader that is gone does not matter, the child does; SIGPIPE must be blocked. Any other loss is said.
+/// A reader that is gone does not matter, the child does. SIGPIPE must be blocked. Any other failure is reported.
 fn write(fd: i32, line: &Value) {
     let written = borrow(fd)
         .try_clone_to_owned()

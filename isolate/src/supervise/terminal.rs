@@ -45,12 +45,12 @@ impl Terminal {
         (group != 0).then(|| Pid::from_raw(group))
     }
 
-    /// Who has it now.
+    /// The group that has it now.
     fn group(&self) -> Option<Pid> {
         self.tty.as_ref().and_then(|tty| tcgetpgrp(tty).ok())
     }
 
-    /// Whether COMMAND shall lead a group of its own. Without a terminal, always: a signal to the own
+    /// Whether COMMAND should lead a group of its own. Without a terminal, always: a signal to the own
     /// group leaves a pid namespace. With one, where a person sits in front of COMMAND: not where its
     /// output goes into a pipe, whose reader may want the terminal; not in the background of a
     /// script, which keeps its input (POSIX has such a shell start it with SIGINT ignored); and not where
@@ -68,7 +68,7 @@ impl Terminal {
     /// otherwise: until then Ctrl-C is for the rest of the pipeline as well.
     pub fn belongs_to(&self, group: Pid) {
         self.child_group.store(group.as_raw(), Ordering::Relaxed);
-        // Where SIGTTIN is ignored a reader in the background asks nobody.
+        // With SIGTTIN ignored, a reader in the background does not ask.
         if reads_terminal() || is_ignored(libc::SIGTTIN) {
             self.hand_over();
         }

@@ -25,7 +25,7 @@ use crate::supervise::listener;
 use crate::supervise::reaper::{Report, TYPED};
 use crate::supervise::waiting::stops::Coming;
 
-/// A command that has not ended by now is one to wait for.
+/// After this time the command is one to wait for.
 const SOON: Duration = Duration::from_millis(2);
 
 pub struct Waiting {
@@ -80,14 +80,14 @@ impl Waiting {
     /// `settle` gives back what only starting needed; not for a command that ends at once.
     pub fn until_the_end(&mut self, settle: impl FnOnce(&Waiting)) -> Result<(Ending, Target)> {
         let mut settle = Some(settle);
-        // What has become of the child before its signals were heard.
+        // The child may have changed before we heard its signals.
         self.reap()?;
         let ending = loop {
             if let Some(ending) = self.now.end {
                 break ending;
             }
             let news = self.wait_for_news(settle.is_some())?;
-            // What the group heard comes first: it may be what the child has died of.
+            // The group's signals come first: the child may have died of one.
             if news.group {
                 self.hear_group()?;
             }
@@ -161,7 +161,7 @@ impl Waiting {
         let mut record = [0; Report::SIZE];
         let read = self.reports.as_mut().map(|reports| reports.read_exact(&mut record));
         match Report::from_bytes(record) {
-            // It died before the command did: what the kernel says of it is all there is.
+            // It died before the command: what the kernel says of it is all there is.
             _ if !matches!(read, Some(Ok(()))) => self.reports = None,
             // Both of these have been heard already, for us or in the child's group.
             Report::Stopped(libc::SIGTTIN | libc::SIGTTOU) => {}
@@ -193,7 +193,7 @@ impl Waiting {
     }
 
     fn act(&mut self, signal: i32, source: Source) -> Result<()> {
-        // Once it is reaped its number may be another process's.
+        // Once the child is reaped, its number may be another process's.
         if self.now.end.is_some() {
             return Ok(());
         }
@@ -243,7 +243,7 @@ impl Waiting {
     }
 
     fn end_as(&mut self, ending: Ending) -> Ending {
-        // What the reaper has told may not be read yet.
+        // The reaper's report may still be unread.
         while self.reports.is_some() && self.now.reported.is_none() && self.hear_reaper().is_ok() {}
         match (self.now.reported, self.now.is_dying_of, ending) {
             (Some(reported), ..) => reported,
