@@ -13,6 +13,7 @@ mod covered_proc;
 pub mod defaults;
 mod environment;
 mod escape_fd;
+mod flock;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 pub mod handoff;
@@ -52,6 +53,7 @@ pub use command::Command;
 pub use covered_proc::{why_no_new_proc, why_no_new_sysfs};
 pub use environment::Environment;
 pub use escape_fd::{EscapeFd, escape_fd, escape_fd_on_streams, inherited, passed_on};
+pub use flock::lock_alone;
 pub use image::{Image, User};
 pub use inside::open_inside;
 pub use mount_remap::MountRemap;

@@ -1,11 +1,11 @@
 //! Calls of nix that are repeated while a signal interrupts them: no link wants a call to end for a signal (signal(7);
-//! open(2), statfs(2), wait(2), flock(2)). rustix has its own (`rustix::io::retry_on_intr`), for modules that use it.
+//! open(2), statfs(2), wait(2)). rustix has its own (`rustix::io::retry_on_intr`), for modules that use it.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::NixPath;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, Flock, FlockArg, Flockable, OFlag};
+use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::poll::{PollFd, PollTimeout};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::Statfs;
@@ -45,16 +45,6 @@ pub fn waitpid(pid: Pid, options: Option<WaitPidFlag>) -> Result<WaitStatus, Err
 
 pub fn poll(fds: &mut [PollFd], timeout: PollTimeout) -> Result<i32, Errno> {
     retry(|| nix::poll::poll(fds, timeout))
-}
-
-/// flock(2); the file comes back with the error.
-pub fn flock<T: Flockable>(mut file: T, how: FlockArg) -> Result<Flock<T>, (T, Errno)> {
-    loop {
-        match Flock::lock(file, how) {
-            Err((back, Errno::EINTR)) => file = back,
-            result => return result,
-        }
-    }
 }
 
 #[cfg(test)]

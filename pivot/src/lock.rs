@@ -9,13 +9,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
-use chain::WithHint;
 use chain::attach::{self, READ_ONLY};
 use chain::receipt::lock::{Lock, in_use, in_use_soon};
 use chain::receipt::{self, Doubt, Found};
-use chain::retry_eintr::{flock, open, openat};
+use chain::retry_eintr::{open, openat};
+use chain::{WithHint, lock_alone};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FlockArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{Mode, fstat};
 
 use crate::root::{self, identity};
@@ -89,19 +89,17 @@ pub fn alone(dir: &OwnedFd) -> Result<Option<OwnedFd>> {
         Err(Errno::EACCES) => return Ok(None),
         opened => opened.context("open for the lock")?,
     };
-    match flock(opened, FlockArg::LockExclusiveNonblock) {
-        Ok(locked) => {
-            keep(&*locked)?;
-            // Left open on purpose. Unlocking through any descriptor of an open file unlocks it for all (flock(2)).
-            std::mem::forget(locked);
+    match lock_alone(&opened) {
+        Ok(()) => {
+            keep(&opened)?;
             Ok(Some(copy))
         }
-        Err((_, Errno::EWOULDBLOCK)) => {
+        Err(Errno::EWOULDBLOCK) => {
             Err(anyhow!("in use by another container")).hint("give each container its own --overlay DIR")
         }
         // Without locks on this filesystem, nobody else can ask for one either.
-        Err((_, Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EBADF | Errno::EINVAL)) => Ok(None),
-        Err((_, errno)) => Err(errno.into()),
+        Err(Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EBADF | Errno::EINVAL) => Ok(None),
+        Err(errno) => Err(errno.into()),
     }
 }
 

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result};
-use chain::hinted;
+use chain::{hinted, lock_alone};
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::Pid;
 
 use crate::limits::exceeded::{Exceeded, exceeded};
@@ -110,20 +109,17 @@ fn enable_others(dir: &Path) {
 
 /// One isolate at a time moves processes of this group: from the list that it read one may have gone to a group with limits by
 /// now, and must not be taken out of that. Anybody who sees the group can hold this lock, so it is not waited for without end.
-fn lock(parent: &Path) -> Option<Flock<File>> {
+fn lock(parent: &Path) -> Option<File> {
     const PATIENCE: Duration = Duration::from_secs(2);
-    let mut dir = File::open(parent).ok()?;
+    let dir = File::open(parent).ok()?;
     let begun = Instant::now();
-    loop {
-        dir = match Flock::lock(dir, FlockArg::LockExclusiveNonblock) {
-            Ok(locked) => return Some(locked),
-            Err((dir, _)) => dir,
-        };
+    while lock_alone(&dir).is_err() {
         if begun.elapsed() > PATIENCE {
             return None;
         }
         std::thread::sleep(Duration::from_millis(1));
     }
+    Some(dir)
 }
 
 /// Moves every process of the group into a leaf, this one included. A process forked in between is in the group again:

@@ -1,0 +1,14 @@
+//! flock(2), by rustix: nix's lock unlocks when it is dropped, and panics if that fails.
+
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::retry_on_intr;
+
+use crate::sys::errno;
+
+/// Locks a file against everybody else, for as long as it is open anywhere. EWOULDBLOCK: somebody has locked it.
+pub fn lock_alone(file: impl AsFd) -> Result<(), Errno> {
+    retry_on_intr(|| flock(&file, FlockOperation::NonBlockingLockExclusive)).map_err(errno)
+}
