@@ -127,7 +127,7 @@ fn lock(parent: &Path) -> Option<File> {
 fn vacate(place: &Place) -> Result<()> {
     const ROUNDS: u32 = 100;
     let leaf = place.parent.join(WAITING);
-    let _ = create_dir(&leaf);
+    make(&leaf).or_else(|error| if leaf.exists() { Ok(()) } else { Err(error) })?;
     let mounts = mounts()?;
     let unified = mounts.iter().find(|mount| mount.version == Version::Two);
     for round in 1.. {
