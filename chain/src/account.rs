@@ -28,7 +28,7 @@ impl Sort {
         }
     }
 
-    fn sub_file(self) -> &'static str {
+    pub fn sub_file(self) -> &'static str {
         match self {
             Sort::User => "/etc/subuid",
             Sort::Group => "/etc/subgid",

@@ -20,7 +20,7 @@ use crate::retry_eintr::{open, openat};
 use crate::{Hint, WithHint, mounts, open_inside, sys};
 
 use mount_api::option;
-pub use mount_api::{attach, copy, copy_at, unattached};
+pub use mount_api::{attach, copy, copy_alone, copy_at, unattached};
 
 /// Attributes of a mount, as MOUNT_ATTR_* in mount_setattr(2).
 pub use nix::libc::{
@@ -57,7 +57,22 @@ impl Place<'_> {
 /// Mounts what is at `source`, with everything mounted below it, at `place`. The attributes apply to all of it.
 /// Returns a descriptor on the new mount.
 pub fn bind(source: impl AsFd, place: Place, attributes: u64) -> Result<OwnedFd> {
-    let tree = copy(source.as_fd());
+    bind_copy(source.as_fd(), copy(&source), place, attributes, MsFlags::MS_REC)
+}
+
+/// The same without what is mounted below it.
+pub fn bind_alone(source: impl AsFd, place: Place, attributes: u64) -> Result<OwnedFd> {
+    bind_copy(source.as_fd(), copy_alone(&source), place, attributes, MsFlags::empty())
+}
+
+/// `deep` is the old call's way to say what the copy holds.
+fn bind_copy(
+    source: BorrowedFd,
+    tree: Result<OwnedFd, Errno>,
+    place: Place,
+    attributes: u64,
+    deep: MsFlags,
+) -> Result<OwnedFd> {
     let set_now = match &tree {
         Ok(tree) => attributes == 0 || set_unattached(tree, attributes)?,
         Err(_) => false,
@@ -74,8 +89,8 @@ pub fn bind(source: impl AsFd, place: Place, attributes: u64) -> Result<OwnedFd>
             Ok(tree)
         }
         Err(Errno::ENOSYS) => {
-            let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
-            mount(Some(&by_number(&source)), &by_number(&place.open()?), None::<&str>, flags, None::<&str>)?;
+            let flags = MsFlags::MS_BIND | deep;
+            mount(Some(&by_number(source)), &by_number(&place.open()?), None::<&str>, flags, None::<&str>)?;
             let made = reopened(place)?;
             let inode = |fd: BorrowedFd| fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
             if inode(made.as_fd())? != inode(source.as_fd())? {
@@ -136,6 +151,15 @@ pub fn set(tree: impl AsFd, attributes: u64) -> Result<()> {
     Ok(())
 }
 
+/// Adds attributes to a mount, and to none below it.
+pub fn set_alone(mounted: &OwnedFd, attributes: u64) -> Result<()> {
+    let set = sys::mount_setattr(mounted, 0, attributes, 0);
+    match set.map_err(|errno| sys::if_filtered(errno, libc::SYS_mount_setattr)) {
+        Err(Errno::ENOSYS) => remount(mounted, attributes),
+        result => Ok(result?),
+    }
+}
+
 /// The same for mounts that may still be detached. False: the kernel cannot (before Linux 5.12).
 pub fn set_unattached(tree: impl AsFd, attributes: u64) -> Result<bool> {
     let set = sys::mount_setattr(&tree, libc::AT_RECURSIVE, attributes, 0);
@@ -158,12 +182,15 @@ fn remount_each(tree: BorrowedFd, attributes: u64) -> Result<()> {
             return Err(anyhow!("{}: hidden below another mount", point.display()))
                 .hint("on Linux before 5.12 each mount is changed by its path: unmount what hides it");
         }
-        // A remount replaces all flags, and those of a more privileged namespace's mount are locked.
-        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | old_flags(attributes) | held_flags(&fd)?;
-        mount_on(&fd, |path| mount(None::<&str>, path, None::<&str>, flags, None::<&str>))
-            .with_context(|| point.display().to_string())?;
+        remount(&fd, attributes).with_context(|| point.display().to_string())?;
     }
     Ok(())
+}
+
+/// A remount replaces all flags, and those of a more privileged namespace's mount are locked.
+fn remount(mounted: &OwnedFd, attributes: u64) -> Result<()> {
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | old_flags(attributes) | held_flags(mounted)?;
+    Ok(mount_on(mounted, |path| mount(None::<&str>, path, None::<&str>, flags, None::<&str>))?)
 }
 
 /// The same in the old call's flags (mount(2)).

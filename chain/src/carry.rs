@@ -15,9 +15,8 @@ use nix::sys::stat::{Mode, fstat, stat};
 
 use crate::handoff::Writer;
 use crate::retry_eintr::open;
-use crate::{Image, Tool, WithHint, attach, mounts, sys};
-
-pub(crate) const VARIABLE: &str = "CHAINROOT_CARRY";
+use crate::tool::CARRY;
+use crate::{Image, Tool, WithHint, attach, failures, mounts, sys};
 
 /// Where pivot left the host's mounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +47,8 @@ pub struct Carry {
     pub writer: Option<Writer>,
     /// A pidfd of the isolate that waits for this chain: readable once it is dead.
     pub parent: Option<OwnedFd>,
+    /// Where isolates that wait for this chain learn that a link has failed: plain numbers, for they stay open to the end.
+    pub(crate) failures: Vec<RawFd>,
     /// The links have ambient capabilities, which COMMAND must not have.
     pub caps_lent: bool,
     /// Under `--explain`: the open here-documents, outermost first.
@@ -64,7 +65,7 @@ pub struct Carry {
 impl Carry {
     /// What the previous link left, if there was one.
     pub(crate) fn take() -> Carry {
-        std::env::var_os(VARIABLE).and_then(|text| Carry::parse(text.to_str()?)).unwrap_or_default()
+        std::env::var_os(CARRY).and_then(|text| Carry::parse(text.to_str()?)).unwrap_or_default()
     }
 
     /// All or nothing: one foreign field, and the text is no carry.
@@ -89,6 +90,10 @@ impl Carry {
                 "writer" => carry.writer = Some(Writer::from_text(value)?),
                 "caps" if value == "lent" => carry.caps_lent = true,
                 "parent" => carry.parent = Some(inherited(value)?),
+                "failures" => {
+                    let kept = |number: &str| inherited(number).map(IntoRawFd::into_raw_fd);
+                    carry.failures = value.split(',').map(kept).collect::<Option<_>>()?;
+                }
                 "explain" => {
                     carry.explain = Some(value.split(',').filter(|s| !s.is_empty()).map(str::to_owned).collect())
                 }
@@ -140,12 +145,24 @@ impl Carry {
         if let Some(fd) = self.parent.take() {
             field("parent", &lend(fd)?.to_string());
         }
+        if !self.failures.is_empty() {
+            for &number in &self.failures {
+                crate::inherited(number).map(|fd| fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))).transpose()?;
+            }
+            field("failures", &failures::to_text(&self.failures));
+        }
         for tool in Tool::ALL {
             if let Some(fd) = self.tools[tool as usize].take() {
                 field(tool.name(), &lend(fd)?.to_string());
             }
         }
         Ok(text.into())
+    }
+
+    /// From now on this process, and the links that it becomes, tell of a failure there.
+    pub fn tell_failures_to(&mut self, pipe: OwnedFd) {
+        self.failures.push(pipe.into_raw_fd());
+        failures::tell(self.failures.clone());
     }
 
     /// Notes a detached mount through which a lock is held.

@@ -19,6 +19,7 @@ use crate::environment::Environment;
 use crate::image::Image;
 use crate::report::{Hint, WithStatus};
 use crate::retry_eintr::statfs;
+use crate::tool::CARRY;
 use crate::{NOT_EXECUTABLE, NOT_FOUND, Tool, defaults, shell};
 
 const PROC_SUPER_MAGIC: FsType = FsType(0x9fa0);
@@ -77,7 +78,7 @@ impl Command {
         // A copy that closes at exec: the chain may come to this tool again.
         let held = carry.tools[tool as usize].as_ref().map(OwnedFd::try_clone).transpose()?;
         let (argv, mut env) = (strings(&self.argv)?, self.env.clone());
-        env.set(carry::VARIABLE, carry.lend()?)?;
+        env.set(CARRY, carry.lend()?)?;
         let envp = env.entries();
         let (path, result) = match held {
             Some(fd) => {

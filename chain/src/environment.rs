@@ -7,7 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use anyhow::{Context, Result};
 
-use crate::{carry, shell};
+use crate::shell;
+use crate::tool::CARRY;
 
 /// Entries NAME=VALUE, in the order in which they are passed on.
 #[derive(Clone, Debug)]
@@ -32,7 +33,7 @@ impl Environment {
             }
         }
         let mut environment = Environment(entries);
-        environment.remove(carry::VARIABLE.as_ref());
+        environment.remove(CARRY.as_ref());
         environment
     }
 

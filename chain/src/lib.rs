@@ -13,6 +13,7 @@ mod covered_proc;
 pub mod defaults;
 mod environment;
 mod escape_fd;
+pub mod failures;
 mod flock;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
@@ -63,7 +64,7 @@ pub use namespace_limit::why_no_new_namespace;
 pub use parent::{die_with_parent, leave};
 pub use plain_line::PlainLine;
 pub use plan::{HasCarry, Link, Rest, Step, named};
-pub use report::{Hint, WithHint, drives_terminal, fail, hinted, message, one_line, print, warn};
+pub use report::{Hint, WithHint, drives_terminal, fail, hinted, message, one_line, print, status_of, warn};
 pub use small_file::read_small;
 pub use start::started;
 pub use tool::{FAILED, NOT_EXECUTABLE, NOT_FOUND, Tool};

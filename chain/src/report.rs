@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, Signal, signal};
 
-use crate::{FAILED, Tool};
+use crate::{FAILED, Tool, failures};
 
 /// What to do about an error. It travels in the error's chain and prints on a line of its own.
 #[derive(Debug)]
@@ -69,6 +69,13 @@ pub fn fail(tool: Tool, error: &anyhow::Error) -> u8 {
         }
         None => {}
     }
+    let status = status_of(error);
+    failures::report(tool, status);
+    status
+}
+
+/// The exit status that goes with an error.
+pub fn status_of(error: &anyhow::Error) -> u8 {
     error.downcast_ref::<WithStatus>().map_or(FAILED, |error| error.status)
 }
 

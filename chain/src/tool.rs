@@ -9,6 +9,9 @@ pub const NOT_EXECUTABLE: u8 = 126;
 /// COMMAND was not found.
 pub const NOT_FOUND: u8 = 127;
 
+/// The variable in which a link finds what the previous one left. No foreign command gets to see it.
+pub(crate) const CARRY: &str = "CHAINROOT_CARRY";
+
 /// The four tools. A bare command word that is one of their names means the binary beside the
 /// running one, never one from an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

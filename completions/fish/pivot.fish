@@ -1,7 +1,8 @@
 complete -c pivot -l overlay -d 'Let changes go to this directory, which is yours alone, and be there the next time; ROOT itself is never changed' -r -F
-complete -c pivot -l bind -d 'Mount a file or directory of the host\'s at DST (SRC where it is left out); OPTIONS are ro, rw, nosuid, nodev, noexec, comma-separated (can be given again)' -r
+complete -c pivot -l bind -d 'Mount a file or directory of the host\'s at DST (SRC where it is left out or empty); OPTIONS, comma-separated: ro, rw, nosuid, nodev, noexec; bind, without what is mounted below SRC; ephemeral, where changes vanish at the end; overlay=DIR, where they go to DIR and are there the next time (can be given again)' -r
 complete -c pivot -l bind-try -d 'The same, but do nothing where SRC is not there (can be given again)' -r
 complete -c pivot -l tmpfs -d 'Mount an empty filesystem in memory at DST, nosuid and nodev; OPTIONS are size=BYTES (k, m, g, %), mode=OCTAL, nr_inodes=N, ro, rw, noexec and the like, comma-separated (can be given again)' -r
+complete -c pivot -l hide -d 'Cover what is at PATH with an empty file or directory; do nothing where nothing is (can be given again)' -r
 complete -c pivot -l dir -d 'Make a directory in the root, where it is not there (can be given again)' -r
 complete -c pivot -l symlink -d 'Make a symbolic link to TARGET in the root, where nothing is (can be given again)' -r
 complete -c pivot -l etc -d 'Put read-only copies of these files in /etc, comma-separated: the host\'s resolv.conf and hosts, the uts namespace\'s hostname, the root\'s own passwd and group with the caller\'s entry added' -r -f -a "resolv\t''
@@ -14,6 +15,9 @@ complete -c pivot -l chdir -d 'Start COMMAND in this directory of the root inste
 complete -c pivot -l put-old -d 'Keep the host\'s tree, under this directory of the root' -r -F
 complete -c pivot -l keep-fd -d 'Pass an inherited descriptor on to COMMAND (can be given again); others from 3 up are closed' -r
 complete -c pivot -l read-only -d 'Make the root read-only, and every mount that it brings along; volumes stay as they were given'
+complete -c pivot -l nosuid -d 'Let no setuid or setgid file, nor file capability, of the root give privileges'
+complete -c pivot -l nodev -d 'Open no device node of the root'
+complete -c pivot -l noexec -d 'Run no program of the root'
 complete -c pivot -l ephemeral -d 'Let changes go to memory and vanish at the end; ROOT itself is never changed'
 complete -c pivot -l dev -d 'Make a minimal /dev: null, zero, full, random, urandom, tty, a devpts of its own, shm, and mqueue in an own ipc namespace'
 complete -c pivot -l as-image -d 'Run what the image says: its Env, WorkingDir, User, Entrypoint and Cmd; COMMAND replaces Cmd'

@@ -9,14 +9,7 @@ squash\t'All the caller\'s'
 map\t'As the image has them where this user namespace maps them, the caller\'s otherwise'"
 complete -c unpack -l bundle -d 'Write an OCI runtime bundle: DIR/rootfs and DIR/config.json, for runc and crun' -r -F
 complete -c unpack -l threads -d 'Threads that write files [default: the number of processors, at most 8]' -r
-complete -c unpack -l max-bytes -d 'Bytes of file content in the whole image' -r
-complete -c unpack -l max-entries -d 'Entries in the whole image [default: 32K and one for every 8 bytes of the image as stored, at most 16M]' -r
-complete -c unpack -l max-depth -d 'Nested directories' -r
-complete -c unpack -l max-name -d 'Length of one entry\'s name or link target' -r
-complete -c unpack -l max-pax -d 'Size of one extended header (PAX records, extended attributes included)' -r
-complete -c unpack -l max-sparse -d 'Segments of one sparse file' -r
-complete -c unpack -l max-ratio -d 'Bytes out for each byte in of compressed streams, and a gibibyte more for all of an image\'s streams together' -r
-complete -c unpack -l max-window -d 'Memory for the window of a zstd frame or the dictionary of an xz stream' -r
+complete -c unpack -l limit -d 'Set a budget of the image, numbers or sizes with K, M, G, T of 1024: bytes, entries, depth, name, pax, sparse, ratio or window (can be given again)' -r
 complete -c unpack -l strict -d 'Refuse archives that GNU tar, bsdtar and Python read differently, naming the offset'
 complete -c unpack -l replace -d 'Replace what ROOT is by a fresh extraction, in one atomic exchange'
 complete -c unpack -l devices -d 'Make every device node, not only null, zero, full, random, urandom, tty, console and ptmx'

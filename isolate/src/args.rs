@@ -78,6 +78,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "/proc")]
     pub mount_proc: Option<PathBuf>,
 
+    /// Mount the binfmt_misc of the new user namespace on DIR, /proc/sys/fs/binfmt_misc if not given (implies --mount)
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "/proc/sys/fs/binfmt_misc")]
+    pub mount_binfmt: Option<PathBuf>,
+
     /// Shift the boot-time clock by SECONDS (with --time)
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     pub boottime: Option<i64>,
@@ -86,8 +90,9 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     pub monotonic: Option<i64>,
 
-    /// Enter namespaces that exist: all of process PID's, and the limits it is under, or those kept in files
-    #[arg(long, value_name = "PID|NS=FILE,...")]
+    /// Enter what exists: of process PID, or of the one that FILE of a --status-fd names once it has started, all
+    /// namespaces and the limits it is under, or WHAT of it: namespaces, root, wd, env; or namespaces kept in files
+    #[arg(long, value_name = "PID|FILE[:WHAT,...]|NS=FILE,...")]
     pub join: Option<Join>,
 
     /// Be root in the new user namespace (implies --user)
@@ -107,9 +112,14 @@ pub struct Args {
     #[arg(long, value_name = "GROUP", conflicts_with = "map_root", help_heading = "Ids")]
     pub map_group: Option<OsString>,
 
-    /// Map the first range of /etc/subuid and /etc/subgid as well; to be root if nothing says who (implies --user)
+    /// Map the ranges of /etc/subuid and /etc/subgid as well, around the own id; to be root if nothing says who
+    /// (implies --user)
     #[arg(long, help_heading = "Ids")]
     pub map_auto: bool,
+
+    /// Map the ranges of /etc/subuid and /etc/subgid to themselves (implies --user)
+    #[arg(long, help_heading = "Ids")]
+    pub map_subids: bool,
 
     /// Map a range of users; also `auto`, `subids`, `all`, and the older OUTER,INNER,COUNT (implies --user)
     #[arg(long, value_name = "INNER:OUTER:COUNT", help_heading = "Ids")]
@@ -131,9 +141,17 @@ pub struct Args {
     #[arg(short = 'G', long, value_name = "GROUP", help_heading = "Ids")]
     pub setgid: Option<OsString>,
 
+    /// Supplementary groups, numbers or names; with --setgid these are kept, and without it the group as well
+    #[arg(long, value_name = "GROUP,...", value_delimiter = ',', help_heading = "Ids")]
+    pub groups: Vec<OsString>,
+
     /// Stay and wait for COMMAND even where no namespace needs it
     #[arg(short, long, help_heading = "Process")]
     pub fork: bool,
+
+    /// Pass signals on to COMMAND, which isolate always does; for scripts of unshare(1) (implies --fork)
+    #[arg(long, help_heading = "Process")]
+    pub forward_signals: bool,
 
     /// What COMMAND gets when isolate dies, by name or number; SIGKILL is the default. A PID 1 that would not
     /// see it is killed (implies --fork)
@@ -165,6 +183,14 @@ pub struct Args {
     /// Start with PATH, HOME and TERM alone in the environment
     #[arg(long, help_heading = "Process")]
     pub clean_env: bool,
+
+    /// Start with an empty environment
+    #[arg(long, conflicts_with = "clean_env", help_heading = "Process")]
+    pub clear_env: bool,
+
+    /// Start with these variables alone, or with --clean-env with these as well
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', help_heading = "Process")]
+    pub whitelist_env: Vec<OsString>,
 
     /// Write JSON lines to descriptor N: started (pid, namespaces) and exited (code or signal, limit)
     #[arg(long, value_name = "N", help_heading = "Process")]
@@ -206,8 +232,9 @@ pub struct Args {
     #[arg(long, help_heading = "Privileges")]
     pub no_new_privs: bool,
 
-    /// Filter system calls: `default`, or a JSON profile as container runtimes have them, in a file or open as N
-    #[arg(long, value_name = "default|FILE|fd:N", help_heading = "Privileges")]
+    /// Filter system calls: `default`; `fakeroot`, where chown, setgroups and set*id do nothing and succeed; both with +NAME
+    /// and -NAME, to let a call pass or refuse it; or a JSON profile as container runtimes have them, in a file or open as N
+    #[arg(long, value_name = "WORD,...|FILE|fd:N", help_heading = "Privileges")]
     pub seccomp: Option<PathBuf>,
 
     #[command(flatten)]
@@ -230,21 +257,65 @@ pub enum Propagation {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Join {
-    Process(i32),
+    Process(Process),
     Files(Vec<(String, PathBuf)>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    pub named: Named,
+    /// Names of namespaces. Where there is none, all are meant.
+    pub kinds: Vec<String>,
+    pub root: bool,
+    pub wd: bool,
+    pub env: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    Pid(i32),
+    /// By what isolate writes to --status-fd.
+    Status(PathBuf),
+}
+
+impl FromStr for Process {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Process, String> {
+        let (name, words) = text.rsplit_once(':').filter(|(name, _)| !name.is_empty()).unwrap_or((text, ""));
+        let named = match name.parse() {
+            Ok(pid) => Named::Pid(pid),
+            // A word that is no path would be waited for because of a typing error.
+            Err(_) if name.contains('/') || PathBuf::from(name).exists() => Named::Status(name.into()),
+            Err(_) => return Err("neither a process id, nor NS=FILE, nor the path of a file (./FILE)".into()),
+        };
+        let mut process = Process { named, kinds: Vec::new(), root: false, wd: false, env: false };
+        for word in words.split(',').filter(|word| !word.is_empty()) {
+            match word {
+                "root" => process.root = true,
+                "wd" => process.wd = true,
+                "env" => process.env = true,
+                "all" => process.kinds.clear(),
+                "mnt" => process.kinds.push("mount".into()),
+                "mount" | "uts" | "ipc" | "net" | "pid" | "user" | "cgroup" | "time" => process.kinds.push(word.into()),
+                _ => return Err(format!("{word} is no namespace, nor root, wd, env or all")),
+            }
+        }
+        Ok(process)
+    }
 }
 
 impl FromStr for Join {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Join, String> {
-        if let Ok(pid) = text.parse() {
-            return Ok(Join::Process(pid));
-        }
         let file = |part: &str| {
-            let (kind, file) = part.split_once('=').ok_or("neither a process id nor NS=FILE")?;
+            let (kind, file) = part.split_once('=').ok_or("not NS=FILE")?;
             Ok((kind.to_owned(), PathBuf::from(file)))
         };
+        if text.split_once('=').is_none_or(|(kind, _)| kind.contains('/')) {
+            return text.parse().map(Join::Process);
+        }
         text.split(',').map(file).collect::<Result<_, _>>().map(Join::Files)
     }
 }

@@ -1,6 +1,7 @@
 //! The users and groups of a new user namespace, and who may write its maps.
 
 pub mod mapping;
+mod subordinate;
 mod why_refused;
 
 use std::fs::write;

@@ -20,12 +20,23 @@ use std::os::unix::ffi::OsStringExt;
 use anyhow::{Context, Result, bail};
 use chain::{Command, Link, Tool};
 
+use crate::namespaces::join;
 use crate::privileges::seccomp;
 use crate::step::{State, Step};
-use crate::supervise::reaper;
+use crate::supervise::{reaper, status};
 
 /// All of isolate after its arguments are parsed.
 pub fn run(args: args::Args) -> Result<()> {
+    let status = args.status_fd;
+    perform(args).inspect_err(|error| {
+        // A child's failure is told by its parent, which knows how it ends.
+        if let Some(fd) = status.filter(|_| !chain::failures::are_told()) {
+            status::failed(fd, chain::status_of(error));
+        }
+    })
+}
+
+fn perform(mut args: args::Args) -> Result<()> {
     let mut command = Command::new(args.command.clone(), plan::shell);
     let mut link = Link::new(Tool::Isolate, &args.common);
     // ps(1) shows a program that was started by descriptor under the descriptor's name.
@@ -40,6 +51,9 @@ pub fn run(args: args::Args) -> Result<()> {
     // The last link becomes the image's user.
     let image = link.carry.image.as_mut().filter(|_| command.tool().is_none());
     let user = image.and_then(|image| image.user.take());
+    if let Some(join) = args.join.as_mut().filter(|_| !link.explains()) {
+        join::await_process(join)?;
+    }
     let plan = plan::of(&args, user, &mut command, &mut link.carry)?;
     if command.tool().is_some() && !link.explains() {
         plan::note_writer(&args, &mut link.carry);

@@ -4,6 +4,7 @@ pub mod join;
 pub mod loopback;
 pub mod pasta;
 pub mod persist;
+pub mod status_file;
 pub mod unshare;
 pub mod why_failed;
 

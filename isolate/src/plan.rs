@@ -12,7 +12,7 @@ use crate::args::{Args, Propagation, SignalName};
 use crate::ids::mapping;
 use crate::limits::rlimit;
 use crate::limits::{Limit, Limits};
-use crate::namespaces::join::Join;
+use crate::namespaces::join::{self, Join};
 use crate::namespaces::unshare::{Unshare, Wait};
 use crate::namespaces::{Kind, New};
 use crate::privileges::Privileges;
@@ -46,6 +46,7 @@ pub fn of(args: &Args, user: Option<User>, command: &mut Command, carry: &mut Ca
     let limits = Limits::of(args);
     let joins_pid = args.join.as_ref().is_some_and(Join::has_pid);
     let waits = args.fork
+        || args.forward_signals
         || args.init
         || pasta
         || joins_pid
@@ -91,12 +92,15 @@ pub fn of(args: &Args, user: Option<User>, command: &mut Command, carry: &mut Ca
     // As unshare(1): the root first, then the proc in it.
     plan.extend(args.root.clone().map(Step::Root));
     plan.extend(args.wd.clone().map(Step::Chdir));
-    plan.extend(args.mount_proc.clone().map(Step::MountProc));
+    plan.extend(args.mount_proc.clone().map(|dir| Step::Mount { kind: "proc", dir }));
+    plan.extend(args.mount_binfmt.clone().map(|dir| Step::Mount { kind: "binfmt_misc", dir }));
     for limit in &args.rlimit {
         plan.push(Step::Rlimit(rlimit::Limit::plan(limit)?));
     }
-    if args.clean_env {
-        let kept = clean(command);
+    if let Some(taken) = args.join.as_ref().map(join::environment).transpose()?.flatten() {
+        command.env = chain::Environment::only(&taken)?;
+    }
+    if let Some(kept) = kept_variables(args, command) {
         command.env = chain::Environment::only(&kept)?;
         plan.push(Step::CleanEnv(kept));
     }
@@ -142,7 +146,7 @@ fn namespaces(args: &Args, pasta: bool) -> Vec<New> {
     let implied = |kind| match kind {
         Kind::User => mapping::is_wanted(args),
         Kind::Uts => args.hostname.is_some(),
-        Kind::Mount => args.mount_proc.is_some() || args.init,
+        Kind::Mount => args.mount_proc.is_some() || args.mount_binfmt.is_some() || args.init,
         Kind::Pid => args.init,
         _ => false,
     };
@@ -174,9 +178,26 @@ fn open_descriptor(fd: i32) -> Result<i32> {
     }
 }
 
-/// What login(1) would set, as far as it is known here.
-fn clean(command: &Command) -> Vec<(OsString, OsString)> {
-    let home = command.env.get("HOME").unwrap_or("/".as_ref()).into();
-    let term = command.env.get("TERM").unwrap_or("linux".as_ref()).into();
-    vec![("PATH".into(), chain::defaults::PATH.into()), ("HOME".into(), home), ("TERM".into(), term)]
+/// The whole environment, where it is not the caller's.
+fn kept_variables(args: &Args, command: &Command) -> Option<Vec<(OsString, OsString)>> {
+    if !args.clean_env && !args.clear_env && args.whitelist_env.is_empty() {
+        return None;
+    }
+    let mut kept: Vec<(OsString, OsString)> = Vec::new();
+    for name in &args.whitelist_env {
+        let value = name.to_str().and_then(|name| command.env.get(name));
+        kept.extend(value.map(|value| (name.clone(), value.into())));
+    }
+    if args.clean_env {
+        // What login(1) would set, as far as it is known here.
+        let own = |name, otherwise: &str| command.env.get(name).unwrap_or(otherwise.as_ref()).to_owned();
+        let login =
+            [("PATH", chain::defaults::PATH.into()), ("HOME", own("HOME", "/")), ("TERM", own("TERM", "linux"))];
+        for (name, value) in login {
+            if !kept.iter().any(|(known, _)| known == name) {
+                kept.push((name.into(), value));
+            }
+        }
+    }
+    Some(kept)
 }

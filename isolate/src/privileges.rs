@@ -1,10 +1,12 @@
 //! What the command may do: its ids, capabilities and system calls, changed in the order in which
 //! the kernel still allows the next change.
 
+mod builtin;
 pub mod capability;
 mod default;
 pub mod profile;
 pub mod seccomp;
+mod shown;
 pub mod syscall;
 
 use std::fmt;
@@ -24,8 +26,9 @@ use crate::privileges::seccomp::Seccomp;
 pub struct Privileges {
     user: Option<u32>,
     group: Option<u32>,
-    /// The supplementary groups, if the group changes.
+    /// The supplementary groups, if the group changes or some are asked for.
     groups: Vec<u32>,
+    asks_for_groups: bool,
     keep: Option<CapabilitySet>,
     drop: CapabilitySet,
     add: CapabilitySet,
@@ -47,11 +50,17 @@ impl Privileges {
             .map(|file| Ok::<_, anyhow::Error>((file.display().to_string(), Seccomp::read(file)?)));
         let user = args.setuid.as_ref().map(|name| id(Sort::User, name)).transpose().context("--setuid")?;
         let group = args.setgid.as_ref().map(|name| id(Sort::Group, name)).transpose().context("--setgid")?;
+        let asked =
+            args.groups.iter().map(|name| id(Sort::Group, name)).collect::<Result<Vec<_>>>().context("--groups")?;
         let privileges = Privileges {
             user: user.or(image.as_ref().map(|image| image.uid)),
             group: group.or(image.as_ref().map(|image| image.gid)),
             // Another user's groups are not this one's.
-            groups: image.filter(|_| user.is_none() && group.is_none()).map(|image| image.groups).unwrap_or_default(),
+            groups: match image.filter(|_| asked.is_empty() && user.is_none() && group.is_none()) {
+                Some(image) => image.groups,
+                None => asked,
+            },
+            asks_for_groups: !args.groups.is_empty(),
             keep: match args.cap_keep.is_empty() {
                 true => None,
                 false => Some(capability::set(&args.cap_keep).context("--cap-keep")?),
@@ -82,7 +91,7 @@ impl Privileges {
     }
 
     fn changes_ids(&self) -> bool {
-        self.user.is_some() || self.group.is_some()
+        self.user.is_some() || self.group.is_some() || self.asks_for_groups
     }
 
     fn changes_capabilities(&self) -> bool {
@@ -153,12 +162,16 @@ impl Privileges {
     }
 
     fn become_other(&self, had: CapabilitySets) -> Result<()> {
-        if let Some(group) = self.group {
+        if self.group.is_some() || self.asks_for_groups {
             // After a pivot there may be no /proc to ask about setgroups; the capability alone is no refusal.
             let denied = had.effective.contains(CapabilitySet::SETGID);
             let groups: Vec<Gid> = self.groups.iter().copied().map(Gid::from_raw).collect();
             match (setgroups(&groups), groups.first()) {
                 (Err(Errno::EPERM), None) if denied => {}
+                (Err(Errno::EPERM), Some(_)) if denied && self.asks_for_groups => {
+                    return Err(anyhow!("--groups: setgroups is denied in this user namespace"))
+                        .hint("it is allowed where groups are mapped from outside: --map-auto or --map-groups");
+                }
                 (Err(Errno::EPERM), Some(_)) if denied => {
                     let refused =
                         Err(anyhow!("the image's user is in other groups, and setgroups is denied in this namespace"));
@@ -177,6 +190,8 @@ impl Privileges {
                 (result, None) => result.context("leave the supplementary groups")?,
                 (Ok(()), Some(_)) => {}
             }
+        }
+        if let Some(group) = self.group {
             let group = Gid::from_raw(group);
             setresgid(group, group, group).map_err(|errno| unmapped(errno, "group", group.as_raw()))?;
         }
@@ -249,8 +264,11 @@ fn may_write_sysctls() -> bool {
 
 impl fmt::Display for Privileges {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        if let Some((name, _)) = &self.seccomp {
-            writeln!(f, "# and the seccomp filter {name}, which no program of util-linux compiles")?;
+        if let Some((name, seccomp)) = &self.seccomp {
+            writeln!(f, "# and the seccomp filter {name}, which no program of util-linux compiles:")?;
+            for line in seccomp.shown(self.bound()) {
+                writeln!(f, "#   {line}")?;
+            }
         }
         f.write_str("setpriv")?;
         if let Some(user) = self.user {
@@ -258,6 +276,8 @@ impl fmt::Display for Privileges {
         }
         if let Some(group) = self.group {
             write!(f, " --regid={group}")?;
+        }
+        if self.group.is_some() || self.asks_for_groups {
             match self.groups.as_slice() {
                 [] => f.write_str(" --clear-groups")?,
                 groups => write!(f, " --groups={}", groups.iter().map(u32::to_string).collect::<Vec<_>>().join(","))?,

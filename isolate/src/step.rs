@@ -33,7 +33,10 @@ pub enum Step {
     Unshare(Unshare),
     Hostname(OsString),
     Loopback,
-    MountProc(PathBuf),
+    Mount {
+        kind: &'static str,
+        dir: PathBuf,
+    },
     Root(PathBuf),
     Chdir(PathBuf),
     Init {
@@ -90,7 +93,7 @@ impl chain::Step for Step {
             },
             Step::Hostname(name) => set_hostname(name)?,
             Step::Loopback => loopback::up()?,
-            Step::MountProc(dir) => mount_proc(dir)?,
+            Step::Mount { kind, dir } => mount_new(kind, dir)?,
             Step::Root(dir) => {
                 chroot(dir).with_context(|| format!("root directory {}", dir.display()))?;
                 chdir("/").context("/")?;
@@ -128,7 +131,10 @@ impl chain::Step for Step {
 fn become_child(unshare: &Unshare, wait: &Wait, state: &mut State) -> Result<()> {
     let marked = if state.joined.is_none() { unshare.marked(&state.carry) } else { None };
     let (joined, cgroup, nested) = (state.joined.take(), state.cgroup.take(), state.carry.parent.is_some());
-    let child = supervise::start(Start { unshare, wait, joined, cgroup, nested })?;
+    let mut child = supervise::start(Start { unshare, wait, joined, cgroup, nested })?;
+    if let Some(failures) = child.failures.take() {
+        state.carry.tell_failures_to(failures);
+    }
     child.enter()?;
     unshare.after_unshare(&mut state.carry, marked)?;
     child.has_arrived()?;
@@ -150,7 +156,8 @@ fn set_hostname(name: &OsString) -> Result<()> {
     }
 }
 
-fn mount_proc(dir: &Path) -> Result<()> {
+/// A filesystem that shows the new namespaces.
+fn mount_new(kind: &str, dir: &Path) -> Result<()> {
     // Whatever the propagation of other mounts, this one must not reach the namespaces outside.
     match mount(None::<&str>, dir, None::<&str>, MsFlags::MS_PRIVATE | MsFlags::MS_REC, None::<&str>) {
         Err(Errno::EINVAL) => {} // Nothing is mounted there yet.
@@ -160,8 +167,13 @@ fn mount_proc(dir: &Path) -> Result<()> {
     let there = open(dir, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).ok();
     let plain = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;
     let flags = plain | attach::old_flags(attach::atime_of(there.as_ref()));
-    match mount(Some("proc"), dir, Some("proc"), flags, None::<&str>) {
-        Err(Errno::EPERM) => Err(Errno::EPERM).with_context(|| dir.display().to_string()).hint(why_no_new_proc()),
+    match mount(Some(kind), dir, Some(kind), flags, None::<&str>) {
+        Err(Errno::EPERM) if kind == "proc" => {
+            Err(Errno::EPERM).with_context(|| dir.display().to_string()).hint(why_no_new_proc())
+        }
+        Err(errno @ (Errno::EPERM | Errno::ENODEV)) => Err(errno)
+            .with_context(|| dir.display().to_string())
+            .hint("binfmt_misc: modprobe binfmt_misc; in a user namespace it is of Linux 6.7"),
         result => result.with_context(|| dir.display().to_string()),
     }
 }
@@ -179,13 +191,11 @@ impl fmt::Display for Step {
             Step::Unshare(unshare) => unshare.fmt(f),
             Step::Hostname(name) => write!(f, "hostname {}", quote(name)),
             Step::Loopback => f.write_str("ip link set lo up"),
-            Step::MountProc(dir) => {
-                write!(
-                    f,
-                    "mountpoint -q {0} && mount --make-rprivate {0}\nmount -t proc -o nosuid,noexec,nodev proc {0}",
-                    quote(dir)
-                )
-            }
+            Step::Mount { kind, dir } => write!(
+                f,
+                "! mountpoint -q {0} || mount --make-rprivate {0}\nmount -t {kind} -o nosuid,noexec,nodev {kind} {0}",
+                quote(dir)
+            ),
             Step::Root(dir) => write!(f, "chroot {}", quote(dir)),
             Step::Chdir(dir) => write!(f, "cd {}", quote(dir)),
             Step::Init { .. } => {

@@ -13,7 +13,7 @@ pub mod reaper;
 mod relay;
 mod session;
 mod start;
-mod status;
+pub mod status;
 mod terminal;
 mod waiting;
 

@@ -58,8 +58,67 @@ fn map_auto_takes_the_range_by_name_and_by_number() {
             "$ISOLATE --map-auto cat /proc/self/uid_map; $ISOLATE --map-auto --setuid 5 --setgid 5 id -u",
         );
         let seen = outcome.good().split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ");
-        assert_eq!(seen, "0 65534 1 1 200000 999 5", "{owner}");
+        assert_eq!(seen, "0 65534 1 1 200000 1000 5", "{owner}");
     }
+}
+
+/// unshare(1) cuts the last id of the range, and so maps none of a range of one: https://github.com/util-linux/util-linux/pull/4457
+#[test]
+fn map_auto_loses_no_id_beside_the_own_one() {
+    needs_root!();
+    if !have("newuidmap") {
+        skip!("no newuidmap");
+    }
+    // The same file for users and groups.
+    let map = |lines: &str, options: &str| {
+        let outcome = with_subordinate(lines, &format!("$ISOLATE {options} cat /proc/self/uid_map /proc/self/gid_map"));
+        assert_eq!(outcome.status, 0, "{outcome:?}");
+        let numbers: Vec<&str> = outcome.stdout.split_whitespace().collect();
+        let (users, groups) = numbers.split_at(numbers.len() / 2);
+        assert_eq!(users, groups);
+        (users.join(" "), outcome.stderr)
+    };
+    for (lines, options, wanted) in [
+        ("nobody:200000:1000\\n", "-r --map-auto", "0 65534 1 1 200000 1000"),
+        ("nobody:200000:70000\\n", "-c --map-auto", "65534 65534 1 0 200000 65534 65535 265534 4466"),
+        ("nobody:200000:10\\n", "--map-user=5 --map-group=5 --map-auto", "5 65534 1 0 200000 5 6 200005 5"),
+        // All ranges, in the order of the file, and what two of them have in common once.
+        (
+            "nobody:200000:10\\nnobody:300000:5\\n65534:300003:4\\n",
+            "-r --map-auto",
+            "0 65534 1 1 200000 10 11 300000 5 16 300005 2",
+        ),
+        ("nobody:200000:10\\nnobody:300000:5\\n", "--map-subids", "200000 200000 10 300000 300000 5"),
+        ("nobody:200000:10\\n", "--map-users=auto --map-groups=auto", "0 200000 10"),
+    ] {
+        assert_eq!(map(lines, options), (wanted.to_owned(), String::new()), "{lines} {options}");
+    }
+    let (one, said) = map("nobody:200000:1\\n", "-r --map-auto");
+    assert_eq!(one, "0 65534 1 1 200000 1");
+    assert!(said.contains("/etc/subuid: the first range of user 65534 is one id, 200000"), "{said}");
+    // More than the kernel takes.
+    let many: String = (0..400).map(|n| format!("nobody:{}:2\\n", 200_000 + n * 4)).collect();
+    let (taken, said) = map(&many, "-r --map-auto");
+    let lines = taken.split(' ').count() / 3;
+    assert!((100..=340).contains(&lines) && said.contains("ids of /etc/subuid are left out"), "{lines}: {said}");
+}
+
+/// What is printed for --explain maps the same.
+#[test]
+fn the_script_of_map_auto_loses_none_either() {
+    needs_root!();
+    if !have("newuidmap") {
+        skip!("no newuidmap");
+    }
+    let line = |explain: &str| format!("$ISOLATE {explain} -r --map-auto -- cat /proc/self/uid_map /proc/self/gid_map");
+    let lines = "nobody:200000:1000\\n";
+    let real = with_subordinate(lines, &line("")).good();
+    let script = with_subordinate(lines, &line("--explain")).good();
+    assert!(script.contains("--map-root-user --map-users=200000,1,1000 --map-groups=200000,1,1000"), "{script}");
+    assert_eq!(
+        real.split_whitespace().collect::<Vec<_>>().join(" "),
+        "0 65534 1 1 200000 1000 0 65534 1 1 200000 1000"
+    );
 }
 
 #[test]
@@ -80,6 +139,28 @@ fn names_are_looked_up_in_files_and_the_error_says_so() {
     isolate(["--setgid", "no-such-group", "true"]).refused("looked up in /etc/group alone");
     needs_root!();
     assert_eq!(isolate(["--setuid", "nobody", "--setgid", "nogroup", "id", "-u"]).good(), NOBODY.to_string());
+}
+
+#[test]
+fn chosen_groups_are_kept_where_the_kernel_lets_it() {
+    needs_root!();
+    for (options, wanted) in [
+        ("--groups 27,100", "0 0 27 100"),
+        ("--setuid 5 --setgid 6 --groups 27,users", "5 6 27 100"),
+        ("--map-users=0:0:1000 --map-groups=0:0:1000 --setuid 5 --groups 27", "5 0 27"),
+        ("--setgid 6", "0 6"),
+    ] {
+        let seen = sh(&format!("$ISOLATE {options} sh -c 'id -u; id -G'")).good();
+        assert_eq!(seen.split_whitespace().collect::<Vec<_>>().join(" "), wanted, "{options}");
+        // The unshare(1) of util-linux 2.38 maps ranges by newuidmap alone, which refuses these.
+        if !options.contains("map-users") {
+            let script = sh(&format!("$ISOLATE --explain {options} -- sh -c 'id -u; id -G' | sh")).good();
+            assert_eq!(script, seen, "{options}");
+        }
+    }
+    isolate(["--map-current", "--groups", "27", "true"]).refused("setgroups is denied in this user namespace");
+    isolate(["--map-users=0:0:10", "--map-groups=0:0:10", "--groups", "27", "true"]).refused("27 is not mapped");
+    isolate(["--groups", "no-such-group", "true"]).refused("--groups: no-such-group");
 }
 
 #[test]

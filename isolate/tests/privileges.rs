@@ -174,6 +174,42 @@ fn a_bad_profile_is_an_error_with_its_line() {
     isolate(["--seccomp", "/no/such/profile", "true"]).refused("/no/such/profile");
 }
 
+#[test]
+fn words_edit_the_default_filter_and_explain_prints_it() {
+    let hostname = |filter: &str| sh(&format!("$ISOLATE $U --uts --seccomp {filter} sh -c 'hostname row && hostname'"));
+    assert_ne!(hostname("default").status, 0);
+    assert_eq!(hostname("default,+sethostname").good(), "row");
+    assert_ne!(hostname("default,+sethostname,-sethostname").status, 0);
+    assert_ne!(sh("cd $(mktemp -d); $ISOLATE $U --fork --seccomp default,-mkdir,-mkdirat mkdir row").status, 0);
+    isolate(["--seccomp", "default,+mkdri", "true"]).refused("mkdri: no system call has this name");
+    isolate(["--seccomp", "default,mkdir", "true"]).refused("mkdir is none of default, fakeroot, +NAME, -NAME");
+    let shown = isolate(["--explain", "--seccomp", "default,-mkdir", "true"]).good();
+    for line in [
+        "#   every system call: is allowed",
+        "#   clone3: ENOSYS",
+        "#   ioctl: EPERM, where argument 1 & 0xffffffff == 0x5412",
+        "#   mkdir: EPERM",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line}: {shown}");
+    }
+    assert!(shown.contains(" pivot_root "), "{shown}");
+}
+
+/// As charliecloud and apptainer do it for package managers.
+#[test]
+fn a_user_with_one_id_can_play_root() {
+    let play = |filter: &str| {
+        sh(&format!(
+            "d=$(mktemp -d); cd $d; touch f; $ISOLATE --map-root {filter} -- sh -c 'chown 5:5 f && chgrp -h 7 f &&
+                setpriv --reuid=9 --regid=9 --clear-groups id -u && stat -c %u:%g f'; s=$?; rm -r $d; exit $s"
+        ))
+    };
+    assert_ne!(play("").status, 0);
+    assert_eq!(play("--seccomp fakeroot").good(), "0\n0:0");
+    assert_eq!(play("--seccomp default,fakeroot").good(), "0\n0:0");
+    assert_ne!(play("--seccomp fakeroot,+fchownat,+chown").status, 0);
+}
+
 /// What `--seccomp` says of a profile whose text this is.
 fn with_profile(text: &str, words: &[&str]) -> bench::Outcome {
     let dir = tempfile::tempdir().expect("tempdir");

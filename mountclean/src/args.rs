@@ -18,6 +18,8 @@ EXAMPLES
         pivot_root . .; exec \"/..$m\" sh'
   As container runtimes leave /proc and /sys:
     isolate --pid --net -- pivot ./root -- mountclean --sys --mask -- sh
+  A user's container that shares the host's processes, as MPI ranks on one machine do:
+    isolate --map-current -- pivot ./root -- mountclean --proc=bind -- ./rank
   Keep a volume that was mounted by hand:
     mountclean --keep-mount /data -- sh
 
@@ -59,6 +61,11 @@ pub struct Args {
     #[arg(long, value_name = "OPTIONS", value_delimiter = ',')]
     pub proc_opts: Vec<String>,
 
+    /// Show the host's /proc, as it is outside, where COMMAND has no pid namespace of its own: its user's processes lead to
+    /// the host's tree
+    #[arg(long, value_name = "bind", value_enum, conflicts_with = "proc_opts")]
+    pub proc: Option<From>,
+
     /// Hide or make read-only the paths of /proc and /sys that container runtimes do; this forbids nesting in user
     /// namespaces
     #[arg(long)]
@@ -71,6 +78,12 @@ pub struct Args {
     #[command(flatten)]
     pub common: chain::Common,
 }
+}
+
+/// Where /proc comes from, if it is not a fresh one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum From {
+    Bind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

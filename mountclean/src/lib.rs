@@ -27,6 +27,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             .hint("turn them round: pivot ROOT -- mountclean -- COMMAND");
     }
     let keep = kept(&args)?;
+    if args.proc.is_some() && link.carry.host_tree != Some(HostTree::Stacked) && !link.explains() {
+        return Err(anyhow!("--proc=bind takes the /proc that pivot has left above the root, and there is none"))
+            .hint("isolate … -- pivot ROOT -- mountclean --proc=bind -- COMMAND");
+    }
     let ours = chain::in_own_mount_namespace(&link.carry);
     let steps = plan(&args, &keep, ours, link.carry.host_tree);
     link.run(&steps, State::new, &command)
@@ -46,7 +50,10 @@ fn plan<'a>(args: &'a Args, keep: &'a [PathBuf], ours: bool, host: Option<HostTr
     if !ours {
         steps.push(Step::OwnMounts);
     }
-    steps.push(Step::Proc { options: &args.proc_opts });
+    steps.push(match args.proc {
+        Some(args::From::Bind) => Step::HostsProc,
+        None => Step::Proc { options: &args.proc_opts },
+    });
     if let Some(how) = args.sys {
         steps.push(Step::Sys { how });
     }

@@ -33,8 +33,17 @@ pub fn mount_fresh(options: &[String]) -> Result<Fresh> {
     Ok(Fresh { id: mounts::id_of(&proc)?, mount: proc, point: PLACE, below: Vec::new() })
 }
 
+/// The proc of the host's tree, which pivot has stacked on `/`, with all that covers parts of it.
+pub fn bind_hosts() -> Result<Fresh> {
+    check_place(PLACE)?;
+    let root = root()?;
+    let hosts = there_before(["/../proc"], PROC_SUPER_MAGIC).context("the host has no /proc")?;
+    let proc = attach::bind(&hosts, Place { root: root.as_fd(), path: Path::new(PLACE) }, NOSUID | NODEV | NOEXEC)?;
+    Ok(Fresh { id: mounts::id_of(&proc)?, below: mounts::ids_below(&proc)?, mount: proc, point: PLACE })
+}
+
 /// The mount that was there before: above a stacked pivot, or at its usual place.
-pub fn there_before(places: [&str; 2], kind: FsType) -> Option<OwnedFd> {
+pub fn there_before<const N: usize>(places: [&str; N], kind: FsType) -> Option<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     places.into_iter().find_map(|path| {
         let there = open(path, flags, Mode::empty()).ok()?;

@@ -17,6 +17,7 @@ use crate::{mask, procfs, sysfs, unmount};
 pub enum Step<'a> {
     OwnMounts,
     Proc { options: &'a [String] },
+    HostsProc,
     Sys { how: Sys },
     Mask,
     DetachHost,
@@ -64,6 +65,7 @@ impl fmt::Display for Step<'_> {
             Step::Proc { options } => {
                 write!(f, "mount -t proc -o nosuid,nodev,noexec,{} proc /proc", quote(options.join(",")))
             }
+            Step::HostsProc => f.write_str("mount -c --rbind /../proc /proc"),
             Step::Sys { how } => {
                 let ro = if *how == Sys::Ro { ",ro" } else { "" };
                 write!(
@@ -90,6 +92,7 @@ impl chain::Step for Step<'_> {
         match self {
             Step::OwnMounts => chain::own_mount_namespace(&mut state.carry)?,
             Step::Proc { options } => state.fresh.push(procfs::mount_fresh(options)?),
+            Step::HostsProc => state.fresh.push(procfs::bind_hosts()?),
             Step::Sys { how } => state.fresh.push(sysfs::mount_fresh(*how)?),
             Step::Mask => state.masks = mask::mask(state.proc()?)?,
             Step::DetachHost => unmount::stacked()?,

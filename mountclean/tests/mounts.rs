@@ -284,3 +284,28 @@ fn a_sys_keeps_times_of_access_as_the_one_outside() {
         .expect(0, "lo\n");
     }
 }
+
+/// A user's container without a pid namespace gets no new proc from the kernel.
+#[test]
+fn a_users_container_can_share_the_hosts_proc() {
+    let work = scene();
+    let chain = |map: &str, options: &str, inside: &str| {
+        work.sh(&format!("isolate {map} -- pivot root -- mountclean {options} -- sh -c '{inside}'"))
+    };
+    let fresh = chain("--map-root", "", "true");
+    assert_eq!(fresh.status, 125, "{}", fresh.stderr);
+    for map in ["--map-root", "--map-current"] {
+        let outcome = chain(
+            map,
+            "--proc=bind",
+            "echo $$; cut -d\" \" -f5 /proc/self/mountinfo | grep -v ^/proc/; test -d /proc/$PPID",
+        );
+        assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+        let lines: Vec<&str> = outcome.stdout.lines().collect();
+        assert!(lines[0].parse::<u32>().is_ok_and(|pid| pid > 1) && lines[1..] == ["/", "/proc"], "{lines:?}");
+    }
+    work.sh("isolate --map-root --mount -- mountclean --proc=bind -- true")
+        .expect_refusal(&["pivot has left", "pivot ROOT"]);
+    work.sh("isolate --map-root -- pivot root -- mountclean --proc=bind --proc-opts subset=pid -- true")
+        .expect_refusal(&["cannot be used with"]);
+}

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Parser, ValueEnum};
-pub use volumes::{Flags, Volume, Volumes};
+pub use volumes::{Changes, Flags, Volume, Volumes};
 
 const EXAMPLE: &str = "Example: unpack img.tar | isolate --pid --uts -- pivot ./root -- sh";
 
@@ -24,9 +24,13 @@ EXAMPLES
     unpack img.tar ./some/where | pivot - -- sh
   A root that nothing can change, with a volume that can be:
     pivot --read-only --bind ./data:/data ./root -- sh
+  The host's own system, read-only, without what is in ~/.ssh:
+    pivot --read-only --hide ~/.ssh / -- sh
   A root whose changes vanish, one whose changes are kept in ./changes:
     pivot --ephemeral ./root -- sh
     pivot --overlay ./changes ./root -- sh
+  A volume that the container can change and the host keeps as it is:
+    pivot --bind ./data:/data:ephemeral --bind ./cache:/cache:overlay=./changes ./root -- sh
   What the image says it runs, with a /dev and the host's name servers:
     pivot --as-image --dev --etc resolv ./root
   His own name, home and files for a user who stays who he is:
@@ -48,9 +52,11 @@ NOTES
   is nothing to read, pivot waits only if another stage of the pipeline holds the pipe: never for the program that
   started the chain, as ssh does. A stage that waits for COMMAND to speak first needs --no-handoff.
   Mounts are made in the order of their options. DST is a path as a process in ROOT would resolve it: symbolic links in
-  it lead nowhere outside. A DST that is not there is made; in a directory below / where the caller may make nothing, it
-  is made in memory over that directory, which shows what is there. SRC may be /proc/self/fd/N, and so may ROOT. SRC brings along what is mounted below it. In SRC and DST
-  a colon is written \\: and a comma needs nothing.
+  it lead nowhere outside. A DST that is not there is made: in the overlay of --ephemeral and --overlay; with --read-only,
+  or where the caller may make nothing, in memory over the nearest directory, which shows what is there; otherwise in
+  ROOT. In a directory that is the host's own (ROOT is /, or the directory belongs to a volume) it is refused, and --dir
+  makes it. SRC may be /proc/self/fd/N, and so may ROOT. SRC brings along what is mounted below it. In SRC and DST
+  a colon is written \\: and a comma needs nothing. What --hide covers is covered at PATH alone.
   --etc follows a link in the root only to a place in /etc or /run, and replaces nothing but regular files; what it
   leaves alone it says. With passwd in its list, HOME is what that file says of the caller.
   The image's User is who the last isolate of the chain becomes, with the groups of the root's own files; its --setuid
@@ -78,6 +84,18 @@ pub struct Args {
     /// Make the root read-only, and every mount that it brings along; volumes stay as they were given
     #[arg(long)]
     pub read_only: bool,
+
+    /// Let no setuid or setgid file, nor file capability, of the root give privileges
+    #[arg(long)]
+    pub nosuid: bool,
+
+    /// Open no device node of the root
+    #[arg(long)]
+    pub nodev: bool,
+
+    /// Run no program of the root
+    #[arg(long)]
+    pub noexec: bool,
 
     /// Let changes go to memory and vanish at the end; ROOT itself is never changed
     #[arg(long, conflicts_with = "overlay")]

@@ -1,7 +1,7 @@
-//! A directory of the root in which the caller may make nothing, covered by one in memory that shows what is there.
+//! A directory of the root in which nothing may be made, covered by one in memory that shows what is there.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -10,16 +10,19 @@ use chain::names_in;
 use chain::retry_eintr::openat;
 use nix::fcntl::{OFlag, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat};
-use nix::unistd::symlinkat;
+use nix::unistd::{Gid, Uid, fchown, symlinkat};
 
 /// Mounts the directory in memory at `path`, which `dir` is open on. Each entry is bound into it, not copied: what
 /// could be changed below can be changed through it.
-pub fn cover(root: &OwnedFd, path: &Path, dir: &OwnedFd) -> Result<OwnedFd> {
+pub fn cover(root: BorrowedFd, path: &Path, dir: &OwnedFd) -> Result<OwnedFd> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let below = openat(dir, ".", flags, Mode::empty()).context("list it")?;
-    let mode = format!("{:o}", fstat(&below)?.st_mode & 0o7777);
+    let like = fstat(&below)?;
+    let mode = format!("{:o}", like.st_mode & 0o7777);
     let options = [("mode", Some(mode.as_str())), ("size", Some("1m"))];
-    let memory = attach::filesystem("tmpfs", &options, NOSUID | NODEV, Place { root: root.as_fd(), path })?;
+    let memory = attach::filesystem("tmpfs", &options, NOSUID | NODEV, Place { root, path })?;
+    // A user namespace cannot give files to an owner that it does not map.
+    let _ = fchown(&memory, Some(Uid::from_raw(like.st_uid)), Some(Gid::from_raw(like.st_gid)));
     for name in names_in(below.try_clone()?)? {
         show(&name, &below, &memory).with_context(|| name.display().to_string())?;
     }
@@ -35,3 +38,19 @@ fn show(name: &OsStr, below: &OwnedFd, memory: &OwnedFd) -> Result<()> {
     }
     attach::bind(&entry, Place { root: memory.as_fd(), path: Path::new(name) }, 0).map(drop)
 }
+
+/// A function in the script: covers the nearest directory that is there, unless it is in memory already.
+pub const SHELL: &str = "\
+cover() {
+if [ -e \"$1\" ] || [ -L \"$1\" ]; then return; fi
+near=${1%/*}; while [ ! -d \"${near:-/}\" ]; do near=${near%/*}; done; near=${near:-/}
+case \" $covers \" in *\" $(stat -c %d \"$near\") \"*) return;; esac
+from=$PWD; cd -P \"$near\"; mount -t tmpfs -o \"nosuid,nodev,mode=$(stat -c %a .),size=1m\" tmpfs \"$PWD\"
+chown --reference=. \"$PWD\" 2>/dev/null || :
+for name in * .[!.]* ..?*; do
+if [ -L \"$name\" ]; then cp -P -- \"$name\" \"$PWD\"
+elif [ -d \"$name\" ]; then mkdir -- \"$PWD/$name\"; mount -c --rbind -- \"./$name\" \"$PWD/$name\"
+elif [ -e \"$name\" ]; then : >\"$PWD/$name\"; mount -c --bind -- \"./$name\" \"$PWD/$name\"; fi
+done
+covers=\"$covers $(stat -c %d \"$PWD\")\"; cd \"$from\"
+}";

@@ -15,6 +15,7 @@ use nix::sys::stat::{Mode, SFlag, makedev, mkdirat, mknodat, stat};
 use nix::unistd::{isatty, symlinkat, ttyname};
 
 use crate::place::{self, Kind};
+use crate::tree::{Tree, Wanted};
 
 const NODES: [(&str, u64, u64); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
@@ -29,10 +30,10 @@ const LINKS: [(&str, &str); 6] = [
 /// The first ipc namespace has this inode on every machine (PROC_IPC_INIT_INO).
 const FIRST_IPC_NAMESPACE: u64 = 0xEFFF_FFFF;
 
-pub fn mount(tree: &OwnedFd) -> Result<OwnedFd> {
+pub fn mount(tree: &mut Tree) -> Result<OwnedFd> {
     let _umask = Umask::set(0);
     let path = Path::new("dev");
-    place::ensure(tree, path, Kind::Directory)?;
+    place::ensure(tree, path, Kind::Directory, Wanted::AsPlace)?;
     let options = [("mode", Some("755")), ("size", Some("64k"))];
     let dev = attach::filesystem("tmpfs", &options, NOSUID | NOEXEC, Place { root: tree.as_fd(), path })?;
     let within = |name: &'static str| Place { root: dev.as_fd(), path: Path::new(name) };

@@ -21,6 +21,7 @@ use nix::unistd::{fchdir, gethostname};
 
 use crate::args::EtcFile;
 use crate::place::{self, Kind};
+use crate::tree::{Tree, Wanted};
 
 impl EtcFile {
     pub fn path(self) -> &'static str {
@@ -103,9 +104,9 @@ pub fn shell(files: &[EtcFile], sets_home: bool, root: &str, f: &mut fmt::Format
 
 /// Mounts the copies below `tree`. They live in a filesystem in memory that is attached only while they are taken from
 /// it (Linux before 6.15 copies no mount that is not). Returns the caller's home, if his entry is among what was asked for.
-pub fn mount(files: &[EtcFile], tree: &OwnedFd) -> Result<Option<OsString>> {
+pub fn mount(files: &[EtcFile], tree: &mut Tree) -> Result<Option<OsString>> {
     let proc = Path::new("proc");
-    place::ensure(tree, proc, Kind::Directory)?;
+    place::ensure(tree, proc, Kind::Directory, Wanted::AsPlace)?;
     let options = [("mode", Some("755")), ("size", Some("1m"))];
     let memory =
         attach::filesystem("tmpfs", &options, NOSUID | NODEV | NOEXEC, Place { root: tree.as_fd(), path: proc })?;
@@ -121,11 +122,11 @@ pub fn mount(files: &[EtcFile], tree: &OwnedFd) -> Result<Option<OsString>> {
     umount2(".", MntFlags::MNT_DETACH).context("detach the filesystem of the copies")?;
     fchdir(&cwd)?;
     made?;
-    if done.contains(&EtcFile::Passwd) { account::home(tree) } else { Ok(None) }
+    if done.contains(&EtcFile::Passwd) { account::home(tree.root()) } else { Ok(None) }
 }
 
 /// Says whether the root has the file then.
-fn one(file: EtcFile, memory: &OwnedFd, tree: &OwnedFd) -> Result<bool> {
+fn one(file: EtcFile, memory: &OwnedFd, tree: &mut Tree) -> Result<bool> {
     let Some(path) = place(file, tree)? else {
         left_alone(file, "a link that leads out of /etc and /run");
         return Ok(false);
@@ -137,7 +138,7 @@ fn one(file: EtcFile, memory: &OwnedFd, tree: &OwnedFd) -> Result<bool> {
         left_alone(file, "not a regular file");
         return Ok(false);
     }
-    let Some(content) = file.content(tree)? else { return Ok(true) };
+    let Some(content) = file.content(tree.root())? else { return Ok(true) };
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
     let copy = openat(memory, file.name(), flags, Mode::from_bits_truncate(0o644))?;
     fchmod(&copy, Mode::from_bits_truncate(0o644))?;
@@ -149,12 +150,12 @@ fn one(file: EtcFile, memory: &OwnedFd, tree: &OwnedFd) -> Result<bool> {
 
 /// The place of a file's copy, made where it is missing. An image may have a link there: None where it leads out of
 /// /etc and /run, for something else would be covered then.
-pub fn place(file: EtcFile, tree: &OwnedFd) -> Result<Option<PathBuf>> {
+pub fn place(file: EtcFile, tree: &mut Tree) -> Result<Option<PathBuf>> {
     let path = place::resolve(tree, Path::new(file.path()))?;
     if !["/etc", "/run"].iter().any(|above| path.starts_with(above)) {
         return Ok(None);
     }
-    place::ensure(tree, &path, Kind::File)?;
+    place::ensure(tree, &path, Kind::File, Wanted::AsPlace)?;
     Ok(Some(path))
 }
 

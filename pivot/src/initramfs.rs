@@ -16,11 +16,12 @@ use nix::sys::statfs::FsType;
 use nix::unistd::{chdir, chroot};
 
 use crate::place::{self, Kind};
+use crate::tree::{Tree, Wanted};
 
 const PROC_SUPER_MAGIC: FsType = FsType(0x9fa0);
 
 /// Lends the host's proc to the root: in a user namespace mountclean may mount a fresh one only where one is mounted.
-pub fn lend_proc(tree: &OwnedFd) -> Result<()> {
+pub fn lend_proc(tree: &mut Tree) -> Result<()> {
     let Ok(proc) = open("/proc", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()) else {
         return Ok(());
     };
@@ -28,7 +29,7 @@ pub fn lend_proc(tree: &OwnedFd) -> Result<()> {
         return Ok(());
     }
     let path = Path::new("proc");
-    place::ensure(tree, path, Kind::Directory)?;
+    place::ensure(tree, path, Kind::Directory, Wanted::AsPlace)?;
     attach::bind(&proc, Place { root: tree.as_fd(), path }, 0).map(drop).context("/proc")
 }
 

@@ -8,6 +8,7 @@ mod dev;
 mod etc;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
+mod hide;
 mod image;
 mod initramfs;
 mod lock;
@@ -17,12 +18,13 @@ mod places;
 mod root;
 mod step;
 mod switch;
+mod tree;
 mod volume;
 mod why_failed;
 
 use std::ffi::OsString;
 
-use args::{Args, EtcFile};
+use args::{Args, EtcFile, Flags};
 use chain::{Command, HostTree, Link, Tool};
 use clap::ValueEnum;
 use step::{State, Step};
@@ -104,11 +106,17 @@ fn plan<'a>(
     if overlaid {
         steps.push(Step::Overlay { dir: args.overlay.as_deref(), root });
     }
-    if !overlaid || args.read_only {
-        steps.push(Step::Bind { root });
+    let Args { read_only, nosuid, nodev, noexec, .. } = *args;
+    let flags = Flags { read_only, nosuid, nodev, noexec };
+    if !overlaid || flags != Flags::default() {
+        steps.push(Step::Bind { root, in_memory: read_only && !overlaid });
     }
-    if args.read_only {
-        steps.extend([Step::MakePlaces { volumes, files, root }, Step::ReadOnly { root }]);
+    if read_only {
+        let start = args.chdir.as_deref().filter(|_| args.as_image);
+        steps.push(Step::MakePlaces { volumes, files, start, in_memory: !overlaid, root });
+    }
+    if flags != Flags::default() {
+        steps.push(Step::SetFlags { flags, root });
     }
     steps.extend(volumes.iter().map(|volume| Step::Mount { volume, root }));
     if !files.is_empty() {

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::{Context, Error, Result, anyhow};
-use chain::attach::{self, NODEV, NOSUID};
+use chain::attach::{self, NODEV, NOSUID, Place};
 use chain::capabilities::{CapabilitySet, are_effective};
 use chain::id_map::why_unknown_here;
 use chain::retry_eintr::{fstatfs, openat};
@@ -13,7 +13,7 @@ use chain::shell::quote;
 use chain::{Hint, Tool, Umask, WithHint, mounts, warn, xattr};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, fchmod, fstat, mkdirat, stat};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, fstat, mkdirat, stat};
 use nix::sys::statfs::OVERLAYFS_SUPER_MAGIC;
 use nix::unistd::{Gid, Uid, fchown};
 
@@ -40,6 +40,11 @@ pub fn in_memory(root: &OwnedFd) -> Result<Layer> {
     layer(&memory, root)
 }
 
+/// In memory, at a place of the new root that the overlay then covers.
+pub fn in_memory_at(place: Place, like: &OwnedFd) -> Result<Layer> {
+    layer(&attach::filesystem("tmpfs", &[("mode", Some("755"))], NOSUID | NODEV, place)?, like)
+}
+
 /// In a directory that no other container may use at the same time: the kernel leaves that undefined.
 pub fn kept(dir: &Path, root: &OwnedFd) -> Result<Layer> {
     let made = match nix::unistd::mkdir(dir, Mode::from_bits_truncate(0o700)) {
@@ -50,12 +55,13 @@ pub fn kept(dir: &Path, root: &OwnedFd) -> Result<Layer> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let opened = chain::retry_eintr::open(dir, flags, Mode::empty()).with_context(|| dir.display().to_string())?;
     let path = |fd: &OwnedFd| std::fs::read_link(attach::by_number(fd));
-    if path(&opened)?.starts_with(path(root)?) {
+    // On another filesystem it would not be seen in ROOT.
+    if path(&opened)?.starts_with(path(root)?) && fstat(&opened)?.st_dev == fstat(root)?.st_dev {
         if made {
             let _ = std::fs::remove_dir(dir);
         }
-        return Err(anyhow!("{}: --overlay DIR lies in ROOT, which it would change", dir.display()))
-            .hint("put it beside ROOT");
+        return Err(anyhow!("{}: the DIR of an overlay lies in ROOT or SRC, which it would change", dir.display()))
+            .hint("put it beside that, or on another filesystem");
     }
     only_ours(&opened).with_context(|| dir.display().to_string())?;
     let layer = layer(&opened, root).with_context(|| dir.display().to_string())?;
@@ -107,6 +113,23 @@ fn layer(dir: &OwnedFd, root: &OwnedFd) -> Result<Layer> {
 
 /// ROOT with the layer over it, attached on ROOT.
 pub fn mount(layer: &Layer, root: &OwnedFd) -> Result<OwnedFd> {
+    made(layer, root, |options| {
+        root::stack(root, attach::unattached("overlay", options, 0), |place| {
+            attach::filesystem("overlay", options, 0, place)
+        })
+    })
+}
+
+/// A directory with the layer over it, attached at a place.
+pub fn mount_at(layer: &Layer, lower: &OwnedFd, attributes: u64, place: Place) -> Result<OwnedFd> {
+    made(layer, lower, |options| attach::filesystem("overlay", options, attributes, place))
+}
+
+fn made(
+    layer: &Layer,
+    root: &OwnedFd,
+    mount: impl FnOnce(&[(&str, Option<&str>)]) -> Result<OwnedFd>,
+) -> Result<OwnedFd> {
     warn_without_attributes(layer);
     let path = |fd: &OwnedFd| attach::by_number(fd).display().to_string();
     let (lower, upper, work) = (path(root), path(&layer.upper), path(&layer.work));
@@ -115,10 +138,14 @@ pub fn mount(layer: &Layer, root: &OwnedFd) -> Result<OwnedFd> {
         // trusted.* attributes are not for us; Linux 5.11 has the overlay's marks in user.* ones.
         options.push(("userxattr", None));
     }
-    root::stack(root, attach::unattached("overlay", &options, 0), |place| {
-        attach::filesystem("overlay", &options, 0, place)
-    })
-    .map_err(|error| explained(error, layer, root))
+    let merged = mount(&options).map_err(|error| explained(error, layer, root))?;
+    let_remove(layer);
+    Ok(merged)
+}
+
+/// The kernel makes work/work with mode 000, which keeps its owner from removing it.
+fn let_remove(layer: &Layer) {
+    let _ = fchmodat(&layer.work, "work", Mode::S_IRWXU, FchmodatFlags::FollowSymlink);
 }
 
 fn explained(error: Error, layer: &Layer, root: &OwnedFd) -> Error {
@@ -193,8 +220,8 @@ fn in_user_namespace() -> bool {
     stat("/proc/self/ns/user").is_ok_and(|namespace| namespace.st_ino != FIRST_USER_NAMESPACE)
 }
 
-/// `root` and `dir` are quoted already.
-pub fn shell(dir: Option<&Path>, root: &str, f: &mut fmt::Formatter) -> fmt::Result {
+/// `lower` and `place` are quoted already.
+pub fn shell(dir: Option<&Path>, lower: &str, place: &str, f: &mut fmt::Formatter) -> fmt::Result {
     writeln!(
         f,
         "userxattr=$([ \"$(stat -L -c %i /proc/self/ns/user)\" = {FIRST_USER_NAMESPACE} ] || echo ,userxattr)"
@@ -204,20 +231,20 @@ pub fn shell(dir: Option<&Path>, root: &str, f: &mut fmt::Formatter) -> fmt::Res
             let dir = quote(dir);
             writeln!(
                 f,
-                "[ -d {dir}/upper ] || {{ mkdir -p {dir}/upper {dir}/work; chmod --reference={root} {dir}/upper; }}"
+                "[ -d {dir}/upper ] || {{ mkdir -p {dir}/upper {dir}/work; chmod --reference={lower} {dir}/upper; }}"
             )?;
             write!(
                 f,
-                "mount -t overlay -o lowerdir={root},upperdir={dir}/upper,workdir={dir}/work$userxattr overlay {root}"
+                "mount -t overlay -o lowerdir={lower},upperdir={dir}/upper,workdir={dir}/work$userxattr overlay {place}"
             )
         }
         None => write!(
             f,
             "overlay_in_memory() (\n\
-             cd -P \"$1\"; mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs \"$PWD\"\n\
-             mkdir \"$PWD/upper\" \"$PWD/work\"; chmod --reference=. \"$PWD/upper\"\n\
-             mount -t overlay -o \"lowerdir=.,upperdir=$PWD/upper,workdir=$PWD/work$userxattr\" overlay \"$PWD\"\n\
-             )\noverlay_in_memory {root}"
+             place=$(cd -P \"$2\" && pwd); cd -P \"$1\"; mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs \"$place\"\n\
+             mkdir \"$place/upper\" \"$place/work\"; chmod --reference=. \"$place/upper\"\n\
+             mount -t overlay -o \"lowerdir=.,upperdir=$place/upper,workdir=$place/work$userxattr\" overlay \"$place\"\n\
+             )\noverlay_in_memory {lower} {place}"
         ),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -12,10 +12,10 @@ use chain::shell::quote;
 use chain::{Umask, WithHint, hinted, mounts, open_inside};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, readlinkat};
-use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 use nix::unistd::symlinkat;
 
-use crate::cover;
+use crate::tree::{Tree, Wanted};
 
 /// As the kernel's own limit (path_resolution(7)).
 const MOST_LINKS: usize = 40;
@@ -26,24 +26,30 @@ pub enum Kind {
     File,
 }
 
-/// Makes sure that something is at `path` inside `root`. Every directory on the way is opened by the
+/// What a source is mounted on: a directory on a directory, anything else on a file.
+pub fn kind_of(source: &OwnedFd) -> Result<Kind> {
+    let mode = SFlag::from_bits_truncate(fstat(source)?.st_mode) & SFlag::S_IFMT;
+    Ok(if mode == SFlag::S_IFDIR { Kind::Directory } else { Kind::File })
+}
+
+/// Makes sure that something is at `path` inside the root. Every directory on the way is opened by the
 /// kernel inside the root, so whatever a link says or a rename does, nothing is made outside.
-pub fn ensure(root: &OwnedFd, path: &Path, kind: Kind) -> Result<()> {
-    match open_inside(root, path, OFlag::O_PATH) {
+pub fn ensure(tree: &mut Tree, path: &Path, kind: Kind, wanted: Wanted) -> Result<()> {
+    match open_inside(&tree, path, OFlag::O_PATH) {
         Ok(_) => return Ok(()),
         Err(error) if error.downcast_ref() != Some(&Errno::ENOENT) => return Err(error),
         Err(_) => {}
     }
     let _umask = Umask::set(0o022);
-    walk(root, path, Some(kind)).map(drop)
+    walk(tree, path, Some((kind, wanted))).map(drop)
 }
 
-/// Where a path leads inside `root`, links followed. What is missing is as it is named.
-pub fn resolve(root: &OwnedFd, path: &Path) -> Result<PathBuf> {
-    walk(root, path, None)
+/// Where a path leads inside the root, links followed. What is missing is as it is named.
+pub fn resolve(tree: &mut Tree, path: &Path) -> Result<PathBuf> {
+    walk(tree, path, None)
 }
 
-fn walk(root: &OwnedFd, path: &Path, make: Option<Kind>) -> Result<PathBuf> {
+fn walk(tree: &mut Tree, path: &Path, make: Option<(Kind, Wanted)>) -> Result<PathBuf> {
     let mut rest: VecDeque<OsString> = names(path).collect();
     let mut here = PathBuf::from("/");
     let mut links = 0;
@@ -52,7 +58,7 @@ fn walk(root: &OwnedFd, path: &Path, make: Option<Kind>) -> Result<PathBuf> {
             here.pop();
             continue;
         }
-        let parent = match open_inside(root, &here, OFlag::O_PATH | OFlag::O_DIRECTORY) {
+        let parent = match open_inside(&tree, &here, OFlag::O_PATH | OFlag::O_DIRECTORY) {
             Err(error) if make.is_none() && error.downcast_ref() == Some(&Errno::ENOENT) => {
                 here.push(name);
                 continue;
@@ -73,13 +79,13 @@ fn walk(root: &OwnedFd, path: &Path, make: Option<Kind>) -> Result<PathBuf> {
             // There, and no link.
             Err(Errno::EINVAL) => here.push(name),
             Err(Errno::ENOENT) => {
-                let made = make.map(|kind| {
-                    make_in(root, &here, &parent, |parent| match kind {
+                let made = make.map(|(kind, wanted)| {
+                    tree.make_in(&here, &parent, wanted, |parent| match kind {
                         Kind::File if rest.is_empty() => make_file(parent, &name),
                         _ => mkdirat(parent, name.as_os_str(), Mode::from_bits_truncate(0o755)),
                     })
                 });
-                made.transpose().map_err(|error| not_made(error, &here.join(&name), root, &parent))?;
+                made.transpose().map_err(|error| not_made(error, &here.join(&name), &parent))?;
                 here.push(name);
             }
             Err(errno) => return Err(errno).context(here.join(&name).display().to_string()),
@@ -88,27 +94,15 @@ fn walk(root: &OwnedFd, path: &Path, make: Option<Kind>) -> Result<PathBuf> {
     Ok(here)
 }
 
-/// Makes something in a directory of the root; where the caller may not, in memory over it. In an overlay that is so
-/// where ROOT's directory has an owner whom the user namespace does not know: EOVERFLOW.
-fn make_in(root: &OwnedFd, here: &Path, parent: &OwnedFd, make: impl Fn(&OwnedFd) -> Result<(), Errno>) -> Result<()> {
-    match make(parent).or_else(already) {
-        Err(Errno::EACCES | Errno::EPERM | Errno::EOVERFLOW) if here != Path::new("/") => {
-            let memory = cover::cover(root, here, parent).with_context(|| format!("{} in the root", here.display()))?;
-            Ok(make(&memory)?)
-        }
-        made => Ok(made?),
-    }
-}
-
 /// A symbolic link in the root.
-pub fn link(root: &OwnedFd, target: &Path, path: &Path) -> Result<()> {
+pub fn link(tree: &mut Tree, target: &Path, path: &Path) -> Result<()> {
     let (parent, name) = match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => (parent, name),
         _ => bail!("{}: not a name for a link", path.display()),
     };
-    ensure(root, parent, Kind::Directory)?;
-    let here = resolve(root, parent)?;
-    let directory = open_inside(root, &here, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+    ensure(tree, parent, Kind::Directory, Wanted::Itself)?;
+    let here = resolve(tree, parent)?;
+    let directory = open_inside(&tree, &here, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
     let there = || openat(&directory, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty());
     match readlinkat(&directory, name) {
         Ok(link) if link == target.as_os_str() => return Ok(()),
@@ -118,8 +112,8 @@ pub fn link(root: &OwnedFd, target: &Path, path: &Path) -> Result<()> {
         }
         _ => {}
     }
-    make_in(root, &here, &directory, |parent| symlinkat(target, parent, name))
-        .map_err(|error| not_made(error, &here.join(name), root, &directory))
+    tree.make_in(&here, &directory, Wanted::Itself, |parent| symlinkat(target, parent, name))
+        .map_err(|error| not_made(error, &here.join(name), &directory))
 }
 
 /// A path in the root as the shell lines have it.
@@ -135,29 +129,20 @@ fn names(path: &Path) -> impl DoubleEndedIterator<Item = OsString> + '_ {
     })
 }
 
-fn make_file(parent: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
+fn make_file(parent: BorrowedFd, name: &OsStr) -> Result<(), Errno> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     openat(parent, name, flags, Mode::from_bits_truncate(0o644)).map(drop)
 }
 
-fn already(errno: Errno) -> Result<(), Errno> {
-    if errno == Errno::EEXIST { Ok(()) } else { Err(errno) }
-}
-
-fn not_made(error: Error, path: &Path, root: &OwnedFd, parent: &OwnedFd) -> Error {
-    let hint = error.downcast_ref().and_then(|&errno| why_not_made(errno, path, root, parent));
+fn not_made(error: Error, path: &Path, parent: &OwnedFd) -> Error {
+    let hint = error.downcast_ref().and_then(|&errno| why_not_made(errno, path, parent));
     hinted(error.context(format!("{} in the root is missing and cannot be made", path.display())), hint)
 }
 
-fn why_not_made(errno: Errno, path: &Path, root: &OwnedFd, parent: &OwnedFd) -> Option<String> {
+fn why_not_made(errno: Errno, path: &Path, parent: &OwnedFd) -> Option<String> {
     let dir = path.parent()?.display();
     Some(match errno {
-        Errno::EROFS if mounts::id_of(parent).ok() != mounts::id_of(root).ok() => {
-            //: DST in the root | mkdir, open: EROFS | a volume there is read-only | its mount is not the root's |
-            //: pivot/places::why_a_place_cannot_be_made_is_found_by_looking
-            format!("what is mounted below {dir} in the root is read-only: make it there beforehand")
-        }
-        //: DST in the root | mkdir, open: EROFS | the root is read-only | its mount is the root's |
+        //: DST in the root | mkdir, open: EROFS | the root is read-only; below another directory it is made in memory | the only cause |
         //: pivot/places::why_a_place_cannot_be_made_is_found_by_looking
         Errno::EROFS => "the root is read-only: make it there beforehand, or use --ephemeral".into(),
         Errno::EPERM if mounts::is_immutable(parent) => {

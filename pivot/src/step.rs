@@ -7,14 +7,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use chain::attach::{self, READ_ONLY};
 use chain::handoff::{self, Expect, Writer};
 use chain::shell::quote;
 use chain::{Carry, HasCarry, HostTree, Tool, WithHint, mounts, why_denied};
 use nix::unistd::fchdir;
 
-use crate::args::{EtcFile, Volume};
+use crate::args::{EtcFile, Flags, Volume};
 use crate::etc;
+use crate::tree::Tree;
 use crate::volume::REMOUNT_BELOW;
 use crate::{advice, descriptors, lock, overlay, place, places, root, switch, volume};
 
@@ -43,13 +43,19 @@ pub enum Step<'a> {
     },
     Bind {
         root: &'a Path,
+        /// Where missing places are made.
+        in_memory: bool,
     },
+    /// Once the root is read-only none can be made.
     MakePlaces {
         volumes: &'a [Volume],
         files: &'a [EtcFile],
+        start: Option<&'a Path>,
+        in_memory: bool,
         root: &'a Path,
     },
-    ReadOnly {
+    SetFlags {
+        flags: Flags,
         root: &'a Path,
     },
     Mount {
@@ -91,7 +97,7 @@ pub struct State {
     /// What becomes the root: ROOT as the host has it, or the overlay over it.
     source: Option<OwnedFd>,
     /// The new root mount, once it is there.
-    tree: Option<OwnedFd>,
+    tree: Option<Tree>,
     /// Where COMMAND starts, and where the host's tree goes, if not where they do by default.
     start: Option<OwnedFd>,
     put_old: Option<OwnedFd>,
@@ -109,8 +115,8 @@ impl State {
         self.source.as_ref().ok_or_else(|| anyhow!("ROOT is not open yet"))
     }
 
-    fn tree(&self) -> Result<&OwnedFd> {
-        self.tree.as_ref().ok_or_else(|| anyhow!("the root is not mounted yet"))
+    fn tree(&mut self) -> Result<&mut Tree> {
+        self.tree.as_mut().ok_or_else(|| anyhow!("the root is not mounted yet"))
     }
 }
 
@@ -138,10 +144,14 @@ impl fmt::Display for Step<'_> {
             Step::Lock { .. } => {
                 f.write_str("# lock ROOT's receipt against unpack --replace, through a mount that is attached nowhere")
             }
-            Step::Overlay { dir, root } => overlay::shell(*dir, &word(root), f),
-            Step::Bind { root } => write!(f, "mount --rbind {0} {0}", word(root)),
-            Step::MakePlaces { volumes, files, root } => places::shell(&word(root), volumes, files, f),
-            Step::ReadOnly { root } => write!(f, "{REMOUNT_BELOW}\nremount_below {} ro", word(root)),
+            Step::Overlay { dir, root } => overlay::shell(*dir, &word(root), &word(root), f),
+            Step::Bind { root, .. } => write!(f, "mount --rbind {0} {0}", word(root)),
+            Step::MakePlaces { volumes, files, start, in_memory, root } => {
+                places::shell(&word(root), volumes, files, *start, *in_memory, f)
+            }
+            Step::SetFlags { flags, root } => {
+                write!(f, "{REMOUNT_BELOW}\nremount_below {} {}", word(root), volume::words(*flags))
+            }
             Step::Mount { volume, root } => volume::shell(volume, &word(root), f),
             Step::CopyFiles { files, sets_home, root } => etc::shell(files, *sets_home, &word(root), f),
             Step::Enter { root, chdir, make, .. } => {
@@ -218,32 +228,40 @@ impl chain::Step for Step<'_> {
                 let layer = dir.map_or_else(|| overlay::in_memory(source), |dir| overlay::kept(dir, source))?;
                 let merged = overlay::mount(&layer, source)?;
                 layer.lock.map(|mount| state.carry.lock_through(mount)).transpose()?;
-                state.tree = Some(merged.try_clone()?);
+                state.tree = Some(Tree::new(merged.try_clone()?, false));
                 state.source = Some(merged);
             }
-            Step::Bind { .. } => {
-                state.tree = Some(root::bind(state.source()?)?);
+            Step::Bind { in_memory, .. } => {
+                state.tree = Some(Tree::new(root::bind(state.source()?)?, *in_memory));
             }
-            Step::MakePlaces { volumes, files, .. } => places::ensure_all(state.tree()?, volumes, files)?,
-            Step::ReadOnly { .. } => attach::set(state.tree()?, READ_ONLY)?,
-            Step::Mount { volume, .. } => volume::mount(volume, state.tree()?)?,
+            Step::MakePlaces { volumes, files, start, .. } => {
+                places::ensure_all(state.tree()?, volumes, files, *start)?;
+            }
+            Step::SetFlags { flags, .. } => state.tree()?.set(volume::attributes(*flags))?,
+            Step::Mount { volume, .. } => {
+                let lock = volume::mount(volume, state.tree()?)?;
+                lock.map(|mount| state.carry.lock_through(mount)).transpose()?;
+            }
             Step::CopyFiles { files, sets_home, .. } => {
                 let home = etc::mount(files, state.tree()?)?.filter(|_| *sets_home);
                 state.carry.env.extend(home.map(|home| ("HOME".into(), home)));
             }
             Step::Enter { chdir, make, put_old, .. } => {
+                let followed = state.followed;
                 let tree = state.tree()?;
                 let start = chdir.map(|dir| switch::find_start(tree, dir, *make)).transpose()?;
                 let put_old = put_old.map(|dir| switch::find_put_old(tree, dir)).transpose()?;
+                tree.seal()?;
                 // Everything mounted now and nothing later: nobody asked for a mount on one of these.
-                let mounts = if state.followed { mounts::ids_below(tree)? } else { Vec::new() };
-                switch::enter(tree)?;
-                advice::give(tree);
+                let mounts = if followed { mounts::ids_below(&tree)? } else { Vec::new() };
+                switch::enter(tree.root())?;
+                advice::give(tree.root());
                 (state.start, state.put_old, state.carry.mounts) = (start, put_old, mounts);
             }
             Step::LendProc => {}
             Step::PivotRoot => {
-                let host_tree = switch::pivot(state.tree()?, state.host)?;
+                let wanted = state.host;
+                let host_tree = switch::pivot(state.tree()?, wanted)?;
                 if host_tree == HostTree::Stacked {
                     state.carry.leave_copies_to_host_tree();
                 }

@@ -13,6 +13,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{chdir, fchdir, pivot_root};
 
 use crate::place::{self, Kind};
+use crate::tree::{Tree, Wanted};
 use crate::{initramfs, why_failed};
 
 const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
@@ -31,7 +32,7 @@ pub fn enter(tree: &OwnedFd) -> Result<()> {
 
 /// The working directory, on the new root mount, becomes `/`. Returns where the host's tree is then: stacked on `/`, or
 /// gone.
-pub fn pivot(tree: &OwnedFd, wanted: HostTree) -> Result<HostTree> {
+pub fn pivot(tree: &mut Tree, wanted: HostTree) -> Result<HostTree> {
     match pivot_root(".", ".") {
         Ok(()) if wanted == HostTree::Gone => Ok(HostTree::Stacked),
         Ok(()) => Ok(wanted),
@@ -46,11 +47,11 @@ pub fn pivot(tree: &OwnedFd, wanted: HostTree) -> Result<HostTree> {
             if wanted == HostTree::Stacked {
                 initramfs::lend_proc(tree)?;
             }
-            initramfs::move_over(tree)?;
+            initramfs::move_over(tree.root())?;
             // mountclean finds what was lent, and takes it off.
             Ok(if wanted == HostTree::Stacked { HostTree::Kept } else { HostTree::Gone })
         }
-        Err(errno) => Err(why_failed::of_pivot_root(errno, tree)),
+        Err(errno) => Err(why_failed::of_pivot_root(errno, tree.root())),
     }
 }
 
@@ -73,15 +74,15 @@ pub fn detach_host() -> Result<()> {
 
 /// Finds a directory of the root before the host's tree is stacked on `/`: after that a `..` there leads to the host's
 /// tree, even with RESOLVE_IN_ROOT.
-pub fn find_start(tree: &OwnedFd, dir: &Path, make: bool) -> Result<OwnedFd> {
+pub fn find_start(tree: &mut Tree, dir: &Path, make: bool) -> Result<OwnedFd> {
     if make {
-        place::ensure(tree, dir, Kind::Directory)?;
+        place::ensure(tree, dir, Kind::Directory, Wanted::Itself)?;
     }
-    open_inside(tree, dir, OFlag::O_PATH | OFlag::O_DIRECTORY)
+    open_inside(&tree, dir, OFlag::O_PATH | OFlag::O_DIRECTORY)
         .with_context(|| format!("{}: in the root", dir.display()))
 }
 
-pub fn find_put_old(tree: &OwnedFd, dir: &Path) -> Result<OwnedFd> {
+pub fn find_put_old(tree: &mut Tree, dir: &Path) -> Result<OwnedFd> {
     find_start(tree, dir, false).hint("--put-old names a directory that is there in ROOT")
 }
 

@@ -27,7 +27,7 @@ fn the_script_gives_the_same_mounts_as_the_real_run() {
             for shell in ["dash", "bash"] {
                 let work = scene();
                 // util-linux's mount, umount and findmnt are what the script runs; busybox has its own.
-                work.sh("mkdir data; touch 'fi le'");
+                work.sh("mkdir -p data/c; touch 'fi le'");
                 let chain = format!("pivot {option} root -- mountclean -- sh -c '{TABLE}'");
                 let real = work.sh(&format!("cp -a root real; {unshare} {}", chain.replace(" root ", " real ")));
                 assert_eq!(real.status, 0, "{option}: {}", real.stderr);

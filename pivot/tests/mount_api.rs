@@ -53,7 +53,7 @@ fn both_paths_give_the_same_mount_table() {
         ];
         for option in options.into_iter().filter(|option| has_overlay_for(way, option)) {
             let work = scene();
-            work.sh("mkdir -p data/sub; echo file >file");
+            work.sh("mkdir -p data/sub data/c; echo file >file");
             let mounted = way.replace("--pid", "--pid --mount");
             let script = format!(
                 "{mounted} sh -c 'mount -t tmpfs tmpfs data/sub; exec pivot {option} root -- mountclean --mask -- sh -c \"{}; pwd\"'",

@@ -60,10 +60,8 @@ fn why_a_place_cannot_be_made_is_found_by_looking() {
             "mount --bind root root; mount -o remount,bind,ro root; exec pivot --bind data:/new root -- true";
         work.sh(&format!("{way} sh -ec '{read_only}'"))
             .expect_refusal(&["/new in the root is missing and cannot be made", "hint: the root is read-only"]);
-        work.sh(&format!("{way} pivot --bind data:/mnt:ro --bind data:/mnt/new root -- true")).expect_refusal(&[
-            "/mnt/new in the root is missing",
-            "hint: what is mounted below /mnt in the root is read-only",
-        ]);
+        // Below it, in memory.
+        work.sh(&format!("{way} pivot --bind data:/mnt:ro --bind data:/mnt/new root -- true")).expect(0, "");
     }
     needs_root!();
     let work = scene();

@@ -21,7 +21,7 @@ fn no_name_controls_a_terminal_whatever_prints_it() {
         &["unpack", "NAME.tar", "r"],
         &["unpack", "--inspect", NAME],
         &["unpack", "--platform", NAME, "x"],
-        &["unpack", "--max-bytes", NAME, "x"],
+        &["unpack", "--limit", NAME, "x"],
         &["unpack", "--NAME"],
         &["isolate", "--explain", "--hostname", NAME, "--", NAME],
         &["isolate", "USER", "--pid", "--", NAME],

@@ -45,8 +45,8 @@ NOTES
   A signature says whose an image is, a pin which one it is. Check the signature where the image comes from, then pin what
   was checked: cosign verify prints the digest that it verified, and --ref takes that digest.
   A bomb is refused with nothing left. Until then, at the defaults, it may cost a gibibyte of disk over 100 times its own
-  size (4 MB of gzip: 1.4 GiB and 2 seconds), and an inode for every 8 bytes (at most 16 million, of 128 MB). --max-bytes
-  and --max-entries lower that.";
+  size (4 MB of gzip: 1.4 GiB and 2 seconds), and an inode for every 8 bytes (at most 16 million, of 128 MB). --limit
+  bytes=N,entries=N lowers that.";
 
 /// Extract a container image into a root directory, all or nothing
 ///
@@ -129,51 +129,48 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub threads: Option<u16>,
 
-    #[command(flatten)]
-    pub limits: LimitArgs,
+    /// Set a budget of the image, numbers or sizes with K, M, G, T of 1024: bytes, entries, depth, name, pax, sparse, ratio or
+    /// window (can be given again)
+    ///
+    /// What is over a budget is refused.
+    ///   bytes=N    bytes of file content in the whole image [1T]
+    ///   entries=N  entries in the whole image [32K and one for every 8 bytes of the image as stored, at most 16M].
+    ///              Directories that a path implies count, and so do extended attributes and sparse segments; what is deep
+    ///              counts once more for every 32 levels, a layer 32 times
+    ///   depth=N    nested directories [256]
+    ///   name=N     bytes of one entry's name or link target [1M]
+    ///   pax=N      bytes of one extended header, extended attributes included [1M]
+    ///   sparse=N   segments of one sparse file [1M]
+    ///   ratio=N    bytes out for each byte in of compressed streams, and a gibibyte more for all of an image's streams
+    ///              together [100]
+    ///   window=N   memory for the window of a zstd frame or the dictionary of an xz stream [128M]
+    #[arg(long, value_name = "NAME=VALUE,...", value_delimiter = ',', value_parser = budget, verbatim_doc_comment)]
+    pub limit: Vec<(Budget, u64)>,
 
     #[command(flatten)]
     pub common: chain::Common,
 }
 
-/// Budgets. Sizes are bytes, or with K, M, G, T powers of 1024.
-#[derive(clap::Args, Clone, Debug)]
-#[command(next_help_heading = "Budgets")]
-pub struct LimitArgs {
-    /// Bytes of file content in the whole image
-    #[arg(long, value_name = "SIZE", default_value = "1T", value_parser = size)]
-    pub max_bytes: u64,
+/// What an image may ask for.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Budget {
+    Bytes,
+    Entries,
+    Depth,
+    Name,
+    Pax,
+    Sparse,
+    Ratio,
+    Window,
+}
 
-    /// Entries in the whole image [default: 32K and one for every 8 bytes of the image as stored, at most 16M]
-    ///
-    /// Directories that a path implies count as entries, and so do extended attributes and sparse segments; what is deep
-    /// counts once more for every 32 levels, a layer 32 times.
-    #[arg(long, value_name = "N", value_parser = size)]
-    pub max_entries: Option<u64>,
-
-    /// Nested directories
-    #[arg(long, value_name = "N", default_value = "256", value_parser = size)]
-    pub max_depth: u64,
-
-    /// Length of one entry's name or link target
-    #[arg(long, value_name = "SIZE", default_value = "1M", value_parser = size)]
-    pub max_name: u64,
-
-    /// Size of one extended header (PAX records, extended attributes included)
-    #[arg(long, value_name = "SIZE", default_value = "1M", value_parser = size)]
-    pub max_pax: u64,
-
-    /// Segments of one sparse file
-    #[arg(long, value_name = "N", default_value = "1M", value_parser = size)]
-    pub max_sparse: u64,
-
-    /// Bytes out for each byte in of compressed streams, and a gibibyte more for all of an image's streams together
-    #[arg(long, value_name = "N", default_value = "100", value_parser = size)]
-    pub max_ratio: u64,
-
-    /// Memory for the window of a zstd frame or the dictionary of an xz stream
-    #[arg(long, value_name = "SIZE", default_value = "128M", value_parser = size)]
-    pub max_window: u64,
+fn budget(text: &str) -> Result<(Budget, u64), String> {
+    let (name, value) = text.split_once('=').ok_or("not NAME=VALUE")?;
+    let names =
+        || Budget::value_variants().iter().filter_map(|budget| Some(budget.to_possible_value()?.get_name().to_owned()));
+    let budget = Budget::from_str(name, false)
+        .map_err(|_| format!("{name} is none of {}", names().collect::<Vec<_>>().join(", ")))?;
+    Ok((budget, size(value)?))
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]

@@ -80,7 +80,7 @@ impl Limits {
             return Ok(());
         }
         Err(anyhow!("{what} more than {} times its size", self.ratio))
-            .hint("raise it with --max-ratio if this image is trusted")
+            .hint("raise it with --limit ratio=N if this image is trusted")
     }
 
     /// Fails where an image asks for more than is in proportion to its size.
@@ -91,7 +91,7 @@ impl Limits {
             entries,
             self.entries.unwrap_or_else(default),
             "entries of the image and what they imply",
-            "--max-entries",
+            "--limit entries=N",
         )
     }
 
@@ -100,7 +100,7 @@ impl Limits {
         match self.over_ratio(bytes, self.image.load(Ordering::Relaxed)) {
             ..=RATIO_FREE => Ok(()),
             _ => Err(anyhow!("the layers unpack to more than {} times the image's size", self.ratio))
-                .hint("raise it with --max-ratio if this image is trusted"),
+                .hint("raise it with --limit ratio=N if this image is trusted"),
         }
     }
 

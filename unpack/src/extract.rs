@@ -10,7 +10,7 @@ use chain::capabilities::{CapabilitySet, are_effective};
 use chain::{Tool, message, warn};
 use serde_json::{Value, json};
 
-use crate::args::Args;
+use crate::args::{Args, Budget};
 use crate::budget::Limits;
 use crate::confine::Confinement;
 use crate::expected_root::{ExpectedRoot, Known};
@@ -156,20 +156,20 @@ pub fn request(args: &Args, root: &Path) -> Result<Request> {
 }
 
 fn limits(args: &Args) -> Limits {
-    let limits = &args.limits;
-    Limits {
-        strict: args.strict,
-        bytes: limits.max_bytes,
-        entries: limits.max_entries,
-        depth: limits.max_depth,
-        name: limits.max_name,
-        pax: limits.max_pax,
-        segments: limits.max_sparse,
-        ratio: limits.max_ratio,
-        over_ratio: Arc::default(),
-        image: Arc::default(),
-        window: limits.max_window,
+    let mut limits = Limits { strict: args.strict, ..Limits::default() };
+    for &(budget, value) in &args.limit {
+        match budget {
+            Budget::Bytes => limits.bytes = value,
+            Budget::Entries => limits.entries = Some(value),
+            Budget::Depth => limits.depth = value,
+            Budget::Name => limits.name = value,
+            Budget::Pax => limits.pax = value,
+            Budget::Sparse => limits.segments = value,
+            Budget::Ratio => limits.ratio = value,
+            Budget::Window => limits.window = value,
+        }
     }
+    limits
 }
 
 fn processors() -> usize {

@@ -196,8 +196,8 @@ impl<R: Read> Archive<R> {
 
     fn extension(&mut self, header: &Header, at: u64) -> Result<Vec<u8>> {
         let (budget, what, option) = match header.typeflag {
-            b'L' | b'K' => (self.limits.name.saturating_add(1), "bytes of a name", "--max-name"),
-            _ => (self.limits.pax, "bytes of an extended header", "--max-pax"),
+            b'L' | b'K' => (self.limits.name.saturating_add(1), "bytes of a name", "--limit name=N"),
+            _ => (self.limits.pax, "bytes of an extended header", "--limit pax=N"),
         };
         within(header.size, budget, format_args!("at byte {at}: {what}"), option)?;
         self.open(header.size, at)?;

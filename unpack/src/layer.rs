@@ -72,12 +72,12 @@ impl Layers<'_> {
         self.entries += weight(member.depth) + (entry.xattrs.len() + segments + lists / LIST) as u64;
         self.limits.within_entries(self.entries + self.tree.implied())?;
         self.bytes = self.bytes.saturating_add(entry.size);
-        within(self.bytes, self.limits.bytes, "bytes of the image's files", "--max-bytes")?;
+        within(self.bytes, self.limits.bytes, "bytes of the image's files", "--limit bytes=N")?;
         within(
             member.depth,
             self.limits.depth,
             format_args!("{}: nested directories", shown(&member.path)),
-            "--max-depth",
+            "--limit depth=N",
         )?;
         self.progress.store(self.bytes, Ordering::Relaxed);
         if member.absolute {

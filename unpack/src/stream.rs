@@ -219,7 +219,7 @@ impl<R: Read> Decoder<R> {
         if self.given > self.limits.bytes {
             let error: anyhow::Result<()> =
                 Err(anyhow!("the {} data unpacks to more than {} bytes", self.name, self.limits.bytes));
-            return error.hint("raise it with --max-bytes if this image is trusted").map_err(failure);
+            return error.hint("raise it with --limit bytes=N if this image is trusted").map_err(failure);
         }
         let over = self.limits.over_ratio(self.given, self.taken);
         let what = format_args!("the {} data unpacks to", self.name);

@@ -49,8 +49,8 @@ fn calls(image: &[u8]) -> u64 {
         "calls",
         UNPACK,
         "-q",
-        "--max-entries",
-        "1M",
+        "--limit",
+        "entries=1M",
         "image",
         "root",
     ];
@@ -71,10 +71,10 @@ fn a_small_image_of_many_entries_is_over_the_budget_and_a_large_one_is_not() {
     let (plain, packed) = (directories(120_000), shapes::gzip(&directories(120_000)));
     let scene = Scene::new();
     let message = scene.refused(&packed, &[]);
-    assert!(message.contains("entries of the image") && message.contains("--max-entries"), "{message}");
+    assert!(message.contains("entries of the image") && message.contains("--limit entries"), "{message}");
     // From a pipe it is in proportion to what was read until then.
-    assert!(scene.failed_pipe(&packed).contains("--max-entries"));
-    scene.extracted(&packed, &["--max-entries", "120032"]);
+    assert!(scene.failed_pipe(&packed).contains("--limit entries"));
+    scene.extracted(&packed, &["--limit", "entries=120032"]);
     scene.extracted(&plain, &["--replace"]);
 }
 
@@ -86,13 +86,13 @@ fn what_an_entry_implies_counts_as_entries_do() {
         files.chain([END.to_vec()]).flatten().collect()
     };
     let scene = Scene::new();
-    let message = scene.refused(&deep(20), &["--max-entries", "10000"]);
+    let message = scene.refused(&deep(20), &["--limit", "entries=10000"]);
     assert!(message.contains("what they imply"), "{message}");
-    scene.extracted(&deep(2), &["--max-entries", "10000"]);
+    scene.extracted(&deep(2), &["--limit", "entries=10000"]);
     let attributes: Vec<_> = (0..1000).map(|i| archive::record(&format!("SCHILY.xattr.user.{i}"), "1")).collect();
     let file = [archive::extended(&attributes), Block::file("f", b"").bytes()].concat();
-    let message = Scene::new().refused(&[file, END.to_vec()].concat(), &["--max-entries", "1000"]);
-    assert!(message.contains("--max-entries"), "{message}");
+    let message = Scene::new().refused(&[file, END.to_vec()].concat(), &["--limit", "entries=1000"]);
+    assert!(message.contains("--limit entries"), "{message}");
 }
 
 /// 256 levels of fifteen letters are as long as a path may be for open(2).
@@ -105,7 +105,7 @@ fn as_deep_as_paths_are_in_use_is_no_matter_of_options() {
     let scene = Scene::new();
     scene.extracted(&nested(256), &[]);
     let message = Scene::new().refused(&nested(257), &[]);
-    assert!(message.contains("more than 256") && message.contains("--max-depth"), "{message}");
+    assert!(message.contains("more than 256") && message.contains("--limit depth"), "{message}");
 }
 
 /// The form that takes time, for `scripts/soak shapes`: the ten shapes that take the most of it.

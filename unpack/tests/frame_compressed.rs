@@ -146,7 +146,7 @@ fn a_window_over_the_limit_is_refused_with_the_option_that_would_allow_it() {
     let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 18 << 3, 1, 0, 0];
     let refused = |bytes: &[u8], limits: &Limits| {
         let error = hinted(decode_with(bytes, limits).unwrap_err().into());
-        assert!(error.downcast_ref::<chain::Hint>().unwrap().0.contains("--max-window"), "{error:#}");
+        assert!(error.downcast_ref::<chain::Hint>().unwrap().0.contains("--limit window"), "{error:#}");
         format!("{error:#}")
     };
     let message = refused(&frame, &Limits::default());
@@ -208,12 +208,12 @@ fn a_bomb_is_refused_with_the_option_that_would_allow_it() {
         assert_eq!(drained(16).unwrap(), 16 * (32 << 20), "{compression:?}");
         let error = hinted(drained(24).unwrap_err().into());
         assert!(format!("{error:#}").contains("more than 10 times its size"), "{compression:?}: {error:#}");
-        assert!(error.downcast_ref::<chain::Hint>().unwrap().0.contains("--max-ratio"));
+        assert!(error.downcast_ref::<chain::Hint>().unwrap().0.contains("--limit ratio"));
         let packed = member.repeat(2);
         let limits = Limits { bytes: 1 << 20, ..Limits::default() };
         let error = hinted(decode_with(&packed, &limits).unwrap_err().into());
         assert!(format!("{error:#}").contains("more than 1048576 bytes"), "{compression:?}: {error:#}");
-        assert!(error.downcast_ref::<chain::Hint>().unwrap().0.contains("--max-bytes"));
+        assert!(error.downcast_ref::<chain::Hint>().unwrap().0.contains("--limit bytes"));
     }
 }
 

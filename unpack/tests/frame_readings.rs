@@ -336,12 +336,12 @@ fn budgets_have_their_own_messages() {
         }
     };
     let cases = [
-        (before(&long("elevenbytes"), Block::file("h", b"")), "bytes of a name: more than", "--max-name"),
-        (before(&[], Block::file("elevenbytes", b"")), "bytes of a name: more than 10", "--max-name"),
+        (before(&long("elevenbytes"), Block::file("h", b"")), "bytes of a name: more than", "--limit name"),
+        (before(&[], Block::file("elevenbytes", b"")), "bytes of a name: more than 10", "--limit name"),
         (
             before(&extended(&[record("comment", &"x".repeat(100))]), Block::file("h", b"")),
             "extended header: more than 100",
-            "--max-pax",
+            "--limit pax",
         ),
         (
             before(
@@ -349,7 +349,7 @@ fn budgets_have_their_own_messages() {
                 Block::file("h", b""),
             ),
             "bytes of a sparse file: more than 5000",
-            "--max-bytes",
+            "--limit bytes",
         ),
         (
             before(
@@ -357,7 +357,7 @@ fn budgets_have_their_own_messages() {
                 Block::file("h", b"abc"),
             ),
             "segments of a sparse file: more than 2",
-            "--max-sparse",
+            "--limit sparse",
         ),
     ];
     for (bytes, what, option) in cases {

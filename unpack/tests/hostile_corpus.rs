@@ -115,11 +115,11 @@ fn what_is_too_large_is_refused_with_the_option_that_would_allow_it() {
     block.resize(512, 0);
     block[504] = 1;
     let cases: [(Vec<u8>, &str, &str); 5] = [
-        ([long(&million), file()].concat(), "bytes of a name", "--max-name"),
-        ([long_link(&million), Block::new("l", b'2').bytes()].concat(), "bytes of a name", "--max-name"),
-        ([extended(&[record("path", &million)]), file()].concat(), "extended header", "--max-pax"),
-        ([extended(&[record("SCHILY.xattr.user.x", &million)]), file()].concat(), "extended header", "--max-pax"),
-        ([header, block.repeat(60_000)].concat(), "segments of a sparse file", "--max-sparse"),
+        ([long(&million), file()].concat(), "bytes of a name", "--limit name"),
+        ([long_link(&million), Block::new("l", b'2').bytes()].concat(), "bytes of a name", "--limit name"),
+        ([extended(&[record("path", &million)]), file()].concat(), "extended header", "--limit pax"),
+        ([extended(&[record("SCHILY.xattr.user.x", &million)]), file()].concat(), "extended header", "--limit pax"),
+        ([header, block.repeat(60_000)].concat(), "segments of a sparse file", "--limit sparse"),
     ];
     for (bytes, what, option) in cases {
         let message = Scene::new().refused(&[bytes, END.to_vec()].concat(), &[]);
@@ -161,8 +161,8 @@ fn bombs_are_refused_in_every_compression_from_a_file_and_from_a_pipe() {
             0 => scene.refused(&bomb, &[]),
             _ => scene.failed(&scene.unpack_bytes(&bomb, &["-", "root"])),
         };
-        assert!(message.contains(&said) && message.contains("--max-ratio"), "{message}");
-        let message = scene.refused(&bomb, &["--max-bytes", "1M"]);
-        assert!(message.contains("more than 1048576") && message.contains("--max-bytes"), "{message}");
+        assert!(message.contains(&said) && message.contains("--limit ratio"), "{message}");
+        let message = scene.refused(&bomb, &["--limit", "bytes=1M"]);
+        assert!(message.contains("more than 1048576") && message.contains("--limit bytes"), "{message}");
     }
 }

@@ -236,7 +236,7 @@ fn a_sparse_member_may_not_be_a_bomb() {
     let sparse = Block::new(name, b'S').magic(b"ustar  \0").field(483, b"17777777777777\0".split_at(12).0);
     let rest = by_hand("config.json", name).without(name);
     let message = Scene::new().refused(&[sparse.bytes(), rest.tar()].concat(), &[]);
-    assert!(message.contains("more than 100 times its size") && message.contains("--max-ratio"), "{message}");
+    assert!(message.contains("more than 100 times its size") && message.contains("--limit ratio"), "{message}");
 }
 
 /// skopeo goes by the descriptor and by what the document has in it.

@@ -324,7 +324,7 @@ fn help_is_short_or_whole() {
     ok(&short);
     ok(&long);
     assert!(text(&short.stdout).contains("Example: unpack img.tar | isolate"));
-    for word in ["EXAMPLES", "EXIT STATUS", "--max-ratio"] {
+    for word in ["EXAMPLES", "EXIT STATUS", "ratio=N"] {
         assert!(text(&long.stdout).contains(word), "{word}");
     }
     assert!(long.stdout.len() > short.stdout.len());

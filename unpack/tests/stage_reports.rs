@@ -149,7 +149,7 @@ fn every_compression_counts_what_comes_out_and_how_many_entries() {
                  truncate -s 4M big && tar -cf - big | {program} >big.{name}"
             ),
         ));
-        for (what, option, limit) in [("many", "--max-entries", "10000"), ("big", "--max-bytes", "1M")] {
+        for (what, option, limit) in [("many", "--limit", "entries=10000"), ("big", "--limit", "bytes=1M")] {
             let archive = format!("{what}.{name}");
             let output = scene.unpack(&[option, limit, "-q", &archive, "root"]);
             let stderr = text(&output.stderr);

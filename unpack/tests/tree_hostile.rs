@@ -309,8 +309,8 @@ fn ten_thousand_nested_directories_are_a_budget_and_no_limit_of_ours() {
     let depth = std::env::var("UNPACK_TEST_DEPTH").ok().and_then(|n| n.parse().ok()).unwrap_or(2_500);
     let scene = Scene::new();
     let message = scene.refused(&nested(10_000), &[]);
-    assert!(message.contains("--max-depth"), "{message}");
-    let root = scene.extracted(&nested(depth), &["--max-depth", &(depth + 1).to_string()]);
+    assert!(message.contains("--limit depth"), "{message}");
+    let root = scene.extracted(&nested(depth), &["--limit", &format!("depth={}", depth + 1)]);
     let mut at: std::os::fd::OwnedFd = fs::File::open(&root).unwrap().into();
     let flags = rustix::fs::OFlags::DIRECTORY;
     for _ in 0..depth {
@@ -320,9 +320,9 @@ fn ten_thousand_nested_directories_are_a_budget_and_no_limit_of_ours() {
     }
     assert!(rustix::fs::statat(&at, c"file", rustix::fs::AtFlags::empty()).is_ok());
     drop(at);
-    let digest = scene.unpack(&["--max-depth", "20000", "--digest", "img.tar", "root"]);
+    let digest = scene.unpack(&["--limit", "depth=20000", "--digest", "img.tar", "root"]);
     assert!(digest.status.success(), "{}", text(&digest.stderr));
-    let again = scene.unpack(&["--max-depth", "20000", "--replace", "img.tar", "root"]);
+    let again = scene.unpack(&["--limit", "depth=20000", "--replace", "img.tar", "root"]);
     assert!(again.status.success(), "{}", text(&again.stderr));
     scene.nothing_staged();
     let rm = std::process::Command::new("rm").arg("-rf").arg(&root).status().unwrap();
@@ -353,12 +353,12 @@ fn many_entries_are_a_budget() {
         bytes.extend(Block::file(&format!("d{}/f{i}", i / 1000), b"").bytes());
     }
     bytes.extend(END);
-    let message = scene.refused(&bytes, &["--max-entries", &(count - 1).to_string()]);
-    assert!(message.contains("--max-entries"), "{message}");
+    let message = scene.refused(&bytes, &["--limit", &format!("entries={}", count - 1)]);
+    assert!(message.contains("--limit entries"), "{message}");
     let root = scene.extracted(&bytes, &[]);
     assert!(root.join(format!("d{}/f{}", (count - 1) / 1000, count - 1)).exists());
-    let message = Scene::new().refused(&archive(&[Block::file("x", &[1; 2048])]), &["--max-bytes", "2047"]);
-    assert!(message.contains("--max-bytes"), "{message}");
+    let message = Scene::new().refused(&archive(&[Block::file("x", &[1; 2048])]), &["--limit", "bytes=2047"]);
+    assert!(message.contains("--limit bytes"), "{message}");
 }
 
 /// 1969 and 1901 are times as well.

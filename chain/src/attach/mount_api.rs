@@ -18,11 +18,17 @@ use crate::sys;
 /// A detached copy of the mount tree from `source` down. In a user namespace only a whole tree can be copied: a part
 /// would show what its mounts hide.
 pub fn copy(source: impl AsFd) -> Result<OwnedFd, Errno> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_RECURSIVE
-        | OpenTreeFlags::AT_EMPTY_PATH;
-    open_tree(source, "", flags).map_err(refused_by(libc::SYS_open_tree))
+    copy_of(source, OpenTreeFlags::AT_RECURSIVE)
+}
+
+/// The same without what is mounted below it.
+pub fn copy_alone(source: impl AsFd) -> Result<OwnedFd, Errno> {
+    copy_of(source, OpenTreeFlags::empty())
+}
+
+fn copy_of(source: impl AsFd, depth: OpenTreeFlags) -> Result<OwnedFd, Errno> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    open_tree(source, "", flags | depth).map_err(refused_by(libc::SYS_open_tree))
 }
 
 /// The mount at `path`, detached, without what is mounted below it.

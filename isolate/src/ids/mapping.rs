@@ -2,17 +2,18 @@
 
 use anyhow::{Context, Result, anyhow};
 use chain::WithHint;
-use chain::account::{Sort, id, subordinate};
+use chain::account::{Sort, id};
 use chain::id_map::{self, Range};
 use nix::unistd::{getegid, geteuid};
 
 use crate::args::{Args, Mapping};
-use crate::ids::Maps;
+use crate::ids::{Maps, subordinate};
 
 pub fn is_wanted(args: &Args) -> bool {
     args.map_root
         || args.map_current
         || args.map_auto
+        || args.map_subids
         || args.map_user.is_some()
         || args.map_group.is_some()
         || !args.map_users.is_empty()
@@ -26,6 +27,7 @@ pub fn of(args: &Args) -> Result<(Maps, Vec<String>)> {
         && args.map_user.is_none()
         && args.map_group.is_none()
         && !args.map_current
+        && !args.map_subids
         && args.map_users.is_empty()
         && args.map_groups.is_empty();
     let single = |sort, asked: &Option<std::ffi::OsString>, own| {
@@ -38,8 +40,12 @@ pub fn of(args: &Args) -> Result<(Maps, Vec<String>)> {
     };
     let user = single(Sort::User, &args.map_user, own.0)?;
     let group = single(Sort::Group, &args.map_group, own.1)?;
-    let users = map(Sort::User, args.map_auto, &args.map_users, user.map(|inner| (inner, own.0)))?;
-    let groups = map(Sort::Group, args.map_auto, &args.map_groups, group.map(|inner| (inner, own.1)))?;
+    let asked = |own: &[Mapping]| -> Vec<Mapping> {
+        let whole = [(args.map_auto, Mapping::Auto), (args.map_subids, Mapping::Subids)];
+        whole.into_iter().filter(|(on, _)| *on).map(|(_, mapping)| mapping).chain(own.iter().cloned()).collect()
+    };
+    let users = map(Sort::User, &asked(&args.map_users), user.map(|inner| (inner, own.0)))?;
+    let groups = map(Sort::Group, &asked(&args.map_groups), group.map(|inner| (inner, own.1)))?;
     let only_own = matches!(groups[..], [Range { count: 1, outer, .. }] if outer == own.1);
     if only_own && args.setgroups == Some(true) {
         return Err(anyhow!("--setgroups allow: the kernel allows it only with groups mapped from outside"))
@@ -47,35 +53,32 @@ pub fn of(args: &Args) -> Result<(Maps, Vec<String>)> {
     }
     // Without privilege outside, a group map may be written only once setgroups is denied.
     let setgroups = if only_own { Some(false) } else { args.setgroups };
-    let shown = shown(args, auto_alone, user, group);
+    let shown = shown(args, auto_alone, (user, group), (&users, &groups));
     Ok((Maps { users, groups, setgroups }, shown))
 }
 
-fn map(sort: Sort, auto: bool, asked: &[Mapping], single: Option<(u32, u32)>) -> Result<Vec<Range>> {
+fn map(sort: Sort, asked: &[Mapping], single: Option<(u32, u32)>) -> Result<Vec<Range>> {
     let mut ranges = Vec::new();
     let user = geteuid().as_raw();
-    let auto_asked = if auto { Some(&Mapping::Auto) } else { None };
-    for mapping in auto_asked.into_iter().chain(asked) {
+    for mapping in asked {
         match *mapping {
             Mapping::Range { inner, outer, count } => ranges.push(Range { inner, outer, count }),
             Mapping::Auto => {
-                let (outer, count) = subordinate(sort, user)?[0];
-                ranges.push(Range { inner: 0, outer, count });
+                ranges.extend(subordinate::in_a_row(&subordinate::of(sort, user)?, single.map(|(inner, _)| inner)));
             }
             Mapping::Subids => {
-                ranges.extend(subordinate(sort, user)?.into_iter().map(|(id, count)| Range {
-                    inner: id,
-                    outer: id,
-                    count,
-                }));
+                let own = subordinate::of(sort, user)?;
+                ranges.extend(own.into_iter().map(|(id, count)| Range { inner: id, outer: id, count }));
             }
             Mapping::All => ranges.extend(mapped_here(sort)?),
         }
     }
-    Ok(match single {
+    let ranges = match single {
         Some((inner, outer)) => with_single(&ranges, inner, outer),
         None => ranges,
-    })
+    };
+    let granted = asked.iter().any(|mapping| matches!(mapping, Mapping::Auto | Mapping::Subids));
+    Ok(if granted { subordinate::within_limit(sort, ranges) } else { ranges })
 }
 
 /// Makes room for one id in ranges that contain it: as in unshare(1), the ids behind it move up and the last is lost.
@@ -114,7 +117,13 @@ fn mapped_here(sort: Sort) -> Result<Vec<Range>> {
     Ok(map.into_iter().map(|range| Range { outer: range.inner, ..range }).collect())
 }
 
-fn shown(args: &Args, auto_alone: bool, user: Option<u32>, group: Option<u32>) -> Vec<String> {
+/// The options of unshare(1). Each range by its numbers: that program cuts those of --map-auto.
+fn shown(
+    args: &Args,
+    auto_alone: bool,
+    (user, group): (Option<u32>, Option<u32>),
+    (users, groups): (&[Range], &[Range]),
+) -> Vec<String> {
     let mut shown = Vec::new();
     if args.map_root || auto_alone {
         shown.push("--map-root-user".into());
@@ -124,19 +133,10 @@ fn shown(args: &Args, auto_alone: bool, user: Option<u32>, group: Option<u32>) -
         shown.extend(user.map(|user| format!("--map-user={user}")));
         shown.extend(group.map(|group| format!("--map-group={group}")));
     }
-    if args.map_auto {
-        shown.push("--map-auto".into());
-    }
-    for (option, asked) in [("--map-users", &args.map_users), ("--map-groups", &args.map_groups)] {
-        for mapping in asked {
-            shown.push(match mapping {
-                Mapping::Auto => format!("{option}=auto"),
-                Mapping::Subids => format!("{option}=subids"),
-                Mapping::All => format!("{option}=all"),
-                // Every unshare(1) with this option takes this form.
-                Mapping::Range { inner, outer, count } => format!("{option}={outer},{inner},{count}"),
-            });
-        }
+    for (option, single, ranges) in [("--map-users", user, users), ("--map-groups", group, groups)] {
+        // Every unshare(1) with this option takes this form.
+        let ranges = ranges.iter().skip(usize::from(single.is_some()));
+        shown.extend(ranges.map(|Range { inner, outer, count }| format!("{option}={outer},{inner},{count}")));
     }
     if let Some(allow) = args.setgroups {
         shown.push(format!("--setgroups={}", if allow { "allow" } else { "deny" }));

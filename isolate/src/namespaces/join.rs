@@ -2,15 +2,18 @@
 //! once we are there: so isolate runs from a copy of itself that nobody can write to (lib.rs), cannot be traced, and has
 //! left its caller's descriptors behind.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::{File, metadata, read_to_string};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use chain::capabilities::{CapabilitySet, are_effective};
+use chain::retry_eintr::open;
 use chain::shell::quote;
 use chain::{WithHint, escape_fd_on_streams, passed_on, pidfd};
 use nix::dir::Dir;
@@ -19,11 +22,11 @@ use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl::set_dumpable;
 use nix::sys::stat::Mode;
-use nix::unistd::{Gid, Pid, Uid, geteuid, pipe2, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Pid, Uid, chroot, fchdir, geteuid, pipe2, setgroups, setresgid, setresuid};
 
-use crate::args;
+use crate::args::{self, Named, Process};
 use crate::limits::joined::limiting;
-use crate::namespaces::Kind;
+use crate::namespaces::{Kind, status_file};
 use crate::process::{self, close_all_but, close_at_exec, ending_of, fork};
 use crate::signals::Target;
 
@@ -42,21 +45,25 @@ pub struct Opened {
     namespaces: Vec<(OwnedFd, CloneFlags)>,
     /// The cgroups of the process's limits.
     pub groups: Vec<PathBuf>,
+    root: Option<OwnedFd>,
+    directory: Option<OwnedFd>,
 }
 
 impl Join {
-    /// The process to join, if it is a process.
+    /// The process under whose limits COMMAND will be.
     pub fn process(from: &args::Join) -> Result<Option<i32>> {
         match from {
-            args::Join::Process(pid) => Ok(Some(meant(*pid)?.0)),
-            args::Join::Files(_) => Ok(None),
+            args::Join::Process(process @ Process { named: Named::Pid(pid), .. }) if has(process, Kind::Pid) => {
+                Ok(Some(meant(*pid)?.0))
+            }
+            _ => Ok(None),
         }
     }
 
     /// Whether a pid namespace is among them: only a child can be in it.
     pub fn has_pid(from: &args::Join) -> bool {
         match from {
-            args::Join::Process(_) => true,
+            args::Join::Process(process) => has(process, Kind::Pid),
             args::Join::Files(files) => files.iter().any(|(kind, _)| kind == "pid"),
         }
     }
@@ -64,10 +71,37 @@ impl Join {
     pub fn open(&self) -> Result<Opened> {
         leave_descriptors(self.status)?;
         match &self.from {
-            args::Join::Process(pid) => of_process(*pid),
+            args::Join::Process(process) => of_process(process),
             args::Join::Files(files) => of_files(files),
         }
     }
+}
+
+/// Puts a process in the place of the file that names it.
+pub fn await_process(join: &mut args::Join) -> Result<()> {
+    if let args::Join::Process(Process { named, .. }) = join
+        && let Named::Status(file) = named
+    {
+        *named = Named::Pid(status_file::wait_for(file)?);
+    }
+    Ok(())
+}
+
+/// The environment of the process, if that is to be COMMAND's.
+pub fn environment(join: &args::Join) -> Result<Option<Vec<(OsString, OsString)>>> {
+    let args::Join::Process(Process { named: Named::Pid(pid), env: true, .. }) = join else { return Ok(None) };
+    let path = format!("/proc/{}/environ", meant(*pid)?.0);
+    let entries = std::fs::read(&path).context(path)?;
+    let pair = |entry: &[u8]| {
+        let at = entry.iter().position(|&byte| byte == b'=')?;
+        let text = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        Some((text(&entry[..at]), text(&entry[at + 1..])))
+    };
+    Ok(Some(entries.split(|&byte| byte == 0).filter_map(pair).collect()))
+}
+
+fn has(process: &Process, kind: Kind) -> bool {
+    process.kinds.is_empty() || process.kinds.iter().any(|name| name == kind.option())
 }
 
 /// Closes what the caller left open from 3 up, and refuses standard streams that lead to the host's tree.
@@ -101,6 +135,12 @@ impl Opened {
             let _ = setgroups(&[]);
             let _ = setresgid(Gid::from_raw(0), Gid::from_raw(0), Gid::from_raw(0));
             let _ = setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0));
+        }
+        if let Some(root) = &self.root {
+            fchdir(root).and_then(|()| chroot(".")).context("the process's root directory")?;
+        }
+        if let Some(directory) = &self.directory {
+            fchdir(directory).context("the process's working directory")?;
         }
         Ok(())
     }
@@ -151,12 +191,21 @@ fn takes_no_pidfd() -> bool {
 }
 
 /// The namespaces in which a process differs from us, by its pidfd in one call (Linux 5.8).
-fn of_process(pid: i32) -> Result<Opened> {
+fn of_process(of: &Process) -> Result<Opened> {
+    let Named::Pid(pid) = of.named else { return Err(anyhow!("the process was not waited for")) };
     let (pid, _) = meant(pid)?;
     let fd = pidfd::of(pid).with_context(|| format!("process {pid}"))?;
     // Ask again: the first process may have ended and its number be another's by now.
-    let flags = others(pid)?;
-    Ok(Opened { namespaces: vec![(fd, flags)], groups: limiting(pid)? })
+    let wanted = Kind::ALL.into_iter().filter(|&kind| has(of, kind)).map(Kind::flag).collect();
+    let flags = others(pid)? & wanted;
+    let namespaces = if flags.is_empty() { Vec::new() } else { vec![(fd, flags)] };
+    let groups = if has(of, Kind::Pid) { limiting(pid)? } else { Vec::new() };
+    let directory = |wanted: bool, name: &str| -> Result<Option<OwnedFd>> {
+        let path = format!("/proc/{pid}/{name}");
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        wanted.then(|| open(path.as_str(), flags, Mode::empty())).transpose().context(path)
+    };
+    Ok(Opened { namespaces, groups, root: directory(of.root, "root")?, directory: directory(of.wd, "cwd")? })
 }
 
 /// The process to join, and the namespaces in which it differs. A waiting isolate is not in the namespaces that it made:
@@ -233,7 +282,7 @@ fn of_files(files: &[(String, PathBuf)]) -> Result<Opened> {
             opened.push((OwnedFd::from(fd), kind.flag()));
         }
     }
-    Ok(Opened { namespaces: opened, groups: Vec::new() })
+    Ok(Opened { namespaces: opened, groups: Vec::new(), root: None, directory: None })
 }
 
 /// Clones from inside other namespaces while this process stays outside: a process in between enters, makes a child that
@@ -274,21 +323,35 @@ pub fn fork_into(
 impl fmt::Display for Join {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match &self.from {
-            args::Join::Process(pid) => {
-                let (pid, flags) = meant(*pid).unwrap_or((*pid, CloneFlags::empty()));
-                for group in limiting(pid).unwrap_or_default() {
-                    writeln!(f, "echo $$ >{}/cgroup.procs", quote(&group))?;
+            args::Join::Process(of) => {
+                let (pid, flags) = match &of.named {
+                    Named::Pid(pid) => meant(*pid).unwrap_or((*pid, CloneFlags::empty())),
+                    Named::Status(file) => {
+                        let file = quote(file);
+                        writeln!(f, "pid=$(sed -n 's/.*\"pid\":\\([0-9]*\\).*/\\1/p' {file}); export pid")?;
+                        (0, CloneFlags::empty())
+                    }
+                };
+                if pid != 0 && has(of, Kind::Pid) {
+                    for group in limiting(pid).unwrap_or_default() {
+                        writeln!(f, "echo $$ >{}/cgroup.procs", quote(&group))?;
+                    }
                 }
-                write!(f, "nsenter --target {pid}")?;
-                if flags.is_empty() {
+                let number = if pid == 0 { "$pid".into() } else { pid.to_string() };
+                write!(f, "nsenter --target {number}")?;
+                for (wanted, word) in [(of.root, " --root"), (of.wd, " --wd"), (of.env, " --env")] {
+                    f.write_str(if wanted { word } else { "" })?;
+                }
+                if flags.is_empty() && of.kinds.is_empty() {
                     return f.write_str(" --all");
                 }
+                let flags = if flags.is_empty() { CloneFlags::all() | Kind::Time.flag() } else { flags };
                 // For an ordinary user --all fails at the first namespace that we share with the process.
-                for kind in Kind::ALL.into_iter().filter(|kind| flags.contains(kind.flag())) {
+                for kind in Kind::ALL.into_iter().filter(|&kind| flags.contains(kind.flag()) && has(of, kind)) {
                     write!(f, " --{}", kind.option())?;
                 }
                 // Nor may such a user drop groups: setgroups(2) is denied in there (user_namespaces(7)).
-                if flags.contains(Kind::User.flag()) && !geteuid().is_root() {
+                if flags.contains(Kind::User.flag()) && has(of, Kind::User) && !geteuid().is_root() {
                     f.write_str(" --preserve-credentials")?;
                 }
                 Ok(())

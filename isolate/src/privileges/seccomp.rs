@@ -12,8 +12,8 @@ use nix::errno::Errno;
 use nix::libc;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, sock_filter};
 
-use crate::privileges::default::default;
-use crate::privileges::profile::{Action, Flag, Profile, Rules, error_number};
+use crate::privileges::builtin;
+use crate::privileges::profile::{Action, Flag, Profile, Rule, Rules, error_number};
 use crate::privileges::syscall::{LAST, Machine, Syscalls};
 use crate::process::close_at_exec;
 
@@ -25,10 +25,12 @@ pub struct Seccomp {
 
 impl Seccomp {
     pub fn read(file: &Path) -> Result<Seccomp> {
-        if file.as_os_str() == "default" {
-            return Ok(Seccomp { profile: default(), syscalls: Syscalls::read() });
-        }
         let shown = file.display();
+        if let Some(words) = file.to_str().filter(|words| builtin::is_one(words)) {
+            let syscalls = Syscalls::read();
+            let profile = builtin::read(words, &syscalls).map_err(|why| anyhow!("--seccomp {shown}: {why}"))?;
+            return Ok(Seccomp { profile, syscalls });
+        }
         let text = text_of(file)
             .with_context(|| format!("--seccomp {shown}"))
             .hint("`default`, or a file or fd:N: a JSON profile as container runtimes have them")?;
@@ -44,6 +46,14 @@ impl Seccomp {
         let syscalls = Syscalls::read();
         profile.check(&syscalls)?;
         Ok(Seccomp { profile, syscalls })
+    }
+
+    /// What it does, line by line, for a command that is bounded by these capabilities.
+    pub fn shown(&self, capabilities: CapabilitySet) -> Vec<String> {
+        let rules = self.profile.syscalls.iter().filter(|rule| rule.applies(capabilities));
+        std::iter::once(format!("every system call: {}", self.profile.default_action))
+            .chain(rules.map(Rule::to_string))
+            .collect()
     }
 
     /// The filters; `capabilities` are those that the command will be bounded by.
@@ -132,7 +142,7 @@ fn text_of(file: &Path) -> Result<String> {
 
 /// Behind a pivot a path is the image's, which could bring a filter of its own that allows everything.
 pub fn refuse_path_of_image(file: &Path) -> Result<()> {
-    if file.as_os_str() == "default" || descriptor(file).is_some() {
+    if file.to_str().is_some_and(builtin::is_one) || descriptor(file).is_some() {
         return Ok(());
     }
     Err(anyhow!("--seccomp {}: behind pivot this path would be the image's", file.display()))

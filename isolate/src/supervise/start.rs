@@ -28,9 +28,10 @@ use crate::supervise::gate::{self, Gate};
 use crate::supervise::group_signals::GroupSignals;
 use crate::supervise::guard::{self, Guard, Shared};
 use crate::supervise::last_words::can_write;
+use crate::supervise::listener;
+use crate::supervise::status::{self, Status};
 use crate::supervise::terminal::Terminal;
 use crate::supervise::waiting::{Now, Waiting};
-use crate::supervise::{listener, status};
 
 /// Made by the child for itself: a cgroup namespace shows the group that its maker is in, so it has
 /// to wait until the child is in its group; clone(2) has no flag left for time.
@@ -56,6 +57,8 @@ pub struct Child<'a> {
     own_pidfd: OwnedFd,
     /// Where a reaper at PID 1 tells what became of the command.
     pub reports: Option<File>,
+    /// Where the links tell that one has failed.
+    pub failures: Option<OwnedFd>,
 }
 
 /// Returns in the child, or where something failed; this process waits for the child and ends as it does.
@@ -65,6 +68,8 @@ pub fn start(start: Start) -> Result<Child> {
     let (gate, childs_gate) = gate::make()?;
     let reports = start.wait.init.then(|| pipe2(OFlag::O_CLOEXEC)).transpose().context("pipe")?;
     let (reports, childs_reports) = reports.map(|(read, write)| (File::from(read), File::from(write))).unzip();
+    let failures = start.wait.status.map(|_| pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)).transpose();
+    let (failures, childs_failures) = failures.context("pipe")?.unzip();
     let terminal = Terminal::find();
     let child_signal = ChildSignal::set_default();
     let Start { unshare, wait, joined, cgroup, nested } = start;
@@ -100,12 +105,14 @@ pub fn start(start: Start) -> Result<Child> {
         Ok(None) => {
             mask.restore();
             let own_pidfd = shared.own_pidfd.try_clone().context("pidfd")?;
-            Ok(Child { unshare, wait, gate: childs_gate, child_signal, own_pidfd, reports: childs_reports })
+            let (gate, reports, failures) = (childs_gate, childs_reports, childs_failures);
+            Ok(Child { unshare, wait, gate, child_signal, own_pidfd, reports, failures })
         }
         Ok(Some(child)) => {
-            drop((childs_gate, childs_reports));
+            drop((childs_gate, childs_reports, childs_failures));
+            let status = wait.status.zip(failures).map(|(fd, failures)| Status { fd, failures });
             let begun = Begun { unshare, wait, nested, own_group, reports, groups, shared, guard, mask };
-            match begun.supervise(child, gate)? {}
+            match begun.supervise(child, gate, status)? {}
         }
     }
 }
@@ -178,10 +185,10 @@ struct Begun<'a> {
 }
 
 impl Begun<'_> {
-    fn supervise(self, child: Pid, gate: Gate) -> Result<Infallible> {
-        let (wait, shared, guard) = (self.wait, self.shared, self.guard);
+    fn supervise(self, child: Pid, gate: Gate, status: Option<Status>) -> Result<Infallible> {
+        let (shared, guard) = (self.shared, self.guard);
         let error = match self.release(child, &gate) {
-            Ok(waiting) => return stay(wait, Waiting { gate: Some(gate.into_end()), ..waiting }),
+            Ok(waiting) => return stay(status, Waiting { gate: Some(gate.into_end()), ..waiting }),
             Err(error) => error,
         };
         drop(gate);
@@ -192,7 +199,10 @@ impl Begun<'_> {
         match ended {
             Ok(gate::GONE) | Err(_) => Err(error),
             // It has said why, or somebody has killed it.
-            Ok(ending) => ending.exit_like(Target::Own),
+            Ok(ending) => {
+                status.inspect(|status| status.exited(ending, None));
+                ending.exit_like(Target::Own)
+            }
         }
     }
 
@@ -250,18 +260,19 @@ fn clean_up(shared: &Shared) {
 }
 
 /// Runs to the end of this process. After an error the guard ends the child.
-fn stay(wait: &Wait, mut waiting: Waiting) -> Result<Infallible> {
+fn stay(status: Option<Status>, mut waiting: Waiting) -> Result<Infallible> {
     let shared = waiting.shared;
     let (ending, target) = waiting.until_the_end(|waiting| {
-        let keep: Vec<i32> = waiting.descriptors().into_iter().chain(wait.status).collect();
+        let keep: Vec<i32> =
+            waiting.descriptors().into_iter().chain(status.iter().flat_map(Status::descriptors)).collect();
         close_all_but(&keep);
         let_go_of(&[0, 1]);
         let_go_of_code();
     })?;
     shared.pasta.get().inspect(|pasta| pasta.stop());
     let exceeded = shared.cgroup.as_ref().and_then(|group| group.finish());
-    if let Some(fd) = wait.status.filter(|&fd| can_write(status::borrow(fd), &waiting.arrivals)) {
-        status::exited(fd, ending, exceeded.as_ref());
+    if let Some(status) = status.filter(|status| can_write(status::borrow(status.fd), &waiting.arrivals)) {
+        status.exited(ending, exceeded.as_ref());
     }
     if let Some(exceeded) = exceeded.filter(|_| can_write(std::io::stderr().as_fd(), &waiting.arrivals)) {
         chain::warn(Tool::Isolate, exceeded);

@@ -1,10 +1,15 @@
 //! What became of the child, as JSON lines for a program.
 
 use std::io::{ErrorKind, Write};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
-use nix::unistd::Pid;
+use chain::Tool;
+use chain::failures::Failure;
+use chain::retry_eintr::retry;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use nix::unistd::{Pid, read};
 use serde_json::{Map, Value, json};
 
 use crate::limits::exceeded::Exceeded;
@@ -22,19 +27,51 @@ pub fn started(fd: i32, child: Pid) {
     write(fd, &json!({"event": "started", "pid": child.as_raw(), "namespaces": namespaces}));
 }
 
-pub fn exited(fd: i32, ending: Ending, exceeded: Option<&Exceeded>) {
-    let mut line = match ending {
-        Ending::Exit(code) => json!({"event": "exited", "code": code}),
-        Ending::Signal(number) => json!({"event": "exited", "signal": signals::name(number)}),
-    };
-    if let Some(exceeded) = exceeded {
-        line["limit"] = exceeded.limit.into();
+/// Where the end is told of, and where the links of the chain tell of a failure before it.
+pub struct Status {
+    pub fd: i32,
+    pub failures: OwnedFd,
+}
+
+impl Status {
+    pub fn descriptors(&self) -> [i32; 2] {
+        [self.fd, self.failures.as_raw_fd()]
     }
-    write(fd, &line);
+
+    pub fn exited(&self, ending: Ending, exceeded: Option<&Exceeded>) {
+        let mut line = match ending {
+            Ending::Exit(code) => json!({"event": "exited", "code": code}),
+            Ending::Signal(number) => json!({"event": "exited", "signal": signals::name(number)}),
+        };
+        if let Some(exceeded) = exceeded {
+            line["limit"] = exceeded.limit.into();
+        }
+        if let Some(tool) = self.failed(ending) {
+            line["failed"] = tool.name().into();
+        }
+        write(self.fd, &line);
+    }
+
+    /// The link that has failed, where that is what the child has ended with.
+    fn failed(&self, ending: Ending) -> Option<Tool> {
+        let mut failure: Failure = Default::default();
+        let count = retry(|| read(&self.failures, &mut failure));
+        let [tool, status] = failure;
+        (count == Ok(failure.len()) && ending == Ending::Exit(status.into())).then(|| Tool::ALL[usize::from(tool) % 4])
+    }
+}
+
+/// Isolate itself has failed, and there is no child.
+pub fn failed(fd: i32, status: u8) {
+    if fcntl(borrow(fd), FcntlArg::F_GETFD).is_ok() {
+        // A reader that is gone is no reason to die before the message.
+        signals::block_all().and(&[libc::SIGPIPE]).restore();
+        write(fd, &json!({"event": "exited", "code": status, "failed": Tool::Isolate.name()}));
+    }
 }
 
 pub fn borrow(fd: i32) -> BorrowedFd<'static> {
-    // SAFETY: the descriptor was checked when the options were read, and stays open.
+    // SAFETY: the descriptor was checked when the options were read, and stays open; or it is asked whether it is open.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
@@ -45,7 +82,7 @@ fn write(fd: i32, line: &Value) {
         .and_then(|file| std::fs::File::from(file).write_all(format!("{line}\n").as_bytes()));
     match written {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            chain::warn(chain::Tool::Isolate, format_args!("--status-fd {fd}: {error}"));
+            chain::warn(Tool::Isolate, format_args!("--status-fd {fd}: {error}"));
         }
         _ => {}
     }

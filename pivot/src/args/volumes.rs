@@ -17,6 +17,9 @@ pub enum Volume {
         flags: Flags,
         /// Nothing is mounted where SRC is not there.
         optional: bool,
+        /// With what is mounted below SRC.
+        recursive: bool,
+        changes: Changes,
     },
     Tmpfs {
         target: PathBuf,
@@ -24,6 +27,9 @@ pub enum Volume {
         flags: Flags,
     },
     Dev,
+    Hide {
+        path: PathBuf,
+    },
     Directory {
         path: PathBuf,
     },
@@ -31,6 +37,15 @@ pub enum Volume {
         target: PathBuf,
         path: PathBuf,
     },
+}
+
+/// Where what COMMAND changes in a volume goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Changes {
+    #[default]
+    Source,
+    Memory,
+    Directory(PathBuf),
 }
 
 /// What a mount forbids.
@@ -59,8 +74,9 @@ impl Flags {
 
 #[derive(clap::Args, Clone, Debug, Default)]
 struct VolumeOptions {
-    /// Mount a file or directory of the host's at DST (SRC where it is left out); OPTIONS are ro, rw, nosuid, nodev,
-    /// noexec, comma-separated (can be given again)
+    /// Mount a file or directory of the host's at DST (SRC where it is left out or empty); OPTIONS, comma-separated: ro,
+    /// rw, nosuid, nodev, noexec; bind, without what is mounted below SRC; ephemeral, where changes vanish at the end;
+    /// overlay=DIR, where they go to DIR and are there the next time (can be given again)
     #[arg(long, value_name = "SRC[:DST[:OPTIONS]]", value_parser = OsStringValueParser::new().try_map(bind))]
     bind: Vec<Volume>,
 
@@ -72,6 +88,10 @@ struct VolumeOptions {
     /// nr_inodes=N, ro, rw, noexec and the like, comma-separated (can be given again)
     #[arg(long, value_name = "DST[:OPTIONS]", value_parser = OsStringValueParser::new().try_map(tmpfs))]
     tmpfs: Vec<Volume>,
+
+    /// Cover what is at PATH with an empty file or directory; do nothing where nothing is (can be given again)
+    #[arg(long, value_name = "PATH", value_parser = OsStringValueParser::new().try_map(hide))]
+    hide: Vec<Volume>,
 
     /// Make a directory in the root, where it is not there (can be given again)
     #[arg(long, value_name = "PATH", value_parser = OsStringValueParser::new().try_map(directory))]
@@ -103,6 +123,7 @@ impl FromArgMatches for Volumes {
             ("bind", options.bind),
             ("bind_try", options.bind_try),
             ("tmpfs", options.tmpfs),
+            ("hide", options.hide),
             ("dir", options.dir),
             ("symlink", options.symlink),
             ("dev", dev.into_iter().collect()),
@@ -134,16 +155,27 @@ fn bind(text: OsString) -> Result<Volume, String> {
     let (source, target, words) = match fields.as_slice() {
         [source] => (source, source, OsStr::new("")),
         [source, target] => (source, target, OsStr::new("")),
+        [source, target, words] if target.is_empty() && !words.is_empty() => (source, source, words.as_os_str()),
         [source, target, words] => (source, target, words.as_os_str()),
         _ => return Err(TOO_MANY.into()),
     };
-    let mut flags = Flags::default();
-    for word in words.to_string_lossy().split(',').filter(|word| !word.is_empty()) {
-        if !flags.set(word) {
-            return Err(format!("{word} is none of ro, rw, nosuid, nodev, noexec"));
+    let (mut flags, mut recursive, mut changes) = (Flags::default(), true, Changes::Source);
+    for word in words.as_bytes().split(|&byte| byte == b',').filter(|word| !word.is_empty()) {
+        match word.strip_prefix(b"overlay=") {
+            Some(dir) if !dir.is_empty() => changes = Changes::Directory(OsStr::from_bytes(dir).into()),
+            _ if word == b"ephemeral" => changes = Changes::Memory,
+            _ if word == b"bind" || word == b"rbind" => recursive = word == b"rbind",
+            _ if flags.set(&String::from_utf8_lossy(word)) => {}
+            _ => {
+                let word = String::from_utf8_lossy(word);
+                return Err(format!(
+                    "{word} is none of ro, rw, nosuid, nodev, noexec, bind, rbind, ephemeral, overlay=DIR"
+                ));
+            }
         }
     }
-    Ok(Volume::Bind { source: named("SRC", source)?, target: inner(target)?, flags, optional: false })
+    let (source, target) = (named("SRC", source)?, inner(target)?);
+    Ok(Volume::Bind { source, target, flags, optional: false, recursive, changes })
 }
 
 fn bind_try(text: OsString) -> Result<Volume, String> {
@@ -197,6 +229,10 @@ fn limit(text: &str, percent: bool) -> Option<u64> {
     };
     let number: u64 = digits.parse().ok().filter(|_| !digits.starts_with('+'))?;
     number.checked_mul(1 << shift).filter(|&limit| limit > 0 && limit <= i64::MAX as u64)
+}
+
+fn hide(path: OsString) -> Result<Volume, String> {
+    Ok(Volume::Hide { path: inner(&path)? })
 }
 
 fn directory(path: OsString) -> Result<Volume, String> {
@@ -263,7 +299,14 @@ mod tests {
             given,
             [
                 Volume::Tmpfs { target: "/a".into(), options: vec![], flags: memory },
-                Volume::Bind { source: "/b".into(), target: "/b".into(), flags: plain, optional: false },
+                Volume::Bind {
+                    source: "/b".into(),
+                    target: "/b".into(),
+                    flags: plain,
+                    optional: false,
+                    recursive: true,
+                    changes: Changes::Source
+                },
                 Volume::Dev,
                 Volume::Tmpfs {
                     target: "/c".into(),
@@ -274,7 +317,9 @@ mod tests {
                     source: "/d".into(),
                     target: "/e".into(),
                     flags: Flags { read_only: true, ..plain },
-                    optional: false
+                    optional: false,
+                    recursive: true,
+                    changes: Changes::Source
                 },
             ]
         );

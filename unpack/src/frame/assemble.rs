@@ -60,7 +60,12 @@ impl<R: Read> Archive<R> {
             bail!("at byte {at}: the link's target is empty");
         }
         for name in [&path, &link] {
-            within(name.len() as u64, self.limits.name, format_args!("at byte {at}: bytes of a name"), "--max-name")?;
+            within(
+                name.len() as u64,
+                self.limits.name,
+                format_args!("at byte {at}: bytes of a name"),
+                "--limit name=N",
+            )?;
         }
         self.open(if carries_data { stored } else { 0 }, at)?;
         let mut entry = Entry {

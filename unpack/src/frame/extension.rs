@@ -48,7 +48,7 @@ impl Extensions {
                         self.global_size,
                         limits.pax,
                         format_args!("at byte {at}: bytes of global extended headers"),
-                        "--max-pax",
+                        "--limit pax=N",
                     )?;
                     self.global.overlay(pax);
                 }

@@ -103,7 +103,7 @@ impl<R: Read> Archive<R> {
     }
 
     fn check_map(&self, size: u64, map: &[Segment], at: u64) -> Result<()> {
-        within(size, self.limits.bytes, format_args!("at byte {at}: bytes of a sparse file"), "--max-bytes")?;
+        within(size, self.limits.bytes, format_args!("at byte {at}: bytes of a sparse file"), "--limit bytes=N")?;
         self.segments_within(map.len(), at)?;
         // GNU tar ends each map with an empty segment at the file's end; bsdtar and Python go by the last one.
         if map.last().is_none_or(|last| last.offset.checked_add(last.length) != Some(size)) {
@@ -140,7 +140,7 @@ impl<R: Read> Archive<R> {
 
     fn segments_within(&self, count: usize, at: u64) -> Result<()> {
         let what = format_args!("at byte {at}: segments of a sparse file");
-        within(count as u64, self.limits.segments, what, "--max-sparse")
+        within(count as u64, self.limits.segments, what, "--limit sparse=N")
     }
 
     /// Four segments in the header, 21 in each block that follows it.

@@ -146,7 +146,7 @@ fn xz(window: u64) -> io::Result<Xz> {
 
 fn too_large(what: &str, limit: u64) -> io::Error {
     let error = anyhow!("the {what} of more than {limit} bytes");
-    failure(error.context(Hint("raise it with --max-window if this image is trusted".into())))
+    failure(error.context(Hint("raise it with --limit window=N if this image is trusted".into())))
 }
 
 fn step(taken: u64, given: u64, ended: bool) -> Step {
