@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{File, metadata, read_to_string};
+use std::fs::{File, Metadata, metadata, read_to_string};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
@@ -242,6 +242,11 @@ fn children(pid: i32) -> Vec<i32> {
     list.split_whitespace().filter_map(|child| child.parse().ok()).collect()
 }
 
+/// To whoever may not follow it Linux 5.10 shows the link itself, which is on proc.
+fn followed(theirs: Metadata, own: &Metadata) -> std::io::Result<Metadata> {
+    if theirs.dev() == own.dev() { Ok(theirs) } else { Err(Errno::EACCES.into()) }
+}
+
 fn others(pid: i32) -> Result<CloneFlags> {
     let mut flags = CloneFlags::empty();
     for kind in Kind::ALL {
@@ -251,7 +256,7 @@ fn others(pid: i32) -> Result<CloneFlags> {
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             result => result.context(ours)?,
         };
-        match metadata(&theirs) {
+        match metadata(&theirs).and_then(|theirs| followed(theirs, &own)) {
             Ok(theirs) if theirs.ino() != own.ino() => flags |= kind.flag(),
             Ok(_) => {}
             Err(error) if !Path::new(&format!("/proc/{pid}")).exists() => {
