@@ -19,7 +19,7 @@ EXAMPLES
   As container runtimes leave /proc and /sys:
     isolate --pid --net -- pivot ./root -- mountclean --sys --mask -- sh
   A user's container that shares the host's processes, as MPI ranks on one machine do:
-    isolate --map-current -- pivot ./root -- mountclean --proc=bind -- ./rank
+    isolate --map-current -- pivot ./root -- mountclean --proc=bind -- sh
   Keep a volume that was mounted by hand:
     mountclean --keep-mount /data -- sh
 

@@ -30,7 +30,7 @@ EXAMPLES
     pivot --ephemeral ./root -- sh
     pivot --overlay ./changes ./root -- sh
   A volume that the container can change and the host keeps as it is:
-    pivot --bind ./data:/data:ephemeral --bind ./cache:/cache:overlay=./changes ./root -- sh
+    pivot --bind ./data:/data:ephemeral --bind ./data:/kept:overlay=./kept ./root -- sh
   What the image says it runs, with a /dev and the host's name servers:
     pivot --as-image --dev --etc resolv ./root
   His own name, home and files for a user who stays who he is:
