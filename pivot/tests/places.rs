@@ -77,7 +77,6 @@ fn why_a_place_cannot_be_made_is_found_by_looking() {
 }
 
 /// Mounted in a user namespace that knows other users: nothing can be made there, by the host's root neither.
-/// https://github.com/containers/podman/issues/10735
 #[test]
 fn a_filesystem_that_does_not_know_the_user_is_named() {
     needs_root!();

@@ -41,7 +41,7 @@ fn a_source_in_another_mount_namespace_is_named() {
 }
 
 /// What is mounted below a source comes along, as a user namespace wants it: without, the kernel would say EINVAL
-/// (has_locked_children in Linux). https://github.com/containers/bubblewrap/issues/413
+/// (has_locked_children in Linux). https://github.com/sifiveinc/wake/pull/557
 #[test]
 fn mounts_below_a_source_come_along_where_they_are_locked() {
     needs_root!();
