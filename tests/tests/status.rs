@@ -74,7 +74,7 @@ fn a_process_is_joined_once_its_status_file_says_that_it_has_started() {
     // Before the file is there, while it grows, and behind the end.
     work.sh(&format!(
         "mkfifo stop; isolate --join ./status -- hostname >name & join=$!
-         {runs} 3>status & run=$!; wait $join; cat name; isolate --join ./status:uts -- hostname; echo >stop; wait $run
+         {runs} 3>status & run=$!; wait $join; cat name; isolate --join ./status:user,uts -- hostname; echo >stop; wait $run
          isolate --join ./status -- hostname"
     ))
     .expect(125, "inner\ninner\n");

@@ -326,6 +326,16 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_destination_with_options_is_the_source() {
+        let [Volume::Bind { source, target, flags, changes, .. }] = &volumes(&["--bind", r"/a::ro,overlay=b\:c"])[..]
+        else {
+            panic!("no volume");
+        };
+        assert_eq!((source.as_path(), target.as_path(), flags.read_only), ("/a".as_ref(), "/a".as_ref(), true));
+        assert_eq!(changes, &Changes::Directory("b:c".into()));
+    }
+
+    #[test]
     fn a_backslash_keeps_a_colon_in_a_name() {
         assert_eq!(fields(OsStr::new(r"a\:b:c\\:d")), ["a:b", r"c\", "d"]);
         assert_eq!(fields(OsStr::from_bytes(b"\xff:\\")), [OsStr::from_bytes(b"\xff"), OsStr::new(r"\")]);
