@@ -175,6 +175,8 @@ fn an_ordinary_user_limits_where_version_2_is_delegated() {
     let group = Delegated::new(&hierarchy, "company");
     is_stopped_by_the_limit(&group.run("", &format!(": & {BOMB}")));
     assert_eq!(group.left(), Vec::<PathBuf>::new());
+    // A new one: nobody may come back into one that hands controllers down.
+    let group = Delegated::new(&hierarchy, "unmarked");
     removexattr(&group.0, "user.delegate").expect("removexattr");
     if !hierarchy.join("init.scope").exists() {
         group
