@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::{Command, Output, Stdio};
 
 use archive::{Block, END, extended, record};
-use scene::{Scene, UNPACK, has, is_root, skip, text};
+use scene::{Scene, has, is_root, skip, text};
 use serde_json::Value;
 
 const SOMEBODY: u32 = 54321;
@@ -33,7 +33,7 @@ fn image() -> Vec<u8> {
 fn scene_of(owner: u32) -> Scene {
     let scene = Scene::new();
     scene.write("img.tar", &image());
-    fs::copy(UNPACK, scene.path("unpack")).unwrap();
+    scene.put_tool();
     fs::create_dir(scene.path("home")).unwrap();
     fs::set_permissions(scene.path(""), fs::Permissions::from_mode(0o755)).unwrap();
     chown(scene.path("home"), Some(owner), Some(owner)).unwrap();

@@ -99,7 +99,7 @@ fn a_users_bundle_runs_unchanged_in_runc_and_crun() {
         let scene = Scene::new();
         let run = json!({ "Cmd": ["/bin/sh", "-c", "id -u; exit 7"], "User": user });
         with_config(&scene, std::slice::from_ref(&image), run);
-        fs::copy(UNPACK, scene.path("unpack")).unwrap();
+        scene.put_tool();
         fs::create_dir(scene.path("home")).unwrap();
         let as_user = if is_root() {
             std::os::unix::fs::chown(scene.path("home"), Some(65534), Some(65534)).unwrap();

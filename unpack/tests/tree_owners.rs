@@ -30,8 +30,7 @@ fn an_ordinary_user_keeps_attributes_of_files_that_nobody_may_write() {
     scene.write("img.tar", &[all, END.to_vec()].concat());
     fs::set_permissions(scene.path(""), fs::Permissions::from_mode(0o777)).unwrap();
     let as_user = if is_root() { "setpriv --reuid 65534 --regid 65534 --clear-groups " } else { "" };
-    let tool = scene.path("unpack");
-    fs::copy(UNPACK, &tool).unwrap();
+    scene.put_tool();
     let output = script(&scene, &format!("{as_user}./unpack img.tar root"));
     let output = if is_root() { output } else { scene.unpack(&["img.tar", "root"]) };
     assert!(output.status.success(), "{}", text(&output.stderr));

@@ -61,6 +61,12 @@ impl Scene {
         self.path("outside").to_str().unwrap().to_owned()
     }
 
+    /// Puts the program where every user can run it. By another process: while this one had it open for writing, a child
+    /// that another test forks would keep it busy (execve(2), ETXTBSY).
+    pub fn put_tool(&self) {
+        assert!(Command::new("cp").args([UNPACK, "unpack"]).current_dir(self.path("")).status().unwrap().success());
+    }
+
     pub fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
         fs::write(self.path(name), bytes).unwrap();
         self.path(name)
