@@ -37,6 +37,12 @@ pub fn fork_into(flags: CloneFlags) -> Result<Option<Pid>, Errno> {
 pub fn no_process(errno: Errno) -> Error {
     match errno {
         Errno::EAGAIN => anyhow!("fork: too many processes").context(Hint(why_no_process::explain())),
+        Errno::ENOMEM => {
+            let error = Error::new(errno).context("fork");
+            //: fork | clone, unshare: ENOMEM | out of memory, or the pid namespace has lost its PID 1 | the only causes;
+            //: neither can be seen | isolate/refusals::a_pid_namespace_without_its_pid_1_is_named
+            error.context(Hint("out of memory, or the pid namespace to fork into has lost its PID 1".into()))
+        }
         _ => Error::new(errno).context("fork"),
     }
 }

@@ -53,12 +53,7 @@ pub fn explain(errno: Errno, new: &[Kind]) -> Error {
         //: new namespaces | clone, unshare: EUSERS | user namespaces are nested 32 deep | the only cause |
         //: isolate/refusals::a_kernel_without_a_kind_is_told_from_one_that_has_it
         Errno::EUSERS => error("user namespaces can be nested 32 deep; this would be one too many".into()),
-        Errno::ENOMEM if new.is_empty() || new.contains(&Kind::Pid) => {
-            //: new namespaces | clone, unshare: ENOMEM | out of memory, or the pid namespace has lost its PID 1 | the only
-            //: causes; neither can be seen | isolate/refusals::a_pid_namespace_without_its_pid_1_is_named
-            error("out of memory, or the pid namespace to fork into has lost its PID 1".into())
-        }
-        Errno::EAGAIN => no_process(errno),
+        Errno::EAGAIN | Errno::ENOMEM => no_process(errno),
         errno => Error::new(errno).context(what),
     }
 }
