@@ -47,8 +47,11 @@ fn ctrl_z_in_the_first_millisecond_stops_the_job() {
             let said = said.unwrap_or_else(|| panic!("{line}: after {number} us the shell has no prompt"));
             assert!(said.contains("Stopped"), "{line}: {said}");
             // The child of an unshare that is killed would live on, and the list of children may leave one out
-            // (proc_tid_children(5)).
-            terminal.run("pid=$(jobs -p %%); kill -9 -- $(cat /proc/$pid/task/$pid/children) -$pid; wait");
+            // (proc_tid_children(5)). Until the shell has reaped it the job counts as stopped, for which wait does not wait.
+            terminal.run(
+                "pid=$(jobs -p %%); kill -9 -- $(cat /proc/$pid/task/$pid/children) -$pid; \
+                 while kill -0 -- -$pid 2>/dev/null; do :; done; wait",
+            );
         }
     }
     leave(terminal);
