@@ -8,9 +8,10 @@ use anyhow::{Context, Error, Result, anyhow};
 use chain::attach::{self, NODEV, NOSUID, Place};
 use chain::capabilities::{CapabilitySet, are_effective};
 use chain::id_map::why_unknown_here;
+use chain::mounts::{self, Mount};
 use chain::retry_eintr::{fstatfs, openat};
 use chain::shell::quote;
-use chain::{Hint, Tool, Umask, WithHint, mounts, warn, xattr};
+use chain::{Hint, Tool, Umask, WithHint, warn, xattr};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, fstat, mkdirat, stat};
@@ -177,7 +178,6 @@ fn explained(error: Error, layer: &Layer, root: &OwnedFd) -> Error {
 fn invalid(layer: &Layer, root: &OwnedFd) -> &'static str {
     let on_overlay = |fd: &OwnedFd| fstatfs(fd).is_ok_and(|fs| fs.filesystem_type() == OVERLAYFS_SUPER_MAGIC);
     let mount = |fd: &OwnedFd| mounts::id_of(fd).ok();
-    let others = |&below: &u64| Some(below) != mount(&layer.upper);
     if mount(&layer.upper) != mount(&layer.work) {
         //: mount -t overlay | fsconfig: EINVAL | upper and work of DIR are on two mounts | the ids of both |
         //: pivot/roots::refusals_of_the_overlay_are_explained
@@ -186,7 +186,7 @@ fn invalid(layer: &Layer, root: &OwnedFd) -> &'static str {
         //: mount -t overlay | fsconfig: EINVAL | DIR is on an overlay | statfs |
         //: pivot/roots::refusals_of_the_overlay_are_explained
         "the changes would be on an overlay, which cannot be an overlay's upper layer: put --overlay DIR elsewhere"
-    } else if in_user_namespace() && mounts::ids_below(root).is_ok_and(|below| below.iter().any(others)) {
+    } else if in_user_namespace() && has_mounts_below(root, mount(&layer.upper)) {
         //: mount -t overlay | fsconfig: EINVAL | a mount below ROOT that the user namespace may not look behind | the table
         //: of mounts | pivot/roots::the_current_root_can_be_a_root_too
         "a mount below ROOT is locked in a user namespace: an overlay would show what it hides"
@@ -199,6 +199,13 @@ fn invalid(layer: &Layer, root: &OwnedFd) -> &'static str {
         //: pivot/roots::refusals_of_an_overlay_with_an_index_are_explained
         "the last lines of the kernel's log say why (dmesg); NFS, FUSE and FAT, for example, take no changes"
     }
+}
+
+/// Whether something is mounted on a directory below ROOT, the layer's own mount aside.
+fn has_mounts_below(root: &OwnedFd, own: Option<u64>) -> bool {
+    let Ok(path) = std::fs::read_link(attach::by_number(root)) else { return false };
+    let is_below = |mount: &Mount| mount.point.starts_with(&path) && mount.point != path && Some(mount.id) != own;
+    mounts::table().is_ok_and(|table| table.iter().any(is_below))
 }
 
 /// Without extended attributes an overlay cannot mark a directory that hides the one below it.
