@@ -1,13 +1,14 @@
 //! How the descriptors that this process may have (RLIMIT_NOFILE in getrlimit(2)) are shared out:
 //! open directories and files on their way to a writer are as many as there is room for.
 
-use std::os::fd::OwnedFd;
+use std::io::stderr;
+use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use chain::WithHint;
-use rustix::io::fcntl_dupfd_cloexec;
-use rustix::process::{Resource, getrlimit};
-use rustix::stdio::stderr;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::resource::{Resource, getrlimit};
+use nix::unistd::close;
 
 /// The standard streams, the image, the staging directory, the receipt, pipes and ruleset of the
 /// threads, and what a call opens for its own time.
@@ -20,7 +21,8 @@ const LEAST: u32 = 16;
 const MOST: usize = 1024;
 
 fn spare() -> usize {
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    // If the limit cannot be read, the least that anyone gives. (rustix would panic.)
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(64, |(current, _)| current);
     usize::try_from(limit.saturating_sub(OTHERS)).unwrap_or(usize::MAX)
 }
 
@@ -40,15 +42,16 @@ pub fn files(most: usize, batches: usize) -> usize {
 ///
 /// With fewer than `LEAST` left, nothing starts: a run that ends for lack of descriptors cannot remove what it made.
 pub fn reserve() -> Result<()> {
-    let another = |_| fcntl_dupfd_cloexec(stderr(), 3);
-    let least: rustix::io::Result<Vec<OwnedFd>> = (0..LEAST).map(another).collect();
+    let least: std::io::Result<Vec<OwnedFd>> = (0..LEAST).map(|_| stderr().as_fd().try_clone_to_owned()).collect();
     let least = least.context("open files");
     //: open files | open: EMFILE, before anything is begun | RLIMIT_NOFILE is too low | the limit is read |
     //: unpack/refusals::too_few_descriptors_are_named_before_anything_is_begun
     least.hint(format!("unpack needs {LEAST} at once, large images more: ulimit -n 256"))?;
     let last = spare().saturating_add(OTHERS as usize).min(MOST) - 1;
     // If this fails, the table grows later.
-    drop(fcntl_dupfd_cloexec(stderr(), i32::try_from(last).unwrap_or(i32::MAX)));
+    if let Ok(highest) = fcntl(stderr(), FcntlArg::F_DUPFD_CLOEXEC(i32::try_from(last).unwrap_or(i32::MAX))) {
+        let _ = close(highest);
+    }
     Ok(())
 }
 
