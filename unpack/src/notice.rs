@@ -65,6 +65,7 @@ pub fn odd(image: &Image, tree: BorrowedFd, root: &Path) -> Result<()> {
 fn searchable(root: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     let open = |dir: &Path| dir.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0);
-    let nosuid = rustix::fs::statvfs(root).is_ok_and(|fs| fs.f_flag.contains(rustix::fs::StatVfsMountFlags::NOSUID));
+    let nosuid = rustix::io::retry_on_intr(|| rustix::fs::statvfs(root))
+        .is_ok_and(|fs| fs.f_flag.contains(rustix::fs::StatVfsMountFlags::NOSUID));
     !nosuid && root.ancestors().all(open)
 }

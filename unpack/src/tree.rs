@@ -67,7 +67,7 @@ impl Tree {
         policy.owners.look_at(root.as_fd()).context("find out whose group files get")?;
         let last = implied(&policy, epoch)?;
         let pending = Pending::new(root.as_fd(), settle)?;
-        let longest_name = rustix::fs::fstatvfs(&root).context("statvfs")?.f_namemax;
+        let longest_name = rustix::io::retry_on_intr(|| rustix::fs::fstatvfs(&root)).context("statvfs")?.f_namemax;
         let places = Places::default();
         let dirs = Dirs::new(root, last, pending, places.clone())?;
         Ok(Tree {

@@ -245,7 +245,9 @@ impl Policy {
                 | Errno::INVAL,
             ) => true,
             // ext4, btrfs and tmpfs say this of one attribute too many as well as of a full disk.
-            Err(Errno::NOSPC) => rustix::fs::fstatvfs(on).is_ok_and(|filesystem| filesystem.f_bavail > 0),
+            Err(Errno::NOSPC) => {
+                rustix::io::retry_on_intr(|| rustix::fs::fstatvfs(on)).is_ok_and(|filesystem| filesystem.f_bavail > 0)
+            }
             _ => false,
         };
         if left_out {
