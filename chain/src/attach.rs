@@ -17,7 +17,7 @@ use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::fchdir;
 
 use crate::retry_eintr::{open, openat};
-use crate::{Hint, WithHint, mounts, open_inside, sys};
+use crate::{Hint, WithHint, file_kind, mounts, open_inside, sys};
 
 use mount_api::option;
 pub use mount_api::{attach, copy, copy_alone, copy_at, unattached};
@@ -51,6 +51,13 @@ pub struct Place<'a> {
 impl Place<'_> {
     pub fn open(&self) -> Result<OwnedFd> {
         open_inside(self.root, self.path, OFlag::O_PATH)
+    }
+
+    pub fn open_if_there(&self) -> Result<Option<OwnedFd>> {
+        match self.open() {
+            Err(error) if matches!(error.downcast_ref(), Some(Errno::ENOENT | Errno::ENOTDIR)) => Ok(None),
+            there => there.map(Some),
+        }
     }
 }
 
@@ -153,16 +160,19 @@ pub fn set(tree: impl AsFd, attributes: u64) -> Result<()> {
 
 /// Adds attributes to a mount, and to none below it.
 pub fn set_alone(mounted: &OwnedFd, attributes: u64) -> Result<()> {
-    let set = sys::mount_setattr(mounted, 0, attributes, 0);
-    match set.map_err(|errno| sys::if_filtered(errno, libc::SYS_mount_setattr)) {
-        Err(Errno::ENOSYS) => remount(mounted, attributes),
-        result => Ok(result?),
+    if !set_by_call(mounted, 0, attributes)? {
+        remount(mounted, attributes)?;
     }
+    Ok(())
 }
 
 /// The same for mounts that may still be detached. False: the kernel cannot (before Linux 5.12).
 pub fn set_unattached(tree: impl AsFd, attributes: u64) -> Result<bool> {
-    let set = sys::mount_setattr(&tree, libc::AT_RECURSIVE, attributes, 0);
+    set_by_call(tree, libc::AT_RECURSIVE, attributes)
+}
+
+fn set_by_call(mounted: impl AsFd, flags: libc::c_int, attributes: u64) -> Result<bool> {
+    let set = sys::mount_setattr(mounted, flags, attributes, 0);
     match set.map_err(|errno| sys::if_filtered(errno, libc::SYS_mount_setattr)) {
         Err(Errno::ENOSYS) => Ok(false),
         result => Ok(result.map(|()| true)?),
@@ -227,7 +237,7 @@ fn held_flags(mounted: &OwnedFd) -> Result<MsFlags> {
 /// Lets a call that takes a path work on an open target. A directory becomes the working directory for the moment, since
 /// there may be no /proc; anything else goes by its number.
 fn mount_on(target: &OwnedFd, call: impl FnOnce(&Path) -> Result<(), Errno>) -> Result<(), Errno> {
-    if SFlag::from_bits_truncate(fstat(target)?.st_mode) & SFlag::S_IFMT != SFlag::S_IFDIR {
+    if file_kind(target)? != SFlag::S_IFDIR {
         return call(&by_number(target));
     }
     let cwd = open(".", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
@@ -240,6 +250,11 @@ fn mount_on(target: &OwnedFd, call: impl FnOnce(&Path) -> Result<(), Errno>) -> 
 /// For calls that take only paths: leads to what the descriptor is open on and nowhere else.
 pub fn by_number(fd: impl AsFd) -> PathBuf {
     format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()).into()
+}
+
+/// The name of what is open (proc_pid_fd(5)).
+pub fn path_of(fd: impl AsFd) -> std::io::Result<PathBuf> {
+    std::fs::read_link(by_number(fd))
 }
 
 /// What is mounted at a place now. A descriptor from before the mount does not see it.

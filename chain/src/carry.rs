@@ -127,7 +127,7 @@ impl Carry {
         }
         for (key, ids) in [("mounts", &self.mounts), ("locks", &self.locks)] {
             if !ids.is_empty() {
-                field(key, &ids.iter().map(u64::to_string).collect::<Vec<_>>().join(","));
+                field(key, &list(ids));
             }
         }
         if let Some(image) = &self.image {
@@ -149,7 +149,7 @@ impl Carry {
             for &number in &self.failures {
                 crate::inherited(number).map(|fd| fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))).transpose()?;
             }
-            field("failures", &failures::to_text(&self.failures));
+            field("failures", &list(&self.failures));
         }
         for tool in Tool::ALL {
             if let Some(fd) = self.tools[tool as usize].take() {
@@ -260,6 +260,10 @@ pub(crate) fn beside_us() -> Result<PathBuf> {
         .context("/proc/self/exe: cannot tell where this program is")
         .hint("mount /proc: mount -t proc proc /proc")?;
     Ok(exe.parent().unwrap_or(Path::new("/")).to_owned())
+}
+
+fn list<T: ToString>(numbers: &[T]) -> String {
+    numbers.iter().map(T::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn numbers(text: &str) -> Option<Vec<u64>> {

@@ -6,9 +6,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, readlink};
-use nix::sys::stat::{SFlag, fstat};
+use nix::sys::stat::SFlag;
 use nix::sys::statfs::FsType;
 
+use crate::file_kind;
 use crate::retry_eintr::fstatfs;
 
 const NSFS_MAGIC: FsType = FsType(0x6e73_6673);
@@ -44,7 +45,7 @@ impl fmt::Display for EscapeFd {
 
 /// How a descriptor leads elsewhere; `None` for data: files, pipes, sockets, terminals.
 pub fn escape_fd(fd: impl AsFd) -> Result<Option<EscapeFd>, Errno> {
-    let kind = SFlag::from_bits_truncate(fstat(&fd)?.st_mode) & SFlag::S_IFMT;
+    let kind = file_kind(&fd)?;
     if kind == SFlag::S_IFDIR {
         return Ok(Some(EscapeFd::Directory));
     }

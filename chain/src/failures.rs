@@ -34,10 +34,6 @@ pub(crate) fn report(tool: Tool, status: u8) {
     }
 }
 
-pub(crate) fn to_text(numbers: &[RawFd]) -> String {
-    numbers.iter().map(RawFd::to_string).collect::<Vec<_>>().join(",")
-}
-
 pub(crate) fn from_text(text: &str) -> Option<Vec<RawFd>> {
     text.split(',').map(|number| number.parse().ok().filter(|&number| number > 2)).collect()
 }

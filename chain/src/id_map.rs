@@ -41,6 +41,15 @@ pub fn read(sort: Sort) -> io::Result<Vec<Range>> {
     parse(&read_to_string(path(sort))?).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
+pub fn contains(map: &[Range], inner: u32) -> bool {
+    map.iter().any(|range| range.position(inner).is_some())
+}
+
+/// Whether this process's own namespace has the id. False without /proc.
+pub fn is_mapped(sort: Sort, inner: u32) -> bool {
+    read(sort).is_ok_and(|map| contains(&map, inner))
+}
+
 pub fn parse(map: &str) -> Option<Vec<Range>> {
     map.lines()
         .map(|line| {

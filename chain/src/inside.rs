@@ -10,13 +10,13 @@ use anyhow::Result;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
 use nix::libc::SYS_openat2;
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::{Mode, SFlag};
 
 use crate::retry_eintr::openat;
-use crate::sys;
+use crate::{file_kind, sys};
 
 /// As the kernel's own limit (path_resolution(7)).
-const MOST_LINKS: usize = 40;
+pub const MOST_LINKS: usize = 40;
 
 /// How often openat2(2) may answer EAGAIN before that is an error: a neighbour that renames without a pause must not keep
 /// us for ever.
@@ -64,7 +64,7 @@ fn by_hand(root: OwnedFd, path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
         }
         let there =
             openat(here, name.as_os_str(), OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
-        let is_link = SFlag::from_bits_truncate(fstat(&there)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFLNK;
+        let is_link = file_kind(&there)? == SFlag::S_IFLNK;
         if is_link && !(rest.is_empty() && flags.contains(OFlag::O_NOFOLLOW)) {
             links += 1;
             if links > MOST_LINKS {

@@ -67,6 +67,9 @@ fn open_as(receipt: &Path, how: OFlags) -> Result<(OwnedFd, Stat), Doubt> {
         Ok(file) => file,
     };
     let stat = rustix::fs::fstat(&file).map_err(|_| Doubt::Damaged(format!("{shown} cannot be looked at")))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(Doubt::Damaged(format!("{shown} is not a regular file")));
+    }
     Ok((file, stat))
 }
 
@@ -79,12 +82,9 @@ pub struct Found {
     pub ours: bool,
 }
 
-/// The receipt, if it is a regular file.
+/// The receipt, not yet read.
 pub fn find(receipt: &Path) -> Result<Found, Doubt> {
     let (file, stat) = open_as(receipt, OFlags::PATH)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(Doubt::Damaged(format!("{} is not a regular file", receipt.display())));
-    }
     Ok(Found { file, inode: (stat.st_dev, stat.st_ino), ours: others(stat.st_uid, stat.st_mode).is_none() })
 }
 
@@ -92,9 +92,6 @@ pub fn find(receipt: &Path) -> Result<Found, Doubt> {
 pub fn read(receipt: &Path) -> Result<Value, Doubt> {
     let shown = receipt.display();
     let (file, stat) = open_as(receipt, OFlags::RDONLY)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(Doubt::Damaged(format!("{shown} is not a regular file")));
-    }
     others(stat.st_uid, stat.st_mode).map_or(Ok(()), |who| Err(Doubt::Others(format!("{shown} {who}"))))?;
     let mut text = Vec::new();
     let read = File::from(file).take(LARGEST).read_to_end(&mut text);
@@ -150,20 +147,17 @@ pub fn others(owner: u32, mode: u32) -> Option<String> {
     let ours = owner == 0 || owner == rustix::process::geteuid().as_raw();
     if !ours {
         return Some(match owner {
-            OVERFLOW if !is_mapped(owner) => "belongs to a user who is not mapped in this user namespace".into(),
+            OVERFLOW if !id_map::is_mapped(Sort::User, owner) => {
+                "belongs to a user who is not mapped in this user namespace".into()
+            }
             owner => format!("belongs to another user ({owner})"),
         });
     }
-    if owner == OVERFLOW && !is_mapped(owner) {
+    if owner == OVERFLOW && !id_map::is_mapped(Sort::User, owner) {
         return Some("belongs to a user who is not mapped in this user namespace".into());
     }
     // With an ACL the group's bits are its mask, the most that it gives to anyone (acl(5)).
     (mode & WRITABLE != 0).then(|| format!("can be written by others (mode {:04o})", mode & 0o7777))
-}
-
-/// False without /proc.
-fn is_mapped(id: u32) -> bool {
-    id_map::read(Sort::User).is_ok_and(|map| map.iter().any(|range| range.position(id).is_some()))
 }
 
 #[cfg(test)]

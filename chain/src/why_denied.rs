@@ -10,7 +10,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use crate::retry_eintr::open;
-use crate::{Hint, mountinfo};
+use crate::{Hint, MOST_LINKS, mountinfo};
 
 /// With the hint, where the error is EACCES.
 pub fn explained(error: Error, path: &Path) -> Error {
@@ -27,10 +27,7 @@ pub fn explain(path: &Path) -> String {
     closed(path, 0).unwrap_or_else(|| "every directory on the way needs execute permission for this user".into())
 }
 
-/// Links as the kernel follows them (path_resolution(7)).
-const MOST_LINKS: u32 = 40;
-
-fn closed(path: &Path, links: u32) -> Option<String> {
+fn closed(path: &Path, links: usize) -> Option<String> {
     let mut ways: Vec<&Path> = path.ancestors().filter(|way| !way.as_os_str().is_empty()).collect();
     ways.reverse();
     // A name below it is what takes its execute permission.

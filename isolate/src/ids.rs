@@ -105,7 +105,6 @@ fn run_helper(helper: &str, pid: Pid, map: &[Range]) -> Result<()> {
 
 /// Whether our ids are not mapped in our user namespace.
 pub fn is_unmapped() -> bool {
-    let absent =
-        |sort, id: u32| id_map::read(sort).is_ok_and(|map| !map.iter().any(|range| range.position(id).is_some()));
+    let absent = |sort, id| id_map::read(sort).is_ok_and(|map| !id_map::contains(&map, id));
     absent(Sort::User, geteuid().as_raw()) || absent(Sort::Group, getegid().as_raw())
 }

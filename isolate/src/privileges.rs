@@ -15,7 +15,7 @@ use std::os::fd::BorrowedFd;
 use anyhow::{Context, Result, anyhow};
 use chain::account::{Sort, id};
 use chain::capabilities::{self, CapabilitySet, CapabilitySets};
-use chain::{Tool, User, WithHint, warn};
+use chain::{Tool, User, WithHint, id_map, warn};
 use nix::errno::Errno;
 use nix::sys::prctl::{set_keepcaps, set_no_new_privs};
 use nix::unistd::{AccessFlags, Gid, Uid, access, geteuid, setgroups, setresgid, setresuid};
@@ -181,7 +181,7 @@ impl Privileges {
                         .hint("--setgid GROUP gives it that one alone, --map-auto a namespace in which it may");
                 }
                 (Err(errno), Some(_)) => {
-                    let first = self.groups.iter().copied().find(|&group| !is_mapped(Sort::Group, group));
+                    let first = self.groups.iter().copied().find(|&group| !id_map::is_mapped(Sort::Group, group));
                     return Err(unmapped(errno, "group", first.unwrap_or(self.groups[0])));
                 }
                 (Err(Errno::EPERM), None) => {
@@ -250,12 +250,8 @@ fn unmapped(errno: Errno, noun: &str, id: u32) -> anyhow::Error {
     anyhow::Error::new(errno).context(format!("become {noun} {id}")).context(chain::Hint(hint))
 }
 
-fn is_mapped(sort: Sort, id: u32) -> bool {
-    chain::id_map::read(sort).is_ok_and(|map| map.iter().any(|range| range.position(id).is_some()))
-}
-
 fn is_root_of_the_host() -> bool {
-    geteuid().is_root() && chain::id_map::is_the_hosts()
+    geteuid().is_root() && id_map::is_the_hosts()
 }
 
 fn may_write_sysctls() -> bool {

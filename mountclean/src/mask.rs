@@ -8,11 +8,10 @@ use anyhow::{Context, Result};
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place, READ_ONLY};
 use chain::defaults::{HIDDEN_IN_PROC, HIDDEN_IN_SYS, READ_ONLY_IN_PROC};
 use chain::retry_eintr::openat;
-use chain::{Umask, mounts, names_in, open_inside};
-use nix::errno::Errno;
+use chain::{Umask, file_kind, mounts, names_in, open_inside};
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::{MntFlags, umount2};
-use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
+use nix::sys::stat::{Mode, SFlag, mkdirat};
 use nix::unistd::fchdir;
 
 use crate::procfs;
@@ -53,8 +52,7 @@ fn all(nothing: &OwnedFd, proc: &OwnedFd, root: &OwnedFd) -> Result<Vec<u64>> {
     let mut ids = Vec::new();
     for place in in_proc.chain(in_sys) {
         let Some(there) = open_if_there(place)? else { continue };
-        let kind = SFlag::from_bits_truncate(fstat(&there)?.st_mode) & SFlag::S_IFMT;
-        let cover = if kind == SFlag::S_IFDIR { &directory } else { &file };
+        let cover = if file_kind(&there)? == SFlag::S_IFDIR { &directory } else { &file };
         ids.push(covered(cover, place)?);
     }
     for path in READ_ONLY_IN_PROC {
@@ -67,11 +65,7 @@ fn all(nothing: &OwnedFd, proc: &OwnedFd, root: &OwnedFd) -> Result<Vec<u64>> {
 
 /// None only if nothing is there: what cannot be opened for another reason would stay in sight.
 fn open_if_there(place: Place) -> Result<Option<OwnedFd>> {
-    match place.open() {
-        Ok(there) => Ok(Some(there)),
-        Err(error) if matches!(error.downcast_ref().copied(), Some(Errno::ENOENT | Errno::ENOTDIR)) => Ok(None),
-        Err(error) => Err(error.context(place.path.display().to_string())),
-    }
+    place.open_if_there().with_context(|| place.path.display().to_string())
 }
 
 fn processors(root: &OwnedFd) -> Result<Vec<PathBuf>> {

@@ -4,9 +4,9 @@ use std::io::IsTerminal;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use chain::{Tool, open_inside, warn};
+use chain::{Tool, file_kind, open_inside, warn};
 use nix::fcntl::OFlag;
-use nix::sys::stat::{SFlag, fstat};
+use nix::sys::stat::SFlag;
 
 /// Images often come without devices, and unpack makes none for an ordinary user.
 pub fn give(tree: &OwnedFd) {
@@ -19,6 +19,6 @@ pub fn give(tree: &OwnedFd) {
 }
 
 fn has_null(tree: &OwnedFd) -> bool {
-    let null = open_inside(tree, Path::new("dev/null"), OFlag::O_PATH).and_then(|null| Ok(fstat(null)?));
-    null.is_ok_and(|null| SFlag::from_bits_truncate(null.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR)
+    let null = open_inside(tree, Path::new("dev/null"), OFlag::O_PATH).and_then(|null| Ok(file_kind(null)?));
+    null.is_ok_and(|kind| kind == SFlag::S_IFCHR)
 }

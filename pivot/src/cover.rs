@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use chain::attach::{self, NODEV, NOSUID, Place};
-use chain::names_in;
 use chain::retry_eintr::openat;
+use chain::{file_kind, names_in};
 use nix::fcntl::{OFlag, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat};
 use nix::unistd::{Gid, Uid, fchown, symlinkat};
@@ -31,7 +31,7 @@ pub fn cover(root: BorrowedFd, path: &Path, dir: &OwnedFd) -> Result<OwnedFd> {
 
 fn show(name: &OsStr, below: &OwnedFd, memory: &OwnedFd) -> Result<()> {
     let entry = openat(below, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
-    match SFlag::from_bits_truncate(fstat(&entry)?.st_mode) & SFlag::S_IFMT {
+    match file_kind(&entry)? {
         SFlag::S_IFLNK => return Ok(symlinkat(readlinkat(below, name)?.as_os_str(), memory, name)?),
         SFlag::S_IFDIR => mkdirat(memory, name, Mode::from_bits_truncate(0o755))?,
         _ => mknodat(memory, name, SFlag::S_IFREG, Mode::from_bits_truncate(0o644), 0)?,

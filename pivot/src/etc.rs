@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place, READ_ONLY};
 use chain::retry_eintr::openat;
-use chain::{Tool, WithHint, warn};
+use chain::{Tool, WithHint, file_kind, warn};
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::{MntFlags, umount2};
-use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
+use nix::sys::stat::{Mode, SFlag, fchmod};
 use nix::unistd::{fchdir, gethostname};
 
 use crate::args::EtcFile;
@@ -134,7 +134,7 @@ fn one(file: EtcFile, memory: &OwnedFd, tree: &mut Tree) -> Result<bool> {
     let place = Place { root: tree.as_fd(), path: &path };
     let there = place.open()?;
     // An image may have a link there, to /dev/null for one: what is no file is not replaced.
-    if SFlag::from_bits_truncate(fstat(&there)?.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+    if file_kind(&there)? != SFlag::S_IFREG {
         left_alone(file, "not a regular file");
         return Ok(false);
     }

@@ -8,7 +8,6 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place, READ_ONLY};
 use chain::retry_eintr::open;
-use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
@@ -17,12 +16,9 @@ use crate::place::{Kind, kind_of};
 /// Nothing is made where nothing is.
 pub fn hide(root: BorrowedFd, path: &Path) -> Result<()> {
     let place = Place { root, path };
-    let there = match place.open() {
-        Ok(there) => there,
-        Err(error) if matches!(error.downcast_ref(), Some(&(Errno::ENOENT | Errno::ENOTDIR))) => return Ok(()),
-        // It may be there all the same, and in COMMAND's sight.
-        Err(error) => return Err(error).with_context(|| format!("{} in the root", path.display())),
-    };
+    // Another error: it may be there all the same, and in COMMAND's sight.
+    let there = place.open_if_there().with_context(|| format!("{} in the root", path.display()))?;
+    let Some(there) = there else { return Ok(()) };
     match kind_of(&there)? {
         Kind::Directory => {
             let options = [("mode", Some("555")), ("size", Some("4k"))];

@@ -55,9 +55,8 @@ pub fn kept(dir: &Path, root: &OwnedFd) -> Result<Layer> {
     };
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let opened = chain::retry_eintr::open(dir, flags, Mode::empty()).with_context(|| dir.display().to_string())?;
-    let path = |fd: &OwnedFd| std::fs::read_link(attach::by_number(fd));
     // On another filesystem it would not be seen in ROOT.
-    if path(&opened)?.starts_with(path(root)?) && fstat(&opened)?.st_dev == fstat(root)?.st_dev {
+    if attach::path_of(&opened)?.starts_with(attach::path_of(root)?) && fstat(&opened)?.st_dev == fstat(root)?.st_dev {
         if made {
             let _ = std::fs::remove_dir(dir);
         }
@@ -203,7 +202,7 @@ fn invalid(layer: &Layer, root: &OwnedFd) -> &'static str {
 
 /// Whether something is mounted on a directory below ROOT, the layer's own mount aside.
 fn has_mounts_below(root: &OwnedFd, own: Option<u64>) -> bool {
-    let Ok(path) = std::fs::read_link(attach::by_number(root)) else { return false };
+    let Ok(path) = attach::path_of(root) else { return false };
     let is_below = |mount: &Mount| mount.point.starts_with(&path) && mount.point != path && Some(mount.id) != own;
     mounts::table().is_ok_and(|table| table.iter().any(is_below))
 }

@@ -9,16 +9,13 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Error, Result, anyhow, bail};
 use chain::retry_eintr::openat;
 use chain::shell::quote;
-use chain::{Umask, WithHint, hinted, mounts, open_inside};
+use chain::{MOST_LINKS, Umask, WithHint, file_kind, hinted, mounts, open_inside};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 use nix::unistd::symlinkat;
 
 use crate::tree::{Tree, Wanted};
-
-/// As the kernel's own limit (path_resolution(7)).
-const MOST_LINKS: usize = 40;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -28,8 +25,7 @@ pub enum Kind {
 
 /// What a source is mounted on: a directory on a directory, anything else on a file.
 pub fn kind_of(source: &OwnedFd) -> Result<Kind> {
-    let mode = SFlag::from_bits_truncate(fstat(source)?.st_mode) & SFlag::S_IFMT;
-    Ok(if mode == SFlag::S_IFDIR { Kind::Directory } else { Kind::File })
+    Ok(if file_kind(source)? == SFlag::S_IFDIR { Kind::Directory } else { Kind::File })
 }
 
 /// Makes sure that something is at `path` inside the root. Every directory on the way is opened by the

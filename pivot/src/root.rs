@@ -70,7 +70,7 @@ pub fn stack(
     match attached {
         Ok(made) => Ok(made),
         Err(error) if error.downcast_ref() == Some(&Errno::ENOSYS) => {
-            let path = std::fs::read_link(attach::by_number(root))?;
+            let path = attach::path_of(root)?;
             let host = open("/", DIRECTORY, Mode::empty())?;
             let made = by_path(Place { root: host.as_fd(), path: &path })?;
             ensure!(mounts::is_mount_root(&made)?, "{}: was moved meanwhile", path.display());

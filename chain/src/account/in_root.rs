@@ -5,9 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::fcntl::OFlag;
-use nix::sys::stat::{SFlag, fstat};
+use nix::sys::stat::SFlag;
 
-use crate::{User, open_inside, read_small};
+use crate::{User, file_kind, open_inside, read_small};
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Account {
@@ -73,7 +73,7 @@ fn table(root: &OwnedFd, path: &str) -> Result<String> {
         return Ok(String::new());
     };
     // As if it were not there: a user with a number needs none.
-    if SFlag::from_bits_truncate(fstat(&file)?.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+    if file_kind(&file)? != SFlag::S_IFREG {
         return Ok(String::new());
     }
     let content = read_small(file).with_context(|| format!("/{path} in the root"))?;

@@ -6,9 +6,10 @@ use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, SpliceFFlags, tee};
 use nix::sys::socket::{MsgFlags, recv};
-use nix::sys::stat::{SFlag, fstat};
+use nix::sys::stat::SFlag;
 use nix::unistd::{pipe2, read};
 
+use crate::file_kind;
 use crate::retry_eintr::retry;
 
 pub(super) enum Peek<'a> {
@@ -20,8 +21,7 @@ pub(super) enum Peek<'a> {
 impl<'a> Peek<'a> {
     /// None: neither a pipe nor a socket.
     pub fn on(fd: BorrowedFd<'a>) -> Result<Option<Peek<'a>>> {
-        let kind = SFlag::from_bits_truncate(fstat(fd).context("standard input")?.st_mode) & SFlag::S_IFMT;
-        Ok(match kind {
+        Ok(match file_kind(fd).context("standard input")? {
             SFlag::S_IFIFO => Some(Peek::Pipe(fd)),
             SFlag::S_IFSOCK => Some(Peek::Socket(fd)),
             _ => None,

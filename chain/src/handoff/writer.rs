@@ -7,9 +7,10 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use nix::sys::stat::{SFlag, fstat};
+use nix::sys::stat::SFlag;
 
 use super::peer;
+use crate::file_kind;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Writer {
@@ -124,7 +125,7 @@ impl End {
     /// `Some(None)`: whatever writes there is not a stage of a pipeline.
     fn of_stdin() -> Option<Option<End>> {
         let stdin = std::io::stdin();
-        let kind = SFlag::from_bits_truncate(fstat(&stdin).ok()?.st_mode) & SFlag::S_IFMT;
+        let kind = file_kind(&stdin).ok()?;
         if kind == SFlag::S_IFIFO {
             return Some(Some(End { link: fs::read_link("/proc/self/fd/0").ok()?, pipe: true }));
         }

@@ -10,12 +10,13 @@ use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
+use chain::file_kind;
 use chain::sys::is_ignored;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::signal::killpg;
-use nix::sys::stat::{SFlag, fstat};
+use nix::sys::stat::SFlag;
 use nix::unistd::{Pid, getpgid, getpgrp, getppid, getsid, isatty, tcgetpgrp, tcsetpgrp};
 
 /// Isolate's guard reads what isolate changes here: when that is dead.
@@ -139,6 +140,5 @@ fn reads_terminal() -> bool {
 }
 
 fn reads_pipe() -> bool {
-    let kind = fstat(std::io::stdin()).map(|file| SFlag::from_bits_truncate(file.st_mode) & SFlag::S_IFMT);
-    matches!(kind, Ok(SFlag::S_IFIFO | SFlag::S_IFSOCK))
+    matches!(file_kind(std::io::stdin()), Ok(SFlag::S_IFIFO | SFlag::S_IFSOCK))
 }

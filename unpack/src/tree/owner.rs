@@ -105,7 +105,7 @@ impl Owners {
 
 fn mapped(map: &[Range], id: u64) -> Option<u32> {
     let id = u32::try_from(id).ok().filter(|&id| id != u32::MAX)?;
-    map.iter().any(|range| range.position(id).is_some()).then_some(id)
+    id_map::contains(map, id).then_some(id)
 }
 
 /// The ids that exist inside this user namespace (user_namespaces(7)).
