@@ -243,6 +243,7 @@ fn what_a_killed_isolate_and_its_guard_left_is_removed_by_the_next() {
         # The guard is the other child of isolate, and knows no more of it afterwards.
         kill -STOP $pid; guard=$(pgrep -P $pid | grep -vx $command)
         kill -9 $guard $pid $command; wait $pid 2>/dev/null
+        while kill -0 $command 2>/dev/null || kill -0 $guard 2>/dev/null; do :; done
         $ISOLATE $U --pids-max 50 true
         find /sys/fs/cgroup -name \"isolate-*-$pid\" 2>/dev/null; rm -r $dir");
     assert_eq!(outcome.stdout, "", "{outcome:?}");
