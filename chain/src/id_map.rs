@@ -8,6 +8,9 @@ use nix::unistd::{getegid, geteuid};
 
 use crate::account::Sort;
 
+/// So many ranges a map may have since Linux 4.15 (user_namespaces(7), UID_GID_MAP_MAX_EXTENTS).
+pub const MOST_RANGES: usize = 340;
+
 /// `count` ids from `inner` on are those from `outer` on outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {

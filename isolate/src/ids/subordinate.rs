@@ -2,11 +2,10 @@
 
 use anyhow::Result;
 use chain::account::{self, Sort};
-use chain::id_map::Range;
+use chain::id_map::{MOST_RANGES, Range};
 use chain::{Tool, warn};
 
-/// The kernel takes so many lines in a map since 4.15 (user_namespaces(7)), and all of them in one page.
-const MOST_LINES: usize = 340;
+/// The kernel takes a map in one page (user_namespaces(7)).
 const MOST_BYTES: usize = 4095;
 
 /// All ranges of a user, in the order of the file; what two of them have in common, once: the kernel takes no id twice.
@@ -67,7 +66,7 @@ pub fn within_limit(sort: Sort, mut ranges: Vec<Range>) -> Vec<Range> {
         bytes += range.to_string().len() + 1;
         bytes <= MOST_BYTES
     };
-    let taken = ranges.iter().take(MOST_LINES).take_while(fits).count();
+    let taken = ranges.iter().take(MOST_RANGES).take_while(fits).count();
     let left: u64 = ranges[taken..].iter().map(|range| u64::from(range.count)).sum();
     if left > 0 {
         let file = sort.sub_file();

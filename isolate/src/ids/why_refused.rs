@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use chain::capabilities::{CapabilitySet, are_effective};
-use chain::id_map::{self, Range};
+use chain::id_map::{self, MOST_RANGES, Range};
 use chain::xattr;
 use nix::errno::Errno;
 use nix::sys::prctl::get_no_new_privs;
@@ -37,14 +37,11 @@ pub fn by_the_kernel(errno: Errno, map: &[Range], file: &str, ours: Option<&str>
     }
 }
 
-/// user_namespaces(7): UID_GID_MAP_MAX_EXTENTS, since Linux 4.15.
-const MOST_LINES: usize = 340;
-
 fn too_many(map: &[Range]) -> Option<String> {
     let count = map.len();
     //: /proc/PID/uid_map, gid_map | write: EINVAL | more than 340 ranges | they are counted |
     //: isolate/refusals_privileges::too_many_ranges_are_counted
-    (count > MOST_LINES).then(|| format!("these are {count} ranges, and the kernel takes {MOST_LINES}"))
+    (count > MOST_RANGES).then(|| format!("these are {count} ranges, and the kernel takes {MOST_RANGES}"))
 }
 
 /// /proc/PID/setgroups says EPERM for nothing else: no user namespace allows what the one around it denies.
