@@ -15,8 +15,7 @@ use anyhow::{Context, Result, anyhow};
 use chain::capabilities::{CapabilitySet, are_effective};
 use chain::retry_eintr::open;
 use chain::shell::quote;
-use chain::{WithHint, escape_fd_on_streams, passed_on, pidfd};
-use nix::dir::Dir;
+use chain::{WithHint, escape_fd_on_streams, names_in, passed_on, pidfd};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
@@ -111,13 +110,11 @@ fn leave_descriptors(status: Option<i32>) -> Result<()> {
             .hint(format!("redirect it: {number}<>/dev/null"));
     }
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let mut list = Dir::open("/proc/self/fd", flags, Mode::empty()).context("/proc/self/fd")?;
-    let mut own: Vec<i32> = status.into_iter().collect();
-    for entry in list.iter() {
-        let name = entry.context("/proc/self/fd")?;
-        // Our own descriptors close at exec, and by now so do those that the previous link lent.
-        own.extend(name.file_name().to_str().ok().and_then(|n| n.parse().ok()).filter(|&fd| passed_on(fd).is_none()));
-    }
+    let directory = open("/proc/self/fd", flags, Mode::empty()).context("/proc/self/fd")?;
+    let names = names_in(directory).context("/proc/self/fd")?;
+    let numbers = names.iter().filter_map(|name| name.to_str()?.parse().ok());
+    // Our own descriptors close at exec, and by now so do those that the previous link lent.
+    let own: Vec<i32> = status.into_iter().chain(numbers.filter(|&fd| passed_on(fd).is_none())).collect();
     close_all_but(&own);
     Ok(())
 }

@@ -65,6 +65,7 @@ pub struct Child<'a> {
 pub fn start(start: Start) -> Result<Child> {
     let own = getpid();
     let own_pidfd = pidfd::own().map_err(no_pidfd)?;
+    let parents_pidfd = own_pidfd.try_clone().context("pidfd")?;
     let (gate, childs_gate) = gate::make()?;
     let reports = start.wait.init.then(|| pipe2(OFlag::O_CLOEXEC)).transpose().context("pipe")?;
     let (reports, childs_reports) = reports.map(|(read, write)| (File::from(read), File::from(write))).unzip();
@@ -104,12 +105,12 @@ pub fn start(start: Start) -> Result<Child> {
         }
         Ok(None) => {
             mask.restore();
-            let own_pidfd = shared.own_pidfd.try_clone().context("pidfd")?;
-            let (gate, reports, failures) = (childs_gate, childs_reports, childs_failures);
+            // Nothing may fail here: the child cannot yet tell its parent, and both would report it.
+            let (gate, own_pidfd, reports, failures) = (childs_gate, parents_pidfd, childs_reports, childs_failures);
             Ok(Child { unshare, wait, gate, child_signal, own_pidfd, reports, failures })
         }
         Ok(Some(child)) => {
-            drop((childs_gate, childs_reports, childs_failures));
+            drop((childs_gate, parents_pidfd, childs_reports, childs_failures));
             let status = wait.status.zip(failures).map(|(fd, failures)| Status { fd, failures });
             let begun = Begun { unshare, wait, nested, own_group, reports, groups, shared, guard, mask };
             match begun.supervise(child, gate, status)? {}
