@@ -103,7 +103,7 @@ fn run_helper(helper: &str, pid: Pid, map: &[Range]) -> Result<()> {
     Ok(())
 }
 
-/// Whether our ids are not mapped in our user namespace.
+/// Whether our ids have no mapping in our user namespace.
 pub fn is_unmapped() -> bool {
     let absent = |sort, id| id_map::read(sort).is_ok_and(|map| !id_map::contains(&map, id));
     absent(Sort::User, geteuid().as_raw()) || absent(Sort::Group, getegid().as_raw())

@@ -36,14 +36,14 @@ use evidence::Evidence;
 use layer::{Input, Passing};
 use members::Members;
 
-/// What is wanted of a source.
+/// What to look for in a source.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub format: Format,
     pub platform: Option<Platform>,
     pub reference: Option<String>,
     pub limits: Limits,
-    /// Where a layered image from a stream is kept meanwhile, in a file without a name.
+    /// Where to spool a layered image from a stream, in a file without a name.
     pub spool: PathBuf,
 }
 
@@ -53,7 +53,7 @@ impl Request {
         self.reference.as_deref()?.parse().ok()
     }
 
-    /// How a root filesystem's source is digested.
+    /// How to digest a root filesystem's source.
     pub fn source_algorithm(&self) -> Algorithm {
         self.pin().map_or(Algorithm::OWN, |pin| pin.algorithm())
     }
@@ -97,7 +97,7 @@ pub struct Image {
     pub source_digest: Option<Digest>,
     /// Base first.
     pub layers: Vec<Layer>,
-    /// What is odd about it, and no reason to refuse it.
+    /// What is odd about it but no reason to refuse it.
     pub notes: Vec<String>,
 }
 
@@ -184,8 +184,8 @@ fn from_region(region: Region, head: &[u8], request: &Request) -> Result<Image> 
     Image::root_fs(Layer::stored(String::new(), region, None, None), request)
 }
 
-/// A compressed archive, or one that passes once. A root filesystem streams through; a layered image has to be read at
-/// many places, and so is written down first.
+/// A compressed archive, or one from a pipe. A root filesystem streams through; a layered image is read at many places,
+/// so it goes to disk first.
 fn from_stream(input: Input, compression: Compression, request: &Request) -> Result<Image> {
     let mut stream = run_ahead(Decoder::new(input, compression, &request.limits)?, None)?;
     let mut head = Vec::new();
@@ -217,7 +217,7 @@ fn from_stream(input: Input, compression: Compression, request: &Request) -> Res
     let mut image = from_region(region, &head, request)?;
     if let (Kind::RootFs, Some(pin), Some(found)) = (image.kind, request.pin(), &source_digest) {
         must_be(&pin, found)?;
-        // What was spooled is not what the pin speaks of.
+        // The pin is for the source, not for what was spooled.
         image.layers = image.layers.into_iter().map(|layer| layer.pinned(None)).collect();
     }
     image.source_digest = source_digest;

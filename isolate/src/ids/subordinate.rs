@@ -8,7 +8,7 @@ use chain::{Tool, warn};
 /// The kernel takes a map in one page (user_namespaces(7)).
 const MOST_BYTES: usize = 4095;
 
-/// All ranges of a user, in the order of the file; what two of them have in common, once: the kernel takes no id twice.
+/// All ranges of a user, in the order of the file. An id that two of them hold counts once: the kernel takes no id twice.
 pub fn of(sort: Sort, user: u32) -> Result<Vec<(u32, u32)>> {
     let granted = account::subordinate(sort, user)?;
     if let [(first, 1), ..] = granted[..] {
@@ -30,7 +30,7 @@ fn each_once(granted: &[(u32, u32)]) -> Vec<(u32, u32)> {
     all
 }
 
-/// What of a range lies below `from` or from `to` on.
+/// The parts of a range below `from`, and from `to` on.
 fn outside((first, count): (u32, u32), from: u32, to: u32) -> impl Iterator<Item = (u32, u32)> {
     let end = first + count;
     [(first, end.min(from)), (first.max(to), end)]
@@ -59,7 +59,7 @@ pub fn in_a_row(ranges: &[(u32, u32)], hole: Option<u32>) -> Vec<Range> {
     row
 }
 
-/// What the kernel takes of them; what that leaves out is said.
+/// As many as the kernel takes. A warning says what is left out.
 pub fn within_limit(sort: Sort, mut ranges: Vec<Range>) -> Vec<Range> {
     let mut bytes = 0;
     let fits = |range: &&Range| {

@@ -36,7 +36,7 @@ fn errno(names: &[&str], errno: i32) -> Rule {
     Rule { names, action: Action::Errno, errno_ret: Some(errno as u32), ..Rule::default() }
 }
 
-/// The kernel takes the command of an ioctl and the family of a socket as 32 bits; what is above them must not hide them.
+/// The kernel takes the command of an ioctl and the family of a socket as 32 bits: set bits above must not hide them.
 fn low(index: u8, value: u64) -> Arg {
     Arg { index, op: Op::MaskedEq, value: 0xffff_ffff, value_two: value }
 }
@@ -71,8 +71,8 @@ const REFUSED: &[&str] = &[
     "setdomainname", "lsm_get_self_attr", "lsm_set_self_attr", "lsm_list_modules",
     // Keys are not in any namespace.
     "add_key", "keyctl", "request_key",
-    // Other processes' descriptors and places. Their memory is theirs who may trace them: ptrace(2) asks for the same
-    // capabilities, in the same namespaces, and a filter holds for what a tracer makes its child call (Linux 4.8).
+    // Other processes' descriptors and places. Reading their memory stays allowed: it takes the same right as ptrace(2),
+    // in the same namespaces, and a filter also holds for the calls that a tracer makes its child do (Linux 4.8).
     "process_madvise", "pidfd_getfd", "move_pages", "migrate_pages", "mbind", "set_mempolicy",
     "set_mempolicy_home_node", "get_mempolicy",
 ];

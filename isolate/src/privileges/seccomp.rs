@@ -69,8 +69,8 @@ impl Seccomp {
     fn programs_for(&self, machine: Machine, capabilities: CapabilitySet) -> Result<Vec<BpfProgram>, String> {
         let default_errno = error_number(self.profile.default_errno.as_deref(), self.profile.default_errno_ret)?;
         let fallback = action(self.profile.default_action, default_errno);
-        // Where two filters disagree the kernel takes the stricter one: so one filter has all that
-        // the default is not to be applied to, and each other action has one that is else silent.
+        // Where two filters disagree the kernel takes the stricter one. So one filter applies the default to all but the
+        // listed calls, and each other action has a filter that lets everything else pass.
         let mut excepted = Rules::new();
         let mut by_action: Vec<(SeccompAction, Rules)> = Vec::new();
         for rule in self.profile.syscalls.iter().filter(|rule| rule.applies(capabilities)) {
@@ -182,9 +182,9 @@ fn program(
         // x32 calls have the same numbers with this bit set. No profile knows them.
         program.extend([step(ABOVE, 0, 1, X32_BIT - 1), answer(libc::SECCOMP_RET_KILL_PROCESS)]);
     }
-    // What no profile can know yet is not there: a filter by number would let it through, or take it for a mistake.
+    // A call that no profile can know yet says ENOSYS: a filter by number would let it through, or call it a mistake.
     program.extend([step(ABOVE, 0, 1, LAST), answer(libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32)]);
-    // seccompiler knows no 32-bit machine: its own look at the machine, three instructions, is the one above.
+    // seccompiler knows no 32-bit machine: its own check, three instructions, gives way to the one above.
     program.extend(BpfProgram::try_from(filter).map_err(text)?.into_iter().skip(3));
     Ok(program)
 }

@@ -1,4 +1,4 @@
-//! An entry from what its header and the extended headers before it say together.
+//! An entry, from its header and the extended headers before it.
 
 use std::io::Read;
 

@@ -1,4 +1,4 @@
-//! An entry of an archive, whatever format says it.
+//! An entry of an archive, independent of the format.
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

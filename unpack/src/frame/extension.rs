@@ -23,7 +23,7 @@ pub(super) struct Extensions {
 /// A GNU long name or link target.
 struct Long {
     text: Vec<u8>,
-    /// It came before the extended header, and so is the one that counts.
+    /// It came before the extended header, so it is the one that counts.
     first: bool,
 }
 
@@ -88,7 +88,7 @@ impl Extensions {
         self.global_is_last
     }
 
-    /// What holds for the entry whose header was read now.
+    /// What applies to the entry whose header has just been read.
     pub fn take(&mut self) -> Pax {
         self.global_is_last = false;
         if !self.pending() && self.global_size == 0 {

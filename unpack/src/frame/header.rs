@@ -51,7 +51,7 @@ impl<'a> Header<'a> {
         Ok(header)
     }
 
-    /// For `--strict`: nothing stands in fields that only some readers know.
+    /// For `--strict`: fields that only some readers know are empty.
     fn must_be_plain(&self, at: u64) -> Result<()> {
         let filled = |range: std::ops::Range<usize>| self.block[range].iter().any(|&b| b != 0);
         let after = |range: std::ops::Range<usize>| {
@@ -158,7 +158,7 @@ impl Reader {
     }
 }
 
-/// The highest number is no owner that chown(2) can be told, but archives have it: it is squashed.
+/// Archives have the highest number as an owner, which chown(2) cannot set: it is squashed.
 pub(super) fn owner(value: u64, at: u64) -> Result<u64> {
     if value > u64::from(u32::MAX) {
         bail!("at byte {at}: the owner {value} is impossible");

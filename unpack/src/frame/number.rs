@@ -7,7 +7,7 @@ pub(super) enum Bad {
     OutOfRange,
 }
 
-/// A field's value, and whether all readers see the same one in it.
+/// A field's value, and whether all readers agree on it.
 pub(super) fn field(bytes: &[u8]) -> Result<(i64, bool), Bad> {
     match bytes.first() {
         Some(0x80 | 0xff) => base_256(bytes).map(|value| (value, true)),

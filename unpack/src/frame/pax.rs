@@ -80,7 +80,7 @@ impl Pax {
                 let time = Some(time(value).ok_or_else(malformed)?);
                 if key == b"mtime" { self.mtime = time } else { self.atime = time }
             }
-            // Kept by nobody, and still read by GNU tar.
+            // Nobody keeps it, but GNU tar reads it.
             b"ctime" if strict => drop(time(value).ok_or_else(malformed)?),
             b"SCHILY.acl.access" => self.acl_access = Some(value.to_vec()),
             b"SCHILY.acl.default" => self.acl_default = Some(value.to_vec()),

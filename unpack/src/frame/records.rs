@@ -20,12 +20,12 @@ const ALIKE: [&[u8]; 14] = [
     b"SCHILY.nlink",
 ];
 
-/// Of makers of tars: what is under these and not known to mean the same to all means something to somebody.
+/// Prefixes of tar vendors: a record below one of these that is not known to mean the same to all means something to some.
 const VENDORS: [&[u8]; 6] = [b"SCHILY.", b"LIBARCHIVE.", b"RHT.", b"SUN.", b"GNU.", b"MSWINDOWS."];
 
 pub(super) fn agreed(key: &[u8], value: &[u8]) -> bool {
     if ALIKE.contains(&key) {
-        // An empty one takes the record back, or is none.
+        // An empty value removes the record, or there is none.
         return !value.is_empty() || key == b"comment";
     }
     match key {

@@ -16,7 +16,7 @@ pub(super) struct Candidate {
     pub platform: Option<Platform>,
     /// Those by which it can be asked for: its manifest's, its config's, and of the indexes that it is in.
     pub digests: Vec<String>,
-    /// It is no image, or says something of one: a signature, an attestation.
+    /// No image, but about one: a signature, an attestation.
     pub refers: bool,
     pub leaf: Leaf,
 }
@@ -43,7 +43,7 @@ impl Candidate {
             || self.digests.iter().any(|digest| digest == wanted || (wanted.len() >= 12 && begins(digest)))
     }
 
-    /// What `--ref` takes for it and for none of the others.
+    /// A value of `--ref` that selects it and no other.
     fn told_apart(&self, all: &[Candidate]) -> Vec<String> {
         let others = |name: &&String| {
             all.iter().any(|other| other.leaf.id() != self.leaf.id() && other.names.iter().any(|other| other == *name))
@@ -152,7 +152,7 @@ fn by_platform(left: &mut Vec<Candidate>, asked: Option<&Platform>) -> Result<()
     Ok(())
 }
 
-/// A list for a message: each once, and not too many.
+/// A list for a message: without repetitions, and cut off.
 fn listed(words: impl Iterator<Item = String>) -> String {
     let mut words: Vec<String> = words.collect();
     words.sort();

@@ -1,5 +1,5 @@
 //! The JSON documents of an image: bounded, verified against the descriptors that name them, and read for the few fields
-//! that matter here. A document is what its content says, whatever others call it.
+//! that matter here. A document's content decides what it is, not what others call it.
 
 use std::io::Read;
 use std::str::FromStr;
@@ -20,7 +20,7 @@ const MOST_VALUES: usize = 200_000;
 
 pub(super) type Object = Map<String, Value>;
 
-/// A document that is whole, and of something that is no image.
+/// A document that is whole, but not an image's.
 #[derive(Debug)]
 pub(super) struct NoImage(pub String);
 
@@ -42,7 +42,7 @@ pub(super) struct Descriptor {
     pub annotations: Object,
     /// Addresses of a layer that may lie elsewhere.
     pub elsewhere: bool,
-    /// It is said to be no image but something else, perhaps about one.
+    /// Declared as something other than an image, perhaps about one.
     artifact: bool,
 }
 
@@ -159,7 +159,7 @@ pub(super) fn platform(object: &Object) -> Result<Option<Platform>> {
     Ok(os.zip(architecture).map(|(os, architecture)| Platform::new(os, architecture, variant)))
 }
 
-/// An image's config as it is stored, and what of it matters here.
+/// An image's config as it is stored, and the fields that matter here.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
     pub bytes: Vec<u8>,

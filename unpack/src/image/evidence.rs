@@ -45,7 +45,7 @@ impl Evidence {
     ) -> Evidence {
         let mut evidence = Evidence::default();
         let mut entries = Archive::new(archive, limits.clone());
-        // What is damaged is said where it is read for good.
+        // Damage is reported where the content is read.
         while let Ok(Some(entry)) = entries.next() {
             let name = normal(&entry.path);
             if entry.kind != Kind::Directory
@@ -103,13 +103,13 @@ impl Evidence {
             (_, Some(b"layer.tar")) => self.parts = true,
             (id, Some(b"json" | b"VERSION")) if is_hex(id) => self.parts = true,
             (file, None) if is_hex(stem(file)) => self.parts = true,
-            // As people call a configuration and layers.
+            // What people call a configuration and layers.
             (file, None) if is_called_like_a_part(file) => {}
             _ => self.others = true,
         }
     }
 
-    /// Whether it may be a layered image, which its documents then tell.
+    /// Whether it may be a layered image. Its documents decide.
     pub fn may_be_image(&self) -> bool {
         self.marker || self.index || self.manifest || self.repositories || self.blobs || self.parts
     }
@@ -151,7 +151,7 @@ fn is_called_like_a_part(name: &[u8]) -> bool {
 }
 
 /// Whether the beginning of a stream may be a layered image's: by a name, or because it begins with files that are
-/// archives or JSON themselves, whatever they are called. False positives cost time and room, and no more.
+/// archives or JSON themselves, whatever they are called. A false positive costs time and room, nothing else.
 pub(super) fn begins_like_an_image(head: &[u8], limits: &Limits) -> bool {
     let mut evidence = Evidence::default();
     let mut entries = Archive::new(head, limits.clone());
