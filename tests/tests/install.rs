@@ -78,6 +78,8 @@ fn install_and_deb_refuse_words_that_they_do_not_know() {
         ("install --uninstall --prefix=/usr", "--prefix=/usr: no such option"),
         ("deb -x", "-x: no such option"),
         ("deb a b", "b: there is one DIR"),
+        ("release -x", "-x: no such option"),
+        ("release a b", "b: there is one DIR"),
     ] {
         let name = line.split(' ').next().unwrap_or_default();
         work.sh(&format!("DESTDIR=below '{SCRIPTS}'/{line}")).expect_refusal(&[&format!("{name}: {why}"), "usage: "]);
@@ -215,4 +217,63 @@ fn roots_umask_does_not_count_and_uninstall_leaves_nothing() {
         DESTDIR=below/here '{SCRIPTS}/install' --uninstall /usr; find below/here ! -type d"
     ));
     outcome.expect(0, "runs\n");
+}
+
+/// A clone of the commit under test, with what of the sources is not committed yet.
+fn checkout(work: &Work, name: &str) {
+    let copy = format!(
+        "git clone -q '{SCRIPTS}/..' {name} && (cd '{SCRIPTS}/..' && git ls-files -z --cached --others --exclude-standard |
+            xargs -0 cp --parents -t \"$OLDPWD/{name}\" 2>/dev/null); true"
+    );
+    work.sh(&copy).expect(0, "");
+}
+
+#[test]
+fn a_release_of_the_same_binaries_is_the_same_bytes_wherever_it_is_made() {
+    for tool in ["git", "dpkg-deb"] {
+        if !have(tool) {
+            skip!("no {tool}");
+        }
+    }
+    let work = Work::new();
+    for name in ["one", "two"] {
+        checkout(&work, name);
+        work.sh(&format!(
+            "{BIN}; umask 0{}; {name}/scripts/release out-{name}",
+            if name == "one" { "22" } else { "77" }
+        ))
+        .expect(0, &format!("{}\n", work.join(&format!("out-{name}")).display()));
+    }
+    work.sh("diff -r out-one out-two && cd out-one && ls | wc -l && sha256sum --quiet -c SHA256SUMS").expect(0, "4\n");
+    // The archive is what scripts/install puts below a prefix, and the tools in it run.
+    let unpacked =
+        "mkdir usr && tar -xzf out-one/*.tar.gz -C usr --strip-components=1 && usr/bin/unpack --version && ls usr";
+    work.sh(unpacked).expect(0, &format!("unpack {}\nbin\nshare\n", env!("CARGO_PKG_VERSION")));
+    // The bill of materials names each crate that is linked in as Cargo.lock has it.
+    let bill: serde_json::Value =
+        serde_json::from_str(&work.sh("cat out-one/*.cdx.json").stdout).expect("the bill of materials is JSON");
+    let components = bill["components"].as_array().expect("components");
+    let clap = components.iter().find(|component| component["name"] == "clap").expect("clap is linked in");
+    let lock = fs::read_to_string(Path::new(SCRIPTS).join("../Cargo.lock")).expect("Cargo.lock");
+    let checksum = clap["hashes"][0]["content"].as_str().expect("a checksum");
+    assert!(lock.contains(&format!("checksum = \"{checksum}\"")), "{checksum}");
+    assert!(components.iter().all(|component| component["licenses"][0]["expression"].is_string()));
+}
+
+#[test]
+fn a_release_overwrites_nothing_and_wants_its_section_in_the_changelog() {
+    if !have("git") {
+        skip!("no git");
+    }
+    let work = Work::new();
+    checkout(&work, "one");
+    work.sh("mkdir out && touch out/mine").expect(0, "");
+    let full = work.sh(&format!("{BIN}; one/scripts/release out"));
+    assert_eq!((full.status, full.stdout.as_str()), (125, ""));
+    assert!(full.stderr.ends_with("/out: is not empty\n"), "{}", full.stderr);
+    work.sh("ls out && sed -i 's/^## [0-9].*/## Unreleased/' one/CHANGELOG.md").expect(0, "mine\n");
+    let unnamed = work.sh(&format!("{BIN}; one/scripts/release new"));
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!((unnamed.status, unnamed.stdout.as_str()), (125, ""));
+    assert_eq!(unnamed.stderr, format!("release: CHANGELOG.md: no section for {version}\n"));
 }

@@ -130,8 +130,16 @@ fn every_example_runs_for_an_ordinary_user_or_says_what_it_takes() {
 }
 
 /// Lines of the README that the tests of the demo, of the build and of the installation run.
-const BUILDS: [&str; 6] =
-    ["cd chainroot", "scripts/demo", "PATH=$(scripts/build)", "scripts/test", "scripts/install", "scripts/deb"];
+const BUILDS: [&str; 8] = [
+    "cd chainroot",
+    "scripts/demo",
+    "PATH=$(scripts/build)",
+    "scripts/test",
+    "scripts/install",
+    "scripts/deb",
+    "scripts/release",
+    "tar -xzf chainroot-",
+];
 
 fn readme() -> Vec<&'static str> {
     let lines = README.lines().filter_map(|line| line.strip_prefix("    ")).map(str::trim_end);
