@@ -31,7 +31,7 @@ pub fn main<A: PlainLine>(tool: Tool, words: Vec<OsString>, body: impl FnOnce(A)
     }
     match A::read(words) {
         Ok(args) => run(tool, body, args),
-        Err(words) => by_clap(tool, words, body, || {}),
+        Err(words) => by_clap(tool, words, body, |_| {}),
     }
 }
 
@@ -53,7 +53,7 @@ pub fn main_or<A: Parser>(
     tool: Tool,
     words: Vec<OsString>,
     body: impl FnOnce(A) -> anyhow::Result<()>,
-    wrong_usage: impl FnOnce(),
+    wrong_usage: impl FnOnce(&anyhow::Error),
 ) -> u8 {
     if let Err(error) = enough_stack(256) {
         return fail(tool, &error);
@@ -65,12 +65,12 @@ fn by_clap<A: Parser>(
     tool: Tool,
     words: Vec<OsString>,
     body: impl FnOnce(A) -> anyhow::Result<()>,
-    wrong_usage: impl FnOnce(),
+    wrong_usage: impl FnOnce(&anyhow::Error),
 ) -> u8 {
     match parse::<A>(tool, words) {
         Ok(args) => run(tool, body, args),
         Err(Refused::Usage(error)) => {
-            wrong_usage();
+            wrong_usage(&error);
             fail(tool, &error)
         }
         Err(Refused::Asked(text)) => match print(text) {

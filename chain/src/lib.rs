@@ -42,6 +42,7 @@ pub mod retry_eintr;
 pub mod shell;
 mod small_file;
 mod start;
+pub mod status_fd;
 pub mod sys;
 mod tool;
 mod umask;

@@ -53,6 +53,6 @@ complete -c isolate -l keep-caps -d 'Keep the capabilities of the new user names
 complete -c isolate -l no-new-privs -d 'Let no setuid or setgid file or file capability give privileges (no_new_privs)'
 complete -c isolate -l explain -d 'Print what the chain would do as a shell script over util-linux; change nothing'
 complete -c isolate -s v -l verbose -d 'Print each step on stderr as it happens'
-complete -c isolate -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c isolate -s h -l help -d 'Print help'
 complete -c isolate -s V -l version -d 'Print version'
 complete -c isolate -n 'contains -- -- (commandline -opc)' -x -a '(set -l words (commandline -opc) (commandline -ct); set -l next (math 1 + (contains -i -- -- $words)); complete -C (string join -- " " $words[$next..-1]))'

@@ -6,6 +6,6 @@ complete -c mountclean -l sys -d 'Mount a /sys for the net namespace that the ch
 complete -c mountclean -l mask -d 'Hide or make read-only the paths of /proc and /sys that container runtimes do; this forbids nesting in user namespaces'
 complete -c mountclean -l explain -d 'Print what the chain would do as a shell script over util-linux; change nothing'
 complete -c mountclean -s v -l verbose -d 'Print each step on stderr as it happens'
-complete -c mountclean -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mountclean -s h -l help -d 'Print help'
 complete -c mountclean -s V -l version -d 'Print version'
 complete -c mountclean -n 'contains -- -- (commandline -opc)' -x -a '(set -l words (commandline -opc) (commandline -ct); set -l next (math 1 + (contains -i -- -- $words)); complete -C (string join -- " " $words[$next..-1]))'

@@ -25,6 +25,6 @@ complete -c pivot -l keep-host -d 'Keep the host\'s tree stacked on /, where /..
 complete -c pivot -l no-handoff -d 'Leave standard input alone: do not look for unpack\'s line in it'
 complete -c pivot -l explain -d 'Print what the chain would do as a shell script over util-linux; change nothing'
 complete -c pivot -s v -l verbose -d 'Print each step on stderr as it happens'
-complete -c pivot -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c pivot -s h -l help -d 'Print help'
 complete -c pivot -s V -l version -d 'Print version'
 complete -c pivot -n 'contains -- -- (commandline -opc)' -x -a '(set -l words (commandline -opc) (commandline -ct); set -l next (math 1 + (contains -i -- -- $words)); complete -C (string join -- " " $words[$next..-1]))'

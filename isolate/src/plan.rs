@@ -3,9 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::{Result, anyhow, bail};
-use chain::{Carry, Command, User, WithHint};
-use nix::fcntl::{FcntlArg, fcntl};
+use anyhow::{Result, anyhow};
+use chain::{Carry, Command, Tool, User, WithHint, status_fd};
 use nix::libc;
 
 use crate::args::{Args, Propagation, SignalName};
@@ -60,7 +59,7 @@ pub fn of(args: &Args, user: Option<User>, command: &mut Command, carry: &mut Ca
     let wait = match waits {
         true => Some(Wait {
             kill: args.kill_child.as_ref().map_or(Ok(libc::SIGKILL), signal)?,
-            status: args.status_fd.map(open_descriptor).transpose()?,
+            status: args.status_fd.map(|fd| status_fd::usable(Tool::Isolate, fd)).transpose()?,
             pasta,
             init: args.init,
             session: session.is_some(),
@@ -162,20 +161,6 @@ fn signal(SignalName(name): &SignalName) -> Result<i32> {
     signals::by_name(name)
         .ok_or_else(|| anyhow!("--kill-child={name}: no such signal"))
         .hint("a name, with or without SIG, or a number: kill -l")
-}
-
-fn open_descriptor(fd: i32) -> Result<i32> {
-    use std::os::fd::BorrowedFd;
-    if fd < 0 {
-        bail!("--status-fd {fd}: not a descriptor");
-    }
-    // SAFETY: fcntl only asks, and whether the number is open is the question.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    match fcntl(borrowed, FcntlArg::F_GETFD) {
-        Ok(_) => Ok(fd),
-        Err(_) => Err(anyhow!("--status-fd {fd}: it is not open"))
-            .hint(format!("in a shell: isolate --status-fd {fd} … {fd}>FILE")),
-    }
 }
 
 /// The whole environment, where it is not the caller's.

@@ -132,9 +132,15 @@ fn the_limit_that_ended_it_is_told() {
     assert_eq!((&bomb["event"], &bomb["limit"]), (&"exited".into(), &"pids".into()));
     if have("python3") {
         let memory = told("--memory 64M", "python3 -c 'x = bytearray(128 << 20)'");
-        assert_eq!(memory, serde_json::json!({"event": "exited", "signal": "SIGKILL", "limit": "memory"}));
+        assert_eq!(
+            memory,
+            serde_json::json!({"event": "exited", "signal": "SIGKILL", "limit": "memory", "version": 1})
+        );
     }
-    assert_eq!(told("--pids-max 16 --memory 64M", "true"), serde_json::json!({"event": "exited", "code": 0}));
+    assert_eq!(
+        told("--pids-max 16 --memory 64M", "true"),
+        serde_json::json!({"event": "exited", "code": 0, "version": 1})
+    );
 }
 
 #[test]

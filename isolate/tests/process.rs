@@ -167,7 +167,7 @@ fn status_is_told_as_json_lines() {
     assert_eq!(lines[0]["event"], "started");
     assert!(lines[0]["pid"].as_i64().is_some_and(|pid| pid > 1));
     assert_eq!(lines[0]["namespaces"].as_object().map(|all| all.len()), Some(8));
-    assert_eq!(lines[1], serde_json::json!({"event": "exited", "code": 3}));
+    assert_eq!(lines[1], serde_json::json!({"event": "exited", "code": 3, "version": 1}));
     let outcome = sh("$ISOLATE $U --fork --status-fd 3 -- sh -c 'kill -9 $$' 3>&1 2>/dev/null");
     assert!(outcome.stdout.contains("\"signal\":\"SIGKILL\""), "{outcome:?}");
     // The command has no part in it.

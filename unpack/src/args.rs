@@ -121,9 +121,19 @@ pub struct Args {
     #[arg(long)]
     pub sync: bool,
 
-    /// No progress bar and no notes about what was skipped
+    /// No progress and no notes about what was skipped on stderr
     #[arg(short, long)]
     pub quiet: bool,
+
+    /// Write JSON lines to descriptor N: started, progress, complete (what was skipped), exited (failed, message)
+    #[arg(long, value_name = "N", conflicts_with = "inspect")]
+    pub status_fd: Option<i32>,
+
+    /// Milliseconds from one progress line of --status-fd to the next; 30 of them from one on stderr to the next. The tests'
+    /// clock.
+    #[arg(long, hide = true, value_name = "MILLISECONDS", default_value_t = 1000,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub tick: u32,
 
     /// Threads that write files [default: the number of processors, at most 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]

@@ -68,23 +68,23 @@ impl Known {
 }
 
 impl ExpectedRoot<'_> {
-    /// Whether ROOT is this image already. An error if it is something else.
-    pub fn is_at_root(&self, source: &mut Option<Source>, request: &Request) -> Result<bool> {
+    /// The receipt of ROOT, if that is this image already. An error if it is something else.
+    pub fn is_at_root(&self, source: &mut Option<Source>, request: &Request) -> Result<Option<Value>> {
         let receipt = match standing(self.root)? {
-            Standing::Absent => return may_be_written(self.root).map(|()| false),
+            Standing::Absent => return may_be_written(self.root).map(|()| None),
             Standing::Root(receipt) => receipt,
             Standing::BeingReplaced => return Err(being_replaced(self.root)),
             Standing::Foreign(doubt) => return Err(foreign(self.root, &doubt)),
         };
         if self.source.is_null() || receipt["source"] != self.source {
-            let Some(source) = source.take() else { return Ok(false) };
+            let Some(source) = source.take() else { return Ok(None) };
             let known = self.read(source, request).with_context(|| self.args.image.display().to_string())?;
             self.matches(&receipt, known.is_in(&receipt))?;
         } else {
             self.matches(&receipt, true)?;
         }
         self.say_that_it_is_reused();
-        Ok(true)
+        Ok(Some(receipt))
     }
 
     /// Reads as much of the image as identifying it takes.
@@ -104,12 +104,13 @@ impl ExpectedRoot<'_> {
         Ok(Known::of(&image, &verified, None))
     }
 
-    /// Another run made ROOT first: whether that one will do.
-    pub fn came_first(&self, known: &Known) -> Result<()> {
+    /// Another run made ROOT first: its receipt, if that one will do.
+    pub fn came_first(&self, known: &Known) -> Result<Value> {
         match standing(self.root)? {
             Standing::Root(receipt) => {
                 let same = (!self.source.is_null() && receipt["source"] == self.source) || known.is_in(&receipt);
-                self.matches(&receipt, same)
+                self.matches(&receipt, same)?;
+                Ok(receipt)
             }
             Standing::Absent => bail!("{}: another run made it meanwhile, and it is gone", self.root.display()),
             Standing::BeingReplaced => Err(being_replaced(self.root)),

@@ -3,7 +3,6 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use anyhow::{Context, Result, anyhow};
 use chain::capabilities::{CapabilitySet, are_effective};
@@ -17,25 +16,37 @@ use crate::expected_root::{ExpectedRoot, Known};
 use crate::image::{Image, Request, passed_for_root_fs};
 use crate::interrupt::Interrupts;
 use crate::ledger::Ledger;
-use crate::notice::{self, Timer, tell};
+use crate::notice::{Notices, Timer};
 use crate::populate::Filling;
-use crate::progress::{self, Progress};
+use crate::progress::{self, Lines, Work};
 use crate::publish::{Old, Published, publish, replaceable};
 use crate::receipt;
 use crate::source::Source;
 use crate::stage::{self, Stage};
+use crate::status::Status;
 use crate::stream::hinted;
 use crate::tree::{Owners, Policy};
 
+/// A root that is there.
+pub struct Ensured {
+    pub receipt: Value,
+    /// It was there before.
+    pub reused: bool,
+    pub warnings: Vec<String>,
+}
+
 /// Makes sure that `root` is the image, complete.
-pub fn ensure(args: &Args, root: &Path) -> Result<()> {
+pub fn ensure(args: &Args, root: &Path, status: Status) -> Result<Ensured> {
     crate::descriptors::reserve()?;
-    let interrupts = Interrupts::watch()?;
+    let interrupts = Interrupts::watch(status)?;
     let owners = Owners::new(args.owner)?;
     let epoch = epoch()?;
     let request = request(args, root)?;
-    let mut source = Some(Source::open(&args.image)?);
-    let identity = source.as_ref().map(Source::identity).transpose()?.flatten();
+    let source = Source::open(&args.image)?;
+    let work = Work::begin(&source, &request.limits.image);
+    let _lines = Lines::show(args, status, &work);
+    let identity = source.identity()?;
+    let mut source = Some(source);
     let mut wanted = ExpectedRoot {
         replaces: Value::Null,
         args,
@@ -49,11 +60,11 @@ pub fn ensure(args: &Args, root: &Path) -> Result<()> {
             Old::Empty => {}
             Old::Root(old) => wanted.replaces = chain::receipt::identity(old)?,
         }
-    } else if wanted.is_at_root(&mut source, &request).map_err(hinted)? {
+    } else if let Some(receipt) = wanted.is_at_root(&mut source, &request).map_err(hinted)? {
         stage::sweep_beside(root);
-        return Ok(());
+        return Ok(Ensured { receipt, reused: true, warnings: Vec::new() });
     }
-    let Some(source) = source else { return Ok(()) };
+    let source = source.context("the image was read already")?;
     let policy = Arc::new(Policy {
         owners,
         ledger: Ledger::default(),
@@ -66,82 +77,95 @@ pub fn ensure(args: &Args, root: &Path) -> Result<()> {
         let _ = stage.remove();
     })?;
     interrupts.half_done(Some(remover));
-    let made = make(&wanted, source, &request, &stage, &policy, epoch, &interrupts);
+    let mut notices = Notices { quiet: args.quiet, told: Vec::new() };
+    let extraction = Extraction {
+        wanted: &wanted,
+        request: &request,
+        stage: &stage,
+        policy: &policy,
+        epoch,
+        interrupts: &interrupts,
+        work: &work,
+    };
+    let made = extraction.run(source, &mut notices);
     let _inside = interrupts.gate.pass();
     interrupts.half_done(None);
     // After a replacement the old tree is in the staging directory.
     let removed = stage.remove();
-    let (published, known) = made.map_err(hinted)?;
+    let (published, known, mut receipt) = made.map_err(hinted)?;
     if published == Published::Lost {
-        wanted.came_first(&known)?;
+        receipt = wanted.came_first(&known)?;
     }
     if let Err(error) = removed {
         // ROOT is as asked for; 125 would say that it is not.
         let error = anyhow::Error::from(error).context(format!("{}: remove it", stage.path().display()));
         warn(Tool::Unpack, format_args!("{}; a later run tries again", message(&error)));
     }
-    if published == Published::Here && !args.quiet {
-        tell(&policy, root);
+    if published == Published::Here {
+        notices.changes(&policy, root);
     }
-    Ok(())
+    Ok(Ensured { receipt, reused: published == Published::Lost, warnings: notices.told })
 }
 
-/// Fills the staging directory and puts it in place.
-fn make(
-    wanted: &ExpectedRoot,
-    source: Source,
-    request: &Request,
-    stage: &Stage,
-    policy: &Arc<Policy>,
+struct Extraction<'a> {
+    wanted: &'a ExpectedRoot<'a>,
+    request: &'a Request,
+    stage: &'a Stage,
+    policy: &'a Arc<Policy>,
     epoch: i64,
-    interrupts: &Interrupts,
-) -> Result<(Published, Known)> {
-    let args = wanted.args;
-    let named = || args.image.display().to_string();
-    let mut timer = Timer::new(args.common.verbose);
-    let mut image = Image::open(source, request).with_context(named)?;
-    timer.step_done(format_args!("found the image in {}: {}, layers: {}", named(), image.kind, image.layers.len()));
-    let root = stage.open_tree()?;
-    let bytes = Arc::new(AtomicU64::new(0));
-    let progress = Progress::is_wanted(args.quiet).then(|| Progress::show(bytes.clone(), progress::total(&image)));
-    let filling = Filling {
-        root,
-        image: &mut image,
-        policy: policy.clone(),
-        limits: &request.limits,
-        threads: args.threads.map_or_else(processors, usize::from),
-        epoch,
-        confinement: Arc::new(Confinement::new(&stage.path())?),
-        gate: &interrupts.gate,
-        progress: &bytes,
-    };
-    let verified = filling.run().with_context(named)?;
-    let tree = stage.open_tree()?;
-    passed_for_root_fs(tree.as_fd(), &image, request).with_context(named)?;
-    if !args.quiet {
-        notice::odd(&image, tree.as_fd(), wanted.root)?;
+    interrupts: &'a Interrupts,
+    work: &'a Arc<Work>,
+}
+
+impl Extraction<'_> {
+    /// Fills the staging directory and puts it in place.
+    fn run(self, source: Source, notices: &mut Notices) -> Result<(Published, Known, Value)> {
+        let Extraction { wanted, request, stage, policy, epoch, interrupts, work } = self;
+        let args = wanted.args;
+        let named = || args.image.display().to_string();
+        let mut timer = Timer::new(args.common.verbose);
+        let mut image = Image::open(source, request).with_context(named)?;
+        timer.step_done(format_args!("found the image in {}: {}, layers: {}", named(), image.kind, image.layers.len()));
+        let root = stage.open_tree()?;
+        work.found(&image);
+        let bar = progress::bar(args, work);
+        let filling = Filling {
+            root,
+            image: &mut image,
+            policy: policy.clone(),
+            limits: &request.limits,
+            threads: args.threads.map_or_else(processors, usize::from),
+            epoch,
+            confinement: Arc::new(Confinement::new(&stage.path())?),
+            gate: &interrupts.gate,
+            progress: &work.extracted,
+        };
+        let verified = filling.run().with_context(named)?;
+        let tree = stage.open_tree()?;
+        passed_for_root_fs(tree.as_fd(), &image, request).with_context(named)?;
+        drop(bar);
+        notices.oddities(&image, tree.as_fd(), wanted.root)?;
+        timer.step_done(format_args!("extracted it into {}", stage.path().display()));
+        // A layered image is known by its configuration's digest, a root file system by that of the bytes that were written.
+        let known = Known::of(&image, &verified, None);
+        let receipt = json!({
+            "version": 1,
+            "root": chain::receipt::identity(stage.find_tree()?)?,
+            // A kill between a replacement's renames leaves this receipt beside the old tree.
+            "replaces": wanted.replaces,
+            "source": wanted.source,
+            "digest": known.digest.as_ref().map(crate::digest::Digest::as_str),
+            "image": known.image,
+            "options": wanted.options,
+            "skipped": policy.ledger.receipt(),
+            "config": image.config,
+        });
+        let text = serde_json::to_vec_pretty(&receipt)?;
+        let _inside = interrupts.gate.pass();
+        let published = publish(stage, wanted.root, &text, args.replace, args.sync)?;
+        timer.step_done(format_args!("put it in place as {}", wanted.root.display()));
+        Ok((published, known, receipt))
     }
-    drop(progress);
-    timer.step_done(format_args!("extracted it into {}", stage.path().display()));
-    // A layered image is known by its configuration's digest, a root file system by that of the bytes that were written.
-    let known = Known::of(&image, &verified, None);
-    let receipt = json!({
-        "version": 1,
-        "root": chain::receipt::identity(stage.find_tree()?)?,
-        // A kill between a replacement's renames leaves this receipt beside the old tree.
-        "replaces": wanted.replaces,
-        "source": wanted.source,
-        "digest": known.digest.as_ref().map(crate::digest::Digest::as_str),
-        "image": known.image,
-        "options": wanted.options,
-        "skipped": policy.ledger.receipt(),
-        "config": image.config,
-    });
-    let text = serde_json::to_vec_pretty(&receipt)?;
-    let _inside = interrupts.gate.pass();
-    let published = publish(stage, wanted.root, &text, args.replace, args.sync)?;
-    timer.step_done(format_args!("put it in place as {}", wanted.root.display()));
-    Ok((published, known))
 }
 
 /// How to read the image.

@@ -247,7 +247,7 @@ pub fn receipt(data: &[u8]) {
         let wanted = ExpectedRoot { args: &args, root, source, options, replaces: Value::Null };
         // An empty stream is no image that any receipt speaks of.
         let mut image = Some(Source::Stream(Box::new(io::empty())));
-        let known = wanted.is_at_root(&mut image, &request).is_ok_and(|complete| complete);
+        let known = wanted.is_at_root(&mut image, &request).is_ok_and(|receipt| receipt.is_some());
         let _ = crate::publish::replaceable(root);
         known
     };

@@ -7,6 +7,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signa
 
 use crate::gate::Gate;
 use crate::stage::Stage;
+use crate::status::Status;
 
 const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 
@@ -18,7 +19,7 @@ pub struct Interrupts {
 
 impl Interrupts {
     /// To be called before there is another thread, since each has its own mask.
-    pub fn watch() -> Result<Interrupts> {
+    pub fn watch(status: Status) -> Result<Interrupts> {
         let mut set = SigSet::empty();
         for signal in SIGNALS.into_iter().filter(|&signal| !is_ignored(signal)) {
             set.add(signal);
@@ -33,6 +34,7 @@ impl Interrupts {
                 if let Some(stage) = half_done.lock().unwrap_or_else(PoisonError::into_inner).take() {
                     let _ = stage.remove();
                 }
+                status.interrupted(signal.as_str());
                 die_of(signal);
             };
             std::thread::Builder::new().name("signals".into()).spawn(wait).context("start a thread")?;

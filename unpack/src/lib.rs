@@ -26,7 +26,9 @@ mod retry_eintr;
 mod signals;
 pub mod source;
 mod stage;
+pub mod status;
 pub mod stream;
+mod ticker;
 pub mod tree;
 mod tree_digest;
 mod unshared;
@@ -42,13 +44,20 @@ use chain::WithHint;
 use chain::handoff::{Promise, absolute};
 use chain::{Carry, Command, Link, Tool};
 use explain::Extract;
+use extract::Ensured;
 use image::{Image, print_config};
 use signals::CallerSignals;
 use source::Source;
+use status::Status;
 use stream::hinted;
 
 /// The whole of unpack after its arguments are parsed.
 pub fn run(args: Args) -> Result<()> {
+    let status = Status::of(&args)?;
+    perform(args, status).inspect_err(|error| status.failed(error))
+}
+
+fn perform(args: Args, status: Status) -> Result<()> {
     let link = Link::new(Tool::Unpack, &args.common);
     if args.inspect {
         return inspect(&args);
@@ -68,9 +77,10 @@ pub fn run(args: Args) -> Result<()> {
         bundle::may_be_written(bundle, &root)?;
     }
     let signals = CallerSignals::set_aside()?;
+    status.started(&root);
     // The first thing the reader of our output sees, so that it knows which root it is waiting for.
     let promise = (args.command.is_empty() && !args.digest).then(|| Promise::begin(&root)).transpose()?;
-    extract::ensure(&args, &root).inspect_err(|_| {
+    let Ensured { receipt, reused, warnings } = extract::ensure(&args, &root, status).inspect_err(|_| {
         if let Some(bundle) = &args.bundle {
             // Only an empty directory goes.
             let _ = std::fs::remove_dir(bundle);
@@ -79,6 +89,7 @@ pub fn run(args: Args) -> Result<()> {
     if let Some(bundle) = &args.bundle {
         bundle::write(bundle, &root, args.replace)?;
     }
+    status.complete(&root, &receipt, reused, &warnings);
     if args.digest {
         let digest = tree_digest::of(&root)?;
         return chain::print(format!("{}\n", digest.as_str())).context("standard output");

@@ -33,32 +33,47 @@ impl Timer {
     }
 }
 
-/// Says what differs from the image, and what is dangerous about it.
-pub fn tell(policy: &Policy, root: &Path) {
-    let shown = root.display();
-    if let Some(changes) = policy.ledger.summary() {
-        let receipt = chain::handoff::receipt_path(root);
-        warn(Tool::Unpack, format_args!("{shown}: {changes} (listed in {})", receipt.display()));
-    }
-    let setuid = policy.setuid.load(Ordering::Relaxed);
-    if setuid > 0 && searchable(root) {
-        warn(Tool::Unpack, format_args!("{shown}: {setuid} setuid files that other users of this machine can run"));
-        warn(Tool::Unpack, "hint: keep roots below a directory of mode 0700");
-    }
+/// What people are told, for a program to be told as well.
+pub struct Notices {
+    pub quiet: bool,
+    pub told: Vec<String>,
 }
 
-/// What is odd about an image, and where in its tree a root filesystem is that does not begin at its top.
-pub fn odd(image: &Image, tree: BorrowedFd, root: &Path) -> Result<()> {
-    for note in &image.notes {
-        warn(Tool::Unpack, note);
+impl Notices {
+    fn tell(&mut self, text: impl fmt::Display) {
+        if !self.quiet {
+            warn(Tool::Unpack, &text);
+        }
+        self.told.push(text.to_string());
     }
-    if image.kind == Kind::RootFs
-        && let Some(name) = below_one_directory(tree).context("look at the tree")?
-    {
-        let inner = root.join(OsStr::from_bytes(&name));
-        warn(Tool::Unpack, format_args!("{}: the root filesystem is in here: pivot {0}", inner.display()));
+
+    /// What differs from the image, and what is dangerous about it.
+    pub fn changes(&mut self, policy: &Policy, root: &Path) {
+        let shown = root.display();
+        if let Some(changes) = policy.ledger.summary() {
+            let receipt = chain::handoff::receipt_path(root);
+            self.tell(format_args!("{shown}: {changes} (listed in {})", receipt.display()));
+        }
+        let setuid = policy.setuid.load(Ordering::Relaxed);
+        if setuid > 0 && searchable(root) {
+            self.tell(format_args!("{shown}: {setuid} setuid files that other users of this machine can run"));
+            self.tell("hint: keep roots below a directory of mode 0700");
+        }
     }
-    Ok(())
+
+    /// What is odd about an image, and where in its tree a root filesystem is that does not begin at its top.
+    pub fn oddities(&mut self, image: &Image, tree: BorrowedFd, root: &Path) -> Result<()> {
+        for note in &image.notes {
+            self.tell(note);
+        }
+        if image.kind == Kind::RootFs
+            && let Some(name) = below_one_directory(tree).context("look at the tree")?
+        {
+            let inner = root.join(OsStr::from_bytes(&name));
+            self.tell(format_args!("{}: the root filesystem is in here: pivot {0}", inner.display()));
+        }
+        Ok(())
+    }
 }
 
 /// Whether anybody can get into the root, and its filesystem honours setuid bits.

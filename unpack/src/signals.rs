@@ -25,3 +25,10 @@ impl CallerSignals {
         pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&self.mask), None).context("signal mask")
     }
 }
+
+/// For the rest of this thread, which starts no program any more.
+pub fn block_pipe() {
+    let mut pipe = SigSet::empty();
+    pipe.add(Signal::SIGPIPE);
+    let _ = pipe.thread_block();
+}

@@ -8,7 +8,10 @@ use clap_complete::{Shell, generate};
 
 pub fn files(command: &Command) -> Vec<(PathBuf, String)> {
     let name = command.get_name().to_owned();
-    let command = command.clone().mut_args(|arg| match arg.get_id().as_str() {
+    // clap_complete would offer hidden options as well.
+    let shown = command.get_arguments().filter(|arg| !arg.is_hide_set()).cloned();
+    let bare = Command::new(&*name.clone().leak()).version("of any number");
+    let command = bare.args(shown).mut_args(|arg| match arg.get_id().as_str() {
         "command" => arg.trailing_var_arg(true).last(false).value_hint(ValueHint::CommandWithArguments),
         _ => arg,
     });

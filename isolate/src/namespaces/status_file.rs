@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
+use chain::status_fd::VERSION;
 use chain::{Tool, WithHint, warn};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
@@ -55,6 +56,10 @@ fn started(text: &str) -> Result<Option<i32>> {
     let mut process = None;
     for line in whole {
         let line: Value = serde_json::from_str(line).context("not what isolate writes to --status-fd")?;
+        if line["version"] != VERSION {
+            let other = anyhow!("its lines have version {}, and this isolate reads version {VERSION}", line["version"]);
+            return Err(other).hint("use the same isolate for both");
+        }
         match line["event"].as_str() {
             Some("started") => process = Some(line),
             Some("exited" | "failed") => {

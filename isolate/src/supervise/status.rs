@@ -1,16 +1,15 @@
 //! What became of the child, as JSON lines for a program.
 
-use std::io::{ErrorKind, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
 use chain::Tool;
 use chain::failures::Failure;
 use chain::retry_eintr::retry;
-use nix::fcntl::{FcntlArg, fcntl};
+use chain::status_fd::write;
 use nix::libc;
 use nix::unistd::{Pid, read};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use crate::limits::exceeded::Exceeded;
 use crate::namespaces::Kind;
@@ -24,7 +23,7 @@ pub fn started(fd: i32, child: Pid) {
             namespaces.insert(kind.file().into(), file.ino().into());
         }
     }
-    write(fd, &json!({"event": "started", "pid": child.as_raw(), "namespaces": namespaces}));
+    write(Tool::Isolate, fd, json!({"event": "started", "pid": child.as_raw(), "namespaces": namespaces}));
 }
 
 /// Where the end is told of, and where the links of the chain tell of a failure before it.
@@ -49,7 +48,7 @@ impl Status {
         if let Some(tool) = self.failed(ending) {
             line["failed"] = tool.name().into();
         }
-        write(self.fd, &line);
+        write(Tool::Isolate, self.fd, line);
     }
 
     /// The link that has failed, where that is what the child has ended with.
@@ -63,27 +62,12 @@ impl Status {
 
 /// Isolate itself has failed, and there is no child.
 pub fn failed(fd: i32, status: u8) {
-    if fcntl(borrow(fd), FcntlArg::F_GETFD).is_ok() {
-        // A reader that is gone is no reason to die before the message.
-        signals::block_all().and(&[libc::SIGPIPE]).restore();
-        write(fd, &json!({"event": "exited", "code": status, "failed": Tool::Isolate.name()}));
-    }
+    // A reader that is gone is no reason to die before the message.
+    signals::block_all().and(&[libc::SIGPIPE]).restore();
+    write(Tool::Isolate, fd, json!({"event": "exited", "code": status, "failed": Tool::Isolate.name()}));
 }
 
 pub fn borrow(fd: i32) -> BorrowedFd<'static> {
-    // SAFETY: the descriptor was checked when the options were read, and stays open; or it is asked whether it is open.
+    // SAFETY: the descriptor was checked when the options were read, and stays open.
     unsafe { BorrowedFd::borrow_raw(fd) }
-}
-
-/// A reader that is gone does not matter, the child does. SIGPIPE must be blocked. Any other failure is reported.
-fn write(fd: i32, line: &Value) {
-    let written = borrow(fd)
-        .try_clone_to_owned()
-        .and_then(|file| std::fs::File::from(file).write_all(format!("{line}\n").as_bytes()));
-    match written {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            chain::warn(Tool::Isolate, format_args!("--status-fd {fd}: {error}"));
-        }
-        _ => {}
-    }
 }
