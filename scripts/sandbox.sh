@@ -67,7 +67,8 @@ absolute_source() {
 }
 
 find_tools() {
-    PATH=${CHAINROOT_BIN:+$CHAINROOT_BIN:}$PATH:$(cd "$(dirname "$0")/.." && pwd)/target/chainroot
+    case $0 in */*) beside=${0%/*} ;; *) beside=. ;; esac
+    PATH=${CHAINROOT_BIN:+$CHAINROOT_BIN:}$PATH:$(cd "$beside/.." && pwd)/target/chainroot
     isolate=$(command -v isolate) || die 'isolate: not found (scripts/build makes it)'
     isolate=$(absolute "$isolate")
 }

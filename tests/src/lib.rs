@@ -6,6 +6,7 @@ mod host;
 mod image;
 pub mod inject;
 pub mod older;
+mod person;
 pub mod scene;
 mod scripts;
 mod snapshot;
@@ -14,6 +15,7 @@ mod work;
 
 pub use host::{is_root, kernel_at_least, processes_with};
 pub use image::{busybox_image, debian_image, have, image_of};
+pub use person::Person;
 pub use scripts::{but_for_old_kernels, examples, script};
 pub use snapshot::{Snapshot, differences, snapshot};
 pub use terminal::Terminal;
