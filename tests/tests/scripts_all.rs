@@ -2,7 +2,8 @@
 
 use chainroot_tests::{Work, have, is_root, script, skip};
 
-const SCRIPTS: [&str; 10] = [
+const SCRIPTS: [&str; 11] = [
+    "box",
     "bridge-net",
     "ci-sandbox",
     "container",
@@ -48,12 +49,12 @@ fn soak_lists_its_forms_and_has_help_for_each() {
 #[test]
 fn a_wrong_line_is_answered_with_the_usage() {
     let work = Work::new();
-    for name in SCRIPTS.iter().filter(|name| !["debian", "test-slurm"].contains(name)) {
+    for name in SCRIPTS.iter().filter(|name| !["box", "debian", "test-slurm"].contains(name)) {
         let outcome = work.sh(&script(name));
         outcome.expect(125, "");
         assert!(outcome.stderr.contains(name), "{name}: {}", outcome.stderr);
     }
-    for name in ["container", "debian", "docker-image", "on-slurm"] {
+    for name in ["box", "container", "debian", "docker-image", "on-slurm"] {
         work.sh(&format!("{} -Z", script(name))).expect(125, "");
     }
 }
@@ -98,6 +99,7 @@ fn tools_that_are_not_built_are_an_error_that_says_how() {
     let work = Work::new();
     let path = with_only(&work, "busybox cp gzip find");
     for line in [
+        "box true",
         "container /etc/passwd true",
         "ci-sandbox /etc/passwd . true",
         "service web /etc/passwd true",
