@@ -46,7 +46,8 @@ impl Person {
     pub fn sh(&self, lines: &str) -> Outcome {
         let file = self.work.join("script");
         let path = script("box");
-        std::fs::write(&file, format!("BOX={path}; box() {{ \"$BOX\" -e CHAINROOT_TEST \"$@\"; }}\n{lines}\n")).expect("a script");
+        std::fs::write(&file, format!("BOX={path}; box() {{ \"$BOX\" -e CHAINROOT_TEST \"$@\"; }}\n{lines}\n"))
+            .expect("a script");
         self.work.sh(&format!("cd home/work && {}sh ../../script", self.prefix()))
     }
 }

@@ -40,13 +40,11 @@ fn only_root_runs_the_command_as_another_user() {
 #[test]
 fn the_system_is_there_and_read_only() {
     let person = Person::new();
-    let outcome = person.sh(
-        "box sh -c 'cmp /etc/passwd /proc/self/root/etc/passwd && echo same
+    let outcome = person.sh("box sh -c 'cmp /etc/passwd /proc/self/root/etc/passwd && echo same
         for place in /etc /usr /usr/bin /var /opt /boot / /proc/sys/kernel/hostname; do
             [ -d $place ] && file=$place/new || file=$place
             (echo x >$file) 2>/dev/null && echo wrote $file
-        done; grep \" / / \" /proc/self/mountinfo | cut -d \" \" -f 6'",
-    );
+        done; grep \" / / \" /proc/self/mountinfo | cut -d \" \" -f 6'");
     assert_eq!(outcome.status, 0, "{outcome:?}");
     let lines: Vec<&str> = outcome.stdout.lines().collect();
     assert_eq!(lines[0], "same");
@@ -57,22 +55,22 @@ fn the_system_is_there_and_read_only() {
 fn the_directory_is_writable_at_its_own_path() {
     let person = Person::new();
     let dir = person.dir();
-    person.sh("echo before >file; box sh -c 'pwd; cat file; echo after >file; echo new >new'; cat file new").expect(
-        0,
-        &format!("{}\nbefore\nafter\nnew\n", dir.display()),
-    );
+    person
+        .sh("echo before >file; box sh -c 'pwd; cat file; echo after >file; echo new >new'; cat file new")
+        .expect(0, &format!("{}\nbefore\nafter\nnew\n", dir.display()));
     // By a link the real path is meant; tools store it.
     person.sh("ln -s work ../link && cd ../link && box pwd").expect(0, &format!("{}\n", dir.display()));
-    person.sh("mkdir 'a:b '\"'\"'c,d' && cd a:* && box sh -c 'pwd; echo x >y' && cat y").expect(
-        0,
-        &format!("{}/a:b 'c,d\nx\n", dir.display()),
-    );
+    person
+        .sh("mkdir 'a:b '\"'\"'c,d' && cd a:* && box sh -c 'pwd; echo x >y' && cat y")
+        .expect(0, &format!("{}/a:b 'c,d\nx\n", dir.display()));
 }
 
 #[test]
 fn a_directory_that_holds_what_is_hidden_is_refused() {
     let person = Person::new();
-    for (dir, word) in [("/", "/: holds"), ("/tmp", "/tmp"), ("/home", "/home"), ("..", "home: holds"), ("../..", "stays hidden")] {
+    for (dir, word) in
+        [("/", "/: holds"), ("/tmp", "/tmp"), ("/home", "/home"), ("..", "home: holds"), ("../..", "stays hidden")]
+    {
         person.sh(&format!("cd {dir} && box true")).expect_refusal(&[word]);
     }
     // By whatever name.
@@ -84,17 +82,18 @@ fn a_directory_that_holds_what_is_hidden_is_refused() {
 #[test]
 fn the_home_and_what_others_listen_in_are_empty() {
     let person = Person::new();
-    let outcome = person.sh(
-        "mkdir ~/.ssh && echo key >~/.ssh/id && echo x >~/.bashrc
+    let outcome = person.sh("mkdir ~/.ssh && echo key >~/.ssh/id && echo x >~/.bashrc
         box sh -c 'find ~ /tmp /var/tmp /run /home /root /mnt /media /srv ! -type d 2>/dev/null
-            for dir in ~ /tmp /var/tmp /run; do echo x >$dir/new && rm $dir/new; done; ls -A ~'; ls -A ~",
-    );
+            for dir in ~ /tmp /var/tmp /run; do echo x >$dir/new && rm $dir/new; done; ls -A ~'; ls -A ~");
     outcome.expect(0, "work\n.bashrc\n.ssh\nwork\n");
     // A home that lies nowhere in particular, and one that is a link.
     let home = person.work.join("elsewhere/me");
-    let setup = format!("mkdir -p elsewhere/me && echo x >elsewhere/me/.netrc && ln -s elsewhere/me link; {}", own(&person));
+    let setup =
+        format!("mkdir -p elsewhere/me && echo x >elsewhere/me/.netrc && ln -s elsewhere/me link; {}", own(&person));
     person.work.sh(&setup).expect(0, "");
-    person.sh("HOME=$PWD/../../link; export HOME; box sh -c 'echo $HOME; ls -A $HOME'").expect(0, &format!("{}\n", home.display()));
+    person
+        .sh("HOME=$PWD/../../link; export HOME; box sh -c 'echo $HOME; ls -A $HOME'")
+        .expect(0, &format!("{}\n", home.display()));
 }
 
 fn own(person: &Person) -> &'static str {
@@ -166,7 +165,8 @@ fn a_programs_of_the_directory_is_not_taken_for_one_of_the_hosts() {
     );
     assert_eq!(outcome.stdout, format!("{0}/bin/isolate2 ran\n", person.dir().display()), "{outcome:?}");
     // Also where it comes first.
-    let outcome = person.sh("rm ran; PATH=$PWD/bin:$PATH; export PATH; box -r /etc/passwd /bin/true; cat ran 2>/dev/null");
+    let outcome =
+        person.sh("rm ran; PATH=$PWD/bin:$PATH; export PATH; box -r /etc/passwd /bin/true; cat ran 2>/dev/null");
     outcome.expect(1, "");
 }
 
@@ -188,7 +188,9 @@ fn it_has_its_own_processes_names_and_queues_and_leaves_none_behind() {
 #[test]
 fn an_orphan_is_reaped_and_a_killed_box_takes_everything_along() {
     let person = Person::new();
-    person.sh("box sh -c '(sleep 0 &); (sh -c \"sleep 0 & exec sleep 0\" &); sleep 0.2; ps -eo stat | grep -c Z'").expect(1, "0\n");
+    person
+        .sh("box sh -c '(sleep 0 &); (sh -c \"sleep 0 & exec sleep 0\" &); sleep 0.2; ps -eo stat | grep -c Z'")
+        .expect(1, "0\n");
     person.sh(
         "mkfifo up; export CHAINROOT_TEST; $BOX -e CHAINROOT_TEST sh -c 'echo >up; exec sleep 4322' & read x <up; kill -9 $!; wait $! 2>/dev/null
         while pgrep -f '[s]leep 4322' >/dev/null; do sleep 0.01; done; echo gone",
@@ -202,7 +204,8 @@ fn devices_are_few_and_shared_memory_is_its_own() {
     let outcome = person.sh(
         "box sh -c 'ls /dev | tr \"\\n\" \" \"; echo x >/dev/shm/box-test && ls /dev/shm'; ls /dev/shm | grep -c box-test",
     );
-    outcome.expect(1, "core fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero box-test\n0\n");
+    outcome
+        .expect(1, "core fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero box-test\n0\n");
     person.sh("box -d no-such-device true").expect_refusal(&["no such device"]);
     person.sh("box -d ../etc/passwd true").expect_refusal(&["../etc/passwd: no such device"]);
     if std::path::Path::new("/dev/loop-control").exists() {
@@ -256,6 +259,7 @@ fn no_file_of_the_directory_is_read_before_it_is_inside() {
         strace -f -qq -e trace=open,openat,openat2,execve -o ../trace $BOX -r /etc/passwd true; grep -o '\"[^\"]*\"' ../trace",
     );
     let names = [".box", ".env", "box.conf", "Makefile"];
-    let opened: Vec<&str> = outcome.stdout.lines().filter(|line| names.iter().any(|name| line.contains(name))).collect();
+    let opened: Vec<&str> =
+        outcome.stdout.lines().filter(|line| names.iter().any(|name| line.contains(name))).collect();
     assert_eq!((outcome.status, opened), (0, vec![]), "{}", outcome.stderr);
 }

@@ -89,5 +89,7 @@ fn wait_for_sleep(person: &Person) {
 #[test]
 fn without_a_terminal_there_is_none_inside() {
     let person = Person::new();
-    person.sh("echo data | box sh -c 'tty; cat; (: </dev/tty) 2>/dev/null || echo none'").expect(0, "not a tty\ndata\nnone\n");
+    person
+        .sh("echo data | box sh -c 'tty; cat; (: </dev/tty) 2>/dev/null || echo none'")
+        .expect(0, "not a tty\ndata\nnone\n");
 }
