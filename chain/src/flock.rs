@@ -12,3 +12,8 @@ use crate::sys::errno;
 pub fn lock_alone(file: impl AsFd) -> Result<(), Errno> {
     retry_on_intr(|| flock(&file, FlockOperation::NonBlockingLockExclusive)).map_err(errno)
 }
+
+/// The same, once nobody else has it locked. For a file that only its owner can open: whoever has it open can make this wait.
+pub fn wait_to_lock_alone(file: impl AsFd) -> Result<(), Errno> {
+    retry_on_intr(|| flock(&file, FlockOperation::LockExclusive)).map_err(errno)
+}

@@ -57,7 +57,7 @@ pub use covered_proc::{why_no_new_proc, why_no_new_sysfs};
 pub use environment::Environment;
 pub use escape_fd::{EscapeFd, escape_fd, escape_fd_on_streams, inherited, passed_on};
 pub use file_kind::file_kind;
-pub use flock::lock_alone;
+pub use flock::{lock_alone, wait_to_lock_alone};
 pub use image::{Image, User};
 pub use inside::{MOST_LINKS, open_inside};
 pub use mount_remap::MountRemap;

@@ -3,12 +3,14 @@
 pub mod cgroup;
 mod delegation;
 pub mod exceeded;
+mod files;
 pub mod hierarchy;
 pub mod joined;
 mod name;
 mod place;
 mod removal;
 pub mod rlimit;
+mod room;
 mod setting;
 mod why_refused;
 
@@ -55,7 +57,7 @@ impl fmt::Display for Limit {
             let version = if place.version == Version::Two { 2 } else { 1 };
             lines.push(format!("# cgroup version {version}: {}; afterwards: rmdir", place.controllers.join(", ")));
             if place.vacate {
-                lines.push(format!("mkdir -p {parent}/{WAITING}"));
+                lines.push(format!("mkdir -p -m 711 {parent}/{WAITING}"));
                 lines.push(format!(
                     "for pid in $(cat {parent}/cgroup.procs); do echo $pid >{parent}/{WAITING}/cgroup.procs; done"
                 ));

@@ -3,45 +3,8 @@
 
 mod bench;
 
-use std::path::Path;
-use std::process::Command;
-
-use bench::{ISOLATE, Outcome, have, is_root};
-
-/// Ends the test where systemd does not run, or not with version 2 of cgroups alone.
-macro_rules! needs_systemd {
-    () => {
-        if !Path::new("/run/systemd/system").exists() || !Path::new("/sys/fs/cgroup/init.scope").exists() {
-            skip!("no systemd on version 2 of cgroups (scripts/test-systemd boots one)");
-        }
-    };
-}
-
-/// Runs a script in a unit of its own: root's, or the user's own manager's.
-fn unit(properties: &[&str], script: &str) -> Outcome {
-    let mut command = Command::new("systemd-run");
-    if !is_root() {
-        command.arg("--user");
-    }
-    command.args(["--quiet", "--wait", "--pipe", "--collect", "-E"]).arg(format!("ISOLATE={ISOLATE}"));
-    command.args(["-E", if is_root() { "U=" } else { "U=--map-root" }]);
-    command.args(["-E", if is_root() { "SYSTEMCTL=systemctl" } else { "SYSTEMCTL=systemctl --user" }]);
-    command.args(properties.iter().map(|property| format!("--property={property}")));
-    // Not on the command line, where a dollar is a variable (systemd.service(5)), and two of them are, once another
-    // test has systemd reload the unit.
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(&file, script).expect("write");
-    command.args(["--", "timeout", "-v", "60", "sh"]).arg(file.path());
-    Outcome::of(command.output().expect("systemd-run starts"))
-}
-
-/// As the tests are run: in a group that is delegated.
-fn here(script: &str) -> Outcome {
-    let mut command = Command::new("timeout");
-    command.args(["-v", "60", "sh", "-c", script]).env("ISOLATE", ISOLATE);
-    command.env("U", if is_root() { "" } else { "--map-root" });
-    Outcome::of(command.output().expect("sh starts"))
-}
+use bench::systemd::{here, unit};
+use bench::{ISOLATE, have, is_root};
 
 /// Uses 200 MB.
 const HOG: &str = "busybox dd if=/dev/zero of=/dev/null bs=200M count=1";
@@ -104,12 +67,41 @@ fn limits_that_start_side_by_side_all_hold() {
         for round in 1 2 3 4; do
             for one in 1 2 3 4 5 6; do $ISOLATE $U --pids-max 50 -- cat /proc/self/cgroup & done; wait
             # As it was before the first one.
-            for controller in pids memory cpu; do echo -$controller; done >$unit/cgroup.subtree_control
             for pid in $(cat $unit/isolate-waiting/cgroup.procs); do echo $pid >$unit/cgroup.procs; done 2>/dev/null
         done";
     let outcome = unit(&["Delegate=yes"], script);
     let inside = outcome.stdout.lines().filter(|line| line.contains("/isolate-") && line.ends_with("/command")).count();
     assert_eq!((inside, outcome.stdout.lines().count(), outcome.stderr.as_str()), (24, 24, ""), "{outcome:?}");
+}
+
+/// The race of the test above, step by step: the first isolate is stopped between finding the second's child in the unit's
+/// group and moving it, and the second goes on as far as it can.
+#[test]
+fn a_child_that_has_gone_to_its_group_meanwhile_is_not_taken_out_of_it() {
+    needs_systemd!();
+    if !have("strace") {
+        skip!("no strace");
+    }
+    let script = r#"unit=/sys/fs/cgroup$(sed 's/0:://' /proc/self/cgroup); waiting=$unit/isolate-waiting
+        cd $(mktemp -d); mkfifo down; touch first second
+        stops() { grep -c 'stopped by SIGSTOP' $1; }
+        below() { pgrep -n -P $1; }
+        strace -f -o second -P $waiting -e trace=/^mkdir -e inject=/^mkdir:signal=SIGSTOP:when=1 \
+            $ISOLATE $U --pids-max 50 -- sh -c ': >started; read x <down; cat /proc/self/cgroup' &
+        strace=$!; until [ $(stops second) = 1 ]; do :; done
+        second=$(below $strace); child=$(below $second)
+        strace -f -o first -P $waiting/cgroup.procs -e trace=openat -e inject=openat:signal=SIGSTOP \
+            $ISOLATE $U --pids-max 50 -- cat /proc/self/cgroup >done &
+        strace=$!; stop=1; until [ $(stops first) = $stop ]; do :; done; first=$(below $strace)
+        until [ "$(head -n 1 $unit/cgroup.procs)" = $child ]; do
+            kill -CONT $first; stop=$((stop + 1)); until [ $(stops first) = $stop ]; do :; done
+        done
+        kill -CONT $second; until [ -e started ] || grep -q -- "-> FLOCK .* $second " /proc/locks; do :; done
+        until [ -s done ]; do kill -CONT $first; done; until [ -e started ]; do :; done
+        echo >down; wait; cat done; rm -r $PWD"#;
+    let outcome = unit(&["Delegate=yes"], script);
+    let inside = outcome.stdout.lines().filter(|line| line.contains("/isolate-") && line.ends_with("/command")).count();
+    assert_eq!((inside, outcome.stdout.lines().count()), (2, 2), "{outcome:?}");
 }
 
 #[test]
@@ -162,36 +154,36 @@ fn reloading_systemd_and_setting_properties_leaves_a_limit_where_it_is() {
     assert_eq!(outcome.stdout, "50\n104857600\n50\n104857600\n", "{outcome:?}");
 }
 
+/// What systemd starts next must find the unit's own group free to be entered: one that hands controllers down is not
+/// (cgroups(7), "no internal processes").
+///
+/// https://github.com/systemd/systemd/issues/10482, https://github.com/systemd/systemd/issues/23164
 #[test]
-fn a_limit_ends_a_process_as_systemd_and_the_runtimes_end_it() {
+fn a_unit_goes_on_to_its_next_command_after_one_that_was_limited() {
     needs_systemd!();
-    if !have("busybox") {
-        skip!("no busybox");
-    }
-    let ours = here(&format!("$ISOLATE $U --memory 64M -- {HOG}"));
-    assert_eq!(ours.status, 137, "{ours:?}");
-    assert!(ours.stderr.contains("limit of memory was reached: the kernel killed 1 process"), "{ours:?}");
-    // systemd-run has 1 for every signal: so it is the shell that says it.
-    let limits = ["MemoryMax=64M", "MemorySwapMax=0", "OOMPolicy=continue"];
-    let systemds = unit(&limits, &format!("{HOG}; echo $?"));
-    assert_eq!(systemds.stdout, "137\n", "{systemds:?}");
-    for (runtime, options) in [("runc", "--systemd-cgroup"), ("crun", "--systemd-cgroup")] {
-        if !have(runtime) || !is_root() {
-            continue;
-        }
-        let outcome = here(&format!(
-            "set -e; dir=$(mktemp -d); cd $dir; mkdir -p rootfs/bin rootfs/dev; cp $(command -v busybox) rootfs/bin/
-            ln -s busybox rootfs/bin/dd; {runtime} spec
-            python3 - <<'END'
-import json
-spec = json.load(open('config.json'))
-spec['process'].update(terminal=False, args='dd if=/dev/zero of=/dev/null bs=200M count=1'.split())
-spec['linux']['resources']['memory'] = {{'limit': 64 << 20, 'swap': 64 << 20}}
-spec['linux']['cgroupsPath'] = 'system.slice:isolate:test-{runtime}'
-json.dump(spec, open('config.json', 'w'))
-END
-            set +e; {runtime} {options} run isolate-test-{runtime}; status=$?; cd /; rm -r $dir; exit $status"
-        ));
-        assert_eq!(outcome.status, 137, "{runtime}: {outcome:?}");
-    }
+    let before = format!("ExecStartPre={ISOLATE} {} --pids-max 50 true", if is_root() { "" } else { "--map-root" });
+    let outcome = unit(&["Delegate=yes", &before, &before], "echo next");
+    assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("next\n", ""), "{outcome:?}");
+}
+
+/// As a desktop names the scope of a terminal, and containerd its groups.
+///
+/// https://github.com/opencontainers/runc/pull/904, https://github.com/uber-go/automaxprocs/pull/31
+#[test]
+fn a_unit_whose_name_is_escaped_is_limited_in_as_any_other() {
+    needs_systemd!();
+    let user = if is_root() { "" } else { "--user" };
+    let outcome = here(&format!(
+        "systemd-run {user} --quiet --scope -p Delegate=yes --unit='isolate\\x2dtest-{}:1.scope' -- \
+            $ISOLATE $U --pids-max 7 -- sh -c 'cat /proc/self/cgroup; cat /sys/fs/cgroup$(sed s/0::// /proc/self/cgroup)/../pids.max'",
+        std::process::id()
+    ));
+    assert!(outcome.stdout.contains("/isolate\\x2dtest-") && outcome.stdout.ends_with("\n7\n"), "{outcome:?}");
+}
+
+#[test]
+fn a_unit_that_delegates_one_controller_is_limited_in_by_that() {
+    needs_systemd!();
+    let outcome = unit(&["Delegate=pids"], "exec $ISOLATE $U --pids-max 7 -- echo limited");
+    assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("limited\n", ""), "{outcome:?}");
 }

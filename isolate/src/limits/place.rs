@@ -20,7 +20,7 @@ pub struct Place {
     pub parent: PathBuf,
     /// Controllers that `parent` must hand down first.
     pub enable: Vec<&'static str>,
-    /// The processes in `parent` must move to a group below it first.
+    /// Processes that are in `parent`, or come into it meanwhile, must move to a group below it first.
     pub vacate: bool,
     pub settings: Vec<Setting>,
 }
@@ -86,7 +86,7 @@ fn in_unified(mount: &Mount, own: &Path, controllers: Vec<&'static str>, setting
             let ready = enable.is_empty() || is_root || inside.is_empty();
             let may_vacate = delegated.as_ref() == Some(dir) || inside.trim() == getpid().to_string();
             if ready || vacate && may_vacate {
-                let (parent, vacate) = (dir.clone(), !ready);
+                let (parent, vacate) = (dir.clone(), !ready || delegated.as_ref() == Some(dir));
                 return Ok(Place { version: Version::Two, controllers, parent, enable, vacate, settings });
             }
             occupied = true;

@@ -79,7 +79,7 @@ fn wait_a_moment(dir: &Path) {
     }
 }
 
-fn groups_in(dir: &Path) -> Vec<PathBuf> {
+pub fn groups_in(dir: &Path) -> Vec<PathBuf> {
     let entries = read_dir(dir).into_iter().flatten().flatten();
     entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
 }

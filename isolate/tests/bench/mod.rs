@@ -1,6 +1,8 @@
 //! What the tests of isolate share: running it, as whoever runs the tests and as an ordinary user.
 #![allow(dead_code)]
 
+pub mod systemd;
+
 use std::ffi::OsStr;
 use std::process::{Command, Output};
 
