@@ -215,6 +215,26 @@ fn lists_of_paths_and_of_roots_are_data() {
     work.sh(&line).expect(0, &format!("{other}\n{root}\n"));
 }
 
+/// `ls -d roots/* | while read -r root; do …`: the last line that is left looks as unpack's would.
+#[test]
+fn a_loop_over_a_list_of_roots_is_told_how_to_keep_its_list() {
+    let work = with_root();
+    work.sh("for copy in a b c; do cp -a root $copy; sed s,/root,/$copy, root.image.json >$copy.image.json; done")
+        .expect(0, "");
+    let each = |pivot: &str| {
+        work.sh(&format!(
+            "ls -d $PWD/[abc] | while read -r root; do isolate {} --pid -- pivot {pivot} $root -- echo in; done",
+            work.user()
+        ))
+    };
+    each("--no-handoff").expect(0, "in\nin\nin\n");
+    let refused = each("");
+    assert_eq!(refused.stdout, "in\nin\n", "{refused:?}");
+    for part in ["standard input names another root", "but ROOT is", "a list that a loop reads, pivot --no-handoff"] {
+        assert!(refused.stderr.contains(part), "{part}: {refused:?}");
+    }
+}
+
 #[test]
 fn messages_in_the_pipe_are_no_data() {
     let work = with_root();

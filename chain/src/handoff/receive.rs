@@ -124,8 +124,9 @@ fn another(path: &Path, whole: bool, ended: bool) -> Another {
 fn mismatch(other: &Path, expect: Expect) -> Error {
     let Expect::Root(own) = expect else { return anyhow!("-: {} is no root", other.display()) };
     let (other, own) = (other.display(), own.display());
-    anyhow!("standard input is from an unpack of {other}, but ROOT is {own}: COMMAND was not started").context(Hint(
-        "name the same ROOT twice: unpack IMAGE ROOT | … pivot ROOT; --no-handoff leaves standard input to COMMAND"
+    anyhow!("standard input names another root, {other}, but ROOT is {own}: COMMAND was not started").context(Hint(
+        "name the same ROOT twice: unpack IMAGE ROOT | … pivot ROOT; where it is a list that a loop reads, pivot --no-handoff \
+         leaves it alone"
             .into(),
     ))
 }
