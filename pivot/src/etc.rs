@@ -14,12 +14,12 @@ use anyhow::{Context, Result};
 use chain::attach::{self, NODEV, NOEXEC, NOSUID, Place, READ_ONLY};
 use chain::retry_eintr::openat;
 use chain::{Tool, WithHint, file_kind, warn};
-use nix::fcntl::{AT_FDCWD, OFlag};
-use nix::mount::{MntFlags, umount2};
+use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, fchmod};
-use nix::unistd::{fchdir, gethostname};
+use nix::unistd::gethostname;
 
 use crate::args::EtcFile;
+use crate::hide;
 use crate::place::{self, Kind};
 use crate::tree::{Tree, Wanted};
 
@@ -116,11 +116,7 @@ pub fn mount(files: &[EtcFile], tree: &mut Tree) -> Result<Option<OsString>> {
         done.extend(is_done.then_some(file));
         anyhow::Ok(())
     });
-    // By way of the working directory: no path is resolved again.
-    let cwd = openat(AT_FDCWD, ".", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-    fchdir(&memory)?;
-    umount2(".", MntFlags::MNT_DETACH).context("detach the filesystem of the copies")?;
-    fchdir(&cwd)?;
+    hide::detach(&memory)?;
     made?;
     if done.contains(&EtcFile::Passwd) { account::home(tree.root()) } else { Ok(None) }
 }

@@ -156,7 +156,7 @@ pub fn shell(volume: &Volume, root: &str, f: &mut fmt::Formatter) -> fmt::Result
         // Its place is all that it needs.
         Volume::Directory { .. } | Volume::Symlink { .. } => Ok(()),
         Volume::Dev => dev::shell(root, f),
-        Volume::Hide { path } => hide::shell(&inside(root, path), f),
+        Volume::Hide { path } => hide::shell(root, &inside(root, path), f),
     }
 }
 

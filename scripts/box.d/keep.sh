@@ -1,0 +1,1 @@
+die '-k: not yet'
