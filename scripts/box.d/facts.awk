@@ -16,6 +16,7 @@ function below(path, directory) {
 function hide(path,    i, rest, on, there) {
     if (path in seen) return
     seen[path]
+    names = names quoted(path) " "
     hidden = hidden "--hide=" quoted(path) " "
     for (i = 1; i <= mounts; i++) if (below(path, point[i]) != "") on = i
     there = (root[on] == "/" ? "" : root[on]) "/" below(path, point[on])
@@ -50,5 +51,5 @@ END {
     # A pipe to a program is what a size of 1 keeps the kernel from too, and 0 does not (core(5)).
     print "core=" (core == "0" ? 0 : 1)
     print "account_home=" quoted(home) " account_shell=" quoted(shell)
-    print "sockets=" quoted(hidden) " relative=" quoted(relative)
+    print "sockets=" quoted(hidden) " names=" quoted(names) " relative=" quoted(relative)
 }

@@ -24,10 +24,10 @@ fn git_works_inside() {
         "{REPOSITORY} exec 2>&1
         box sh -ec 'git status --short; echo 2 >file; git commit -qam two; git branch -q other; git switch -q other
             git stash list; echo 3 >file; git stash -q; git stash pop -q; git commit -qam three; git gc -q; git worktree add -q -b other2 sub
-            git switch -q main; git merge -q other; git log --format=%s; git fsck --strict'
+            git switch -q main; git merge -q other; git log --format=%s; git fsck --strict >/dev/null && echo whole'
         git status --short --untracked-files=no; git log -1 --format=%s"
     ));
-    outcome.expect(0, "three\ntwo\none\nthree\n");
+    outcome.expect(0, "three\ntwo\none\nwhole\nthree\n");
 }
 
 #[test]
