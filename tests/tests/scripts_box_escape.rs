@@ -34,7 +34,10 @@ fn nothing_outside_is_reached() {
     }
     let person = Person::new();
     // Without a box all of it is to be had: the canaries sing.
-    let outcome = among_canaries(&person, "cd ~/work; python3 attacker.py $HOME $where $port $outside >../all 2>&1 || :; grep -c reached ../all; rm -f $where/reached");
+    let outcome = among_canaries(
+        &person,
+        "cd ~/work; python3 attacker.py $HOME $where $port $outside >../all 2>&1 || :; grep -c reached ../all; rm -f $where/reached",
+    );
     let reached: u32 = outcome.stdout.lines().next().and_then(|line| line.parse().ok()).unwrap_or(0);
     assert!(reached >= 12, "{outcome:?} {:?}", fs::read_to_string(person.home().join("all")));
     let person = Person::new();

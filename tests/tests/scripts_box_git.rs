@@ -42,7 +42,8 @@ fn what_git_runs_stays_as_it_is() {
         done
         ln -sf /dev/null .git/hooks 2>/dev/null; git config core.fsmonitor evil 2>/dev/null && echo configured; true";
     let setup = format!("{REPOSITORY} git worktree add -q ../tree; mkdir .git/modules; cp -a .git ../before;");
-    let outcome = person.sh(&format!("{setup} box sh -c '{try_all}'; diff -r .git ../before && echo same; git status --short"));
+    let outcome =
+        person.sh(&format!("{setup} box sh -c '{try_all}'; diff -r .git ../before && echo same; git status --short"));
     assert!(outcome.stdout.ends_with("same\n") || outcome.stdout.contains("Only in ../before"), "{outcome:?}");
     for word in ["wrote", "moved", "configured"] {
         assert!(!outcome.stdout.contains(word), "{outcome:?}");
@@ -101,6 +102,7 @@ fn a_repository_without_hooks_is_refused_and_one_that_is_opened_is_open() {
 fn a_repository_whose_common_directory_lies_elsewhere_is_refused() {
     needs_git!();
     let person = Person::new();
-    person.sh(&format!("{REPOSITORY} box sh -c 'mkdir evil; echo ../evil >.git/commondir'; box true"))
+    person
+        .sh(&format!("{REPOSITORY} box sh -c 'mkdir evil; echo ../evil >.git/commondir'; box true"))
         .expect_refusal(&[".git/commondir", "rm"]);
 }

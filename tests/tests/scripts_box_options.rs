@@ -87,7 +87,9 @@ fn programs_that_sandbox_themselves_work_where_that_is_allowed() {
     person.sh("box -N sh -c 'isolate --map-root --pid -- pivot --read-only / -- mountclean -- sh -c \"id -u; echo \\$\\$\"'")
         .expect(0, "0\n1\n");
     if have("bwrap") {
-        person.sh("box -N bwrap --ro-bind / / --proc /proc --unshare-all id -u >/dev/null && echo works").expect(0, "works\n");
+        person
+            .sh("box -N bwrap --ro-bind / / --proc /proc --unshare-all id -u >/dev/null && echo works")
+            .expect(0, "works\n");
     }
     // What is hidden stays so.
     person.sh("echo canary >~/.netrc; box -N unshare -Urm sh -c 'umount ~ 2>/dev/null; umount -l /home /var/tmp 2>/dev/null; cat ~/.netrc 2>/dev/null'; true")
@@ -98,10 +100,9 @@ fn programs_that_sandbox_themselves_work_where_that_is_allowed() {
 #[test]
 fn processes_and_core_dumps_are_limited_without_a_cgroup() {
     let person = Person::new();
-    person.sh("box sh -c 'grep -E \"^Max (processes|core|address)\" /proc/self/limits' | tr -s ' ' | cut -d ' ' -f 3-6").expect(
-        0,
-        "file size 1 1\n4096 4096 processes \nspace unlimited unlimited bytes\n",
-    );
+    person
+        .sh("box sh -c 'grep -E \"^Max (processes|core|address)\" /proc/self/limits' | tr -s ' ' | cut -d ' ' -f 3-6")
+        .expect(0, "file size 1 1\n4096 4096 processes \nspace unlimited unlimited bytes\n");
     // Less than what the caller may have, it is that.
     person.sh("ulimit -c 0; box sh -c 'ulimit -c'").expect(0, "0\n");
 }
@@ -110,7 +111,8 @@ fn processes_and_core_dumps_are_limited_without_a_cgroup() {
 #[test]
 fn limits_that_are_asked_for_hold_or_are_an_error() {
     let person = Person::new();
-    let outcome = person.sh("box -m 64M -p 20 sh -c 'echo ran; dd if=/dev/zero of=/dev/null bs=200M count=1 2>/dev/null; echo $?'");
+    let outcome = person
+        .sh("box -m 64M -p 20 sh -c 'echo ran; dd if=/dev/zero of=/dev/null bs=200M count=1 2>/dev/null; echo $?'");
     match outcome.status {
         0 => assert_eq!(outcome.stdout, "ran\n137\n", "{outcome:?}"),
         _ => {
