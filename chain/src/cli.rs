@@ -1,6 +1,7 @@
 //! From argv to a tool's body and back to an exit status.
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 
 use anyhow::anyhow;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -8,6 +9,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, CommandFactory, Parser};
 use nix::sys::resource::{Resource, getrlimit};
 
+use crate::meant::meant;
 use crate::plain_line::PlainLine;
 use crate::report::{Hint, fail, print};
 use crate::{FAILED, Tool, WithHint};
@@ -156,6 +158,14 @@ pub(crate) fn usage_error<A: CommandFactory>(tool: Tool, error: &clap::Error) ->
             anyhow!("{}", line.trim_start_matches("error: "))
         }
     };
+    let option = arg.split(' ').next().unwrap_or_default();
+    if let Some(hint) = meant(tool, option).filter(|_| error.kind() == ErrorKind::UnknownArgument) {
+        return what.context(Hint(hint.into()));
+    }
+    let no_image = error.kind() == ErrorKind::MissingRequiredArgument && arg.contains("<IMAGE>");
+    if no_image && !std::io::stdin().is_terminal() {
+        return what.context(Hint("from standard input: unpack - [ROOT] <IMAGE".into()));
+    }
     let hint = match (text(ContextKind::SuggestedArg), text(ContextKind::ValidValue)) {
         (Some(other), _) => format!("did you mean {other}?"),
         (None, Some(values)) if !values.is_empty() => format!("possible values: {values}"),

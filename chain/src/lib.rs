@@ -24,6 +24,7 @@ mod image;
 mod inside;
 mod layout;
 mod lent_caps;
+mod meant;
 mod mount_remap;
 pub mod mountinfo;
 pub mod mounts;

@@ -1,6 +1,6 @@
 complete -c pivot -l overlay -d 'Let changes go to this directory, which is yours alone, and be there the next time; ROOT itself is never changed' -r -F
 complete -c pivot -l bind -d 'Mount a file or directory of the host\'s at DST (SRC where it is left out or empty); OPTIONS, comma-separated: ro, rw, nosuid, nodev, noexec; bind, without what is mounted below SRC; ephemeral, where changes vanish at the end; overlay=DIR, where they go to DIR and are there the next time (can be given again)' -r
-complete -c pivot -l bind-try -d 'The same, but do nothing where SRC is not there (can be given again)' -r
+complete -c pivot -l bind-try -d 'Like --bind, but do nothing where SRC is not there (can be given again)' -r
 complete -c pivot -l tmpfs -d 'Mount an empty filesystem in memory at DST, nosuid and nodev; OPTIONS are size=BYTES (k, m, g, %), mode=OCTAL, nr_inodes=N, ro, rw, noexec and the like, comma-separated (can be given again)' -r
 complete -c pivot -l hide -d 'Cover what is at PATH with an empty file or directory; do nothing where nothing is (can be given again)' -r
 complete -c pivot -l dir -d 'Make a directory in the root, where it is not there (can be given again)' -r

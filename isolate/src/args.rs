@@ -14,10 +14,12 @@ EXAMPLES
       isolate --pid --uts -- sh
 
   A whole container, made by the four tools:
-      unpack img.tar | isolate --pid --uts -- pivot ./root -- mountclean -- sh
+      unpack img.tar |
+          isolate --pid --uts -- pivot ./root -- mountclean -- sh
 
   The same as an ordinary user:
-      unpack img.tar | isolate --user --map-root --pid --uts -- pivot ./root -- sh
+      unpack img.tar |
+          isolate --user --map-root --pid --uts -- pivot ./root -- sh
 
 EXIT STATUS
   COMMAND's own. Where COMMAND died of a signal, isolate dies of the same one.
@@ -28,7 +30,7 @@ EXIT STATUS
 chain::arguments! {
 /// Run a command in new namespaces, with other ids, limits and privileges
 #[derive(Parser, Clone, Debug, Default)]
-#[command(name = "isolate", version, after_help = SHORT_EXAMPLE, after_long_help = LONG_HELP)]
+#[command(name = "isolate", version, after_help = SHORT_EXAMPLE, after_long_help = LONG_HELP, max_term_width = 80)]
 pub struct Args {
     /// New mount namespace; bind it to FILE if given
     #[arg(short, long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
@@ -71,32 +73,32 @@ pub struct Args {
     pub hostname: Option<OsString>,
 
     /// How mounts and unmounts pass between the new mount namespace and the old: private, slave, shared or unchanged
-    #[arg(long, value_name = "TYPE", default_value = "private", hide_default_value = true)]
+    #[arg(long, value_name = "TYPE", default_value = "private", hide_default_value = true, help_heading = "Namespaces")]
     pub propagation: Propagation,
 
     /// Mount a fresh proc on DIR, /proc if not given (implies --mount)
-    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "/proc")]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "/proc", help_heading = "Namespaces")]
     pub mount_proc: Option<PathBuf>,
 
     /// Mount the binfmt_misc of the new user namespace on DIR, /proc/sys/fs/binfmt_misc if not given (implies --mount)
-    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "/proc/sys/fs/binfmt_misc")]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "/proc/sys/fs/binfmt_misc", help_heading = "Namespaces")]
     pub mount_binfmt: Option<PathBuf>,
 
     /// Shift the boot-time clock by SECONDS (with --time)
-    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true, help_heading = "Namespaces")]
     pub boottime: Option<i64>,
 
     /// Shift the monotonic clock by SECONDS (with --time)
-    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true, help_heading = "Namespaces")]
     pub monotonic: Option<i64>,
 
     /// Enter what exists: of process PID, or of the one that FILE of a --status-fd names once it has started, all
     /// namespaces and the limits it is under, or WHAT of it: namespaces, root, wd, env; or namespaces kept in files
-    #[arg(long, value_name = "PID|FILE[:WHAT,...]|NS=FILE,...")]
+    #[arg(long, value_name = "PID|FILE[:WHAT,...]|NS=FILE,...", help_heading = "Namespaces")]
     pub join: Option<Join>,
 
     /// Be root in the new user namespace (implies --user)
-    #[arg(short = 'r', long, alias = "map-root-user", help_heading = "Ids")]
+    #[arg(short = 'r', long, alias = "map-root-user")]
     pub map_root: bool,
 
     /// Keep the own user and group in the new user namespace (implies --user); links of ours that follow have the
@@ -114,7 +116,7 @@ pub struct Args {
 
     /// Map the ranges of /etc/subuid and /etc/subgid as well, around the own id; to be root if nothing says who
     /// (implies --user)
-    #[arg(long, help_heading = "Ids")]
+    #[arg(long)]
     pub map_auto: bool,
 
     /// Map the ranges of /etc/subuid and /etc/subgid to themselves (implies --user)

@@ -14,28 +14,36 @@ EXAMPLES
   As an ordinary user:
     isolate --user --map-root --pid -- pivot ./root -- mountclean -- sh
   After a pivot_root(8) by hand, where the host's tree is still above:
-    unshare --mount --pid --fork sh -c 'm=$(command -v mountclean); mount --rbind r r; cd r
+    unshare --mount --pid --fork sh -c '
+        m=$(command -v mountclean); mount --rbind r r; cd r
         pivot_root . .; exec \"/..$m\" sh'
   As container runtimes leave /proc and /sys:
     isolate --pid --net -- pivot ./root -- mountclean --sys --mask -- sh
-  A user's container that shares the host's processes, as MPI ranks on one machine do:
+  A user's container that shares the host's processes, as MPI ranks do:
     isolate --map-current -- pivot ./root -- mountclean --proc=bind -- sh
   Keep a volume that was mounted by hand:
     mountclean --keep-mount /data -- sh
 
 EXIT STATUS
   COMMAND's own
-  125  mountclean itself failed, or something of the host's is left; COMMAND was not run
+  125  mountclean itself failed, or something of the host's is left;
+       COMMAND was not run
   126  COMMAND was found but could not be executed
   127  COMMAND was not found
 
 NOTES
-  The fresh /proc comes first: once the host's is gone, the kernel refuses a new one in a user namespace.
-  Unless a pivot or isolate of the same chain made the mount namespace, mountclean enters one of its own; nothing is
-  ever unmounted outside it.
-  The proof: / is the root of the mount namespace; every mount is /, one of mountclean's, one that pivot was asked
-  for, or kept with --keep-mount; the working directory and every descriptor that COMMAND gets lie in these.
-  Behind a pivot that is not ours files and sockets of the host may be open from descriptor 3 up: these are closed.";
+  The fresh /proc comes first: once the host's is gone, the kernel refuses a new
+  one in a user namespace.
+
+  Unless a pivot or isolate of the same chain made the mount namespace,
+  mountclean enters one of its own; nothing is ever unmounted outside it.
+
+  The proof: / is the root of the mount namespace; every mount is /, one of
+  mountclean's, one that pivot was asked for, or kept with --keep-mount; the
+  working directory and every descriptor that COMMAND gets lie in these.
+
+  Behind a pivot that is not ours files and sockets of the host may be open from
+  descriptor 3 up: these are closed.";
 
 chain::arguments! {
 /// Mount a fresh /proc, unmount the host's tree, prove that it is gone, and run a command
@@ -43,7 +51,7 @@ chain::arguments! {
 /// After pivot it detaches the host's tree that pivot left for it; without a pivot it unmounts everything but / and the
 /// new /proc. COMMAND runs only if the proof holds; without COMMAND, /bin/sh.
 #[derive(Parser, Clone, Debug, Default)]
-#[command(name = "mountclean", version, after_help = EXAMPLE, after_long_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "mountclean", version, after_help = EXAMPLE, after_long_help = EXAMPLES, max_term_width = 80)]
 pub struct Args {
     /// Command to become, with its arguments; /bin/sh where there is none
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]

@@ -29,12 +29,15 @@ EXAMPLES
   A root whose changes vanish, one whose changes are kept in ./changes:
     pivot --ephemeral ./root -- sh
     pivot --overlay ./changes ./root -- sh
-  A volume that the container can change and the host keeps as it is:
-    pivot --bind ./data:/data:ephemeral --bind ./data:/kept:overlay=./kept ./root -- sh
+  A volume that the container can change and the host keeps as it is, and one
+  whose changes are kept elsewhere:
+    pivot --bind ./data:/data:ephemeral ./root -- sh
+    pivot --bind ./data:/data:overlay=./kept ./root -- sh
   What the image says it runs, with a /dev and the host's name servers:
     pivot --as-image --dev --etc resolv ./root
-  His own name, home and files for a user who stays who he is:
-    isolate --map-current --pid -- pivot --ephemeral --etc passwd,group --bind ~ ./root -- sh
+  The caller's own name, home and files:
+    isolate --map-current --pid -- \\
+        pivot --ephemeral --etc passwd,group --bind ~ ./root -- sh
   See the host's tree while debugging:
     pivot --put-old /mnt ./root -- ls /mnt
 
@@ -45,25 +48,45 @@ EXIT STATUS
   127  COMMAND was not found
 
 NOTES
-  COMMAND sees no mount, directory or descriptor of the host's. That is not a sandbox: a process with every capability
-  can still open the host's files by handle or its disks by device. Drop capabilities (isolate --cap-drop) for that.
-  Where standard input is a pipe, pivot looks at its first bytes, without taking them, for the line by which unpack
-  says that ROOT is complete. The line of an unpack of another root is an error; anything else is COMMAND's. While there
-  is nothing to read, pivot waits only if another stage of the pipeline holds the pipe: never for the program that
-  started the chain, as ssh does. A stage that waits for COMMAND to speak first needs --no-handoff.
-  Mounts are made in the order of their options. DST is a path as a process in ROOT would resolve it: symbolic links in
-  it lead nowhere outside. A DST that is not there is made: in the overlay of --ephemeral and --overlay; with --read-only,
-  or where the caller may make nothing, in memory over the nearest directory, which shows what is there; otherwise in
-  ROOT. In a directory that is the host's own (ROOT is /, or the directory belongs to a volume) it is refused, and --dir
-  makes it. SRC may be /proc/self/fd/N, and so may ROOT. SRC brings along what is mounted below it. In SRC and DST
-  a colon is written \\: and a comma needs nothing. What --hide covers is covered at PATH alone.
-  --etc follows a link in the root only to a place in /etc or /run, and replaces nothing but regular files; what it
-  leaves alone it says. With passwd in its list, HOME is what that file says of the caller.
-  The image's User is who the last isolate of the chain becomes, with the groups of the root's own files; its --setuid
-  and --setgid win. Where there is none, one is added for that.
-  --ephemeral and --overlay show ROOT's own filesystem without what is mounted below it.
-  COMMAND inherits a descriptor of pivot's: a lock on ROOT's receipt, so that unpack --replace leaves ROOT alone; with
-  --overlay another, which keeps other containers out of DIR.";
+  COMMAND sees no mount, directory or descriptor of the host's. That is not a
+  sandbox: a process with every capability can still open the host's files by
+  handle or its disks by device. isolate --cap-drop takes that away.
+
+  Where standard input is a pipe, pivot looks at its first bytes, without taking
+  them, for the line by which unpack says that ROOT is complete. The line of an
+  unpack of another root is an error; anything else is COMMAND's.
+
+  While there is nothing to read, pivot waits only if another stage of the
+  pipeline holds the pipe: never for the program that started the chain, as ssh
+  does. A stage that waits for COMMAND to speak first needs --no-handoff.
+
+  Mounts are made in the order of their options. DST is a path as a process in
+  ROOT would resolve it: symbolic links in it lead nowhere outside.
+
+  A DST that is not there is made: in the overlay of --ephemeral and --overlay;
+  with --read-only, or where the caller may make nothing, in memory over the
+  nearest directory, which shows what is there; otherwise in ROOT. In a
+  directory that is the host's own (ROOT is /, or the directory belongs to a
+  volume) it is refused, and --dir makes it.
+
+  SRC may be /proc/self/fd/N, and so may ROOT. SRC brings along what is mounted
+  below it. In SRC and DST a colon is written \\: and a comma needs nothing.
+  What --hide covers is covered at PATH alone.
+
+  --etc follows a link in the root only to a place in /etc or /run, and replaces
+  nothing but regular files; it says what it leaves alone. With passwd in its
+  list, HOME is what that file says of the caller.
+
+  The last isolate of the chain becomes the image's User, with the groups of the
+  root's own files; its --setuid and --setgid win. Where there is no isolate
+  behind pivot, one is added.
+
+  --ephemeral and --overlay show ROOT's own filesystem without what is mounted
+  below it.
+
+  COMMAND inherits a descriptor of pivot's: a lock on ROOT's receipt, so that
+  unpack --replace leaves ROOT alone; with --overlay another, which keeps other
+  containers out of DIR.";
 
 chain::arguments! {
 /// Make a directory the root of a mount namespace of its own and run a command in it
@@ -71,7 +94,7 @@ chain::arguments! {
 /// Binds ROOT, makes it / with pivot_root(2) and detaches the host's tree, all in a mount namespace that the chain made
 /// and that is private, so that nothing of it shows outside. COMMAND is sought in ROOT; without COMMAND, /bin/sh.
 #[derive(Parser, Clone, Debug, Default)]
-#[command(name = "pivot", version, after_help = EXAMPLE, after_long_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "pivot", version, after_help = EXAMPLE, after_long_help = EXAMPLES, max_term_width = 80)]
 pub struct Args {
     /// Directory to become /; - takes its path from unpack on standard input
     #[arg(value_name = "ROOT")]
@@ -86,15 +109,15 @@ pub struct Args {
     pub read_only: bool,
 
     /// Let no setuid or setgid file, nor file capability, of the root give privileges
-    #[arg(long)]
+    #[arg(long, help_heading = "The root")]
     pub nosuid: bool,
 
     /// Open no device node of the root
-    #[arg(long)]
+    #[arg(long, help_heading = "The root")]
     pub nodev: bool,
 
     /// Run no program of the root
-    #[arg(long)]
+    #[arg(long, help_heading = "The root")]
     pub noexec: bool,
 
     /// Let changes go to memory and vanish at the end; ROOT itself is never changed
@@ -126,19 +149,19 @@ pub struct Args {
     pub chdir: Option<PathBuf>,
 
     /// Keep the host's tree, under this directory of the root
-    #[arg(long, value_name = "DIR", conflicts_with = "keep_host")]
+    #[arg(long, value_name = "DIR", conflicts_with = "keep_host", help_heading = "The root")]
     pub put_old: Option<PathBuf>,
 
     /// Keep the host's tree stacked on /, where /.. leads to it
-    #[arg(long)]
+    #[arg(long, help_heading = "The root")]
     pub keep_host: bool,
 
     /// Pass an inherited descriptor on to COMMAND (can be given again); others from 3 up are closed
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = "Descriptors")]
     pub keep_fd: Vec<u32>,
 
     /// Leave standard input alone: do not look for unpack's line in it
-    #[arg(long)]
+    #[arg(long, help_heading = "Descriptors")]
     pub no_handoff: bool,
 
     #[command(flatten)]

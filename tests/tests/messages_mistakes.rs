@@ -3,8 +3,19 @@
 use chainroot_tests::{Work, busybox_image};
 
 /// A mistake, typed, and what must be among its answer.
-const MISTAKES: [(&str, i32, &[&str]); 23] = [
+const MISTAKES: [(&str, i32, &[&str]); 34] = [
     ("unpack", 125, &["<IMAGE>: missing", "usage: unpack"]),
+    ("unpack <img.tar", 125, &["<IMAGE>: missing", "unpack - [ROOT] <IMAGE"]),
+    ("unpack --tag latest img.tar ./new", 125, &["--tag: unknown option", "--ref NAME"]),
+    ("unpack -xf img.tar", 125, &["unknown option", "unpack IMAGE ROOT"]),
+    ("isolate --unshare-pid -- sh", 125, &["--unshare-pid: unknown option", "hint: isolate --pid"]),
+    ("isolate --env A=b -- sh", 125, &["--env: unknown option", "env NAME=VALUE COMMAND"]),
+    ("isolate --rm -- sh", 125, &["--rm: unknown option", "pivot --ephemeral"]),
+    ("pivot --rm ./root -- sh", 125, &["--rm: unknown option", "pivot --ephemeral"]),
+    ("pivot --ro ./root -- sh", 125, &["--ro: unknown option", "pivot --read-only"]),
+    ("pivot -b ./x:/x ./root -- sh", 125, &["-b: unknown option", "pivot --bind SRC:DST"]),
+    ("pivot --volume ./x:/x ./root -- sh", 125, &["--volume: unknown option", "pivot --bind SRC:DST"]),
+    ("pivot --volume=./x:/x ./root -- sh", 125, &["--volume: unknown option", "pivot --bind SRC:DST"]),
     ("unpack no-such.tar ./new", 125, &["no-such.tar: No such file or directory"]),
     ("unpack /etc/passwd ./new", 125, &["/etc/passwd: is not a tar archive"]),
     ("unpack img.tar ./there", 125, &["exists and unpack did not make it", "name another ROOT"]),

@@ -16,13 +16,17 @@ EXAMPLES
   The path for a script:
     root=$(unpack img.tar) && cd \"$root\"
   Straight from a registry:
-    skopeo copy --quiet docker://debian docker-archive:/dev/stdout | unpack - ./debian
-  A pin: this image or none, by the digest of its manifest, its index or its configuration:
-    skopeo copy --quiet docker://debian@sha256:… oci:debian && unpack --ref sha256:… ./debian debian-root
-  The same for a plain archive, by what sha256sum prints of the file:
-    curl -fL https://…/root.tar.xz | unpack --ref sha256:… - debian-root
-  One image of several, another architecture:
-    skopeo copy --all docker://debian oci:debian && unpack --platform linux/arm64 ./debian ./arm
+    skopeo copy --quiet docker://debian docker-archive:/dev/stdout |
+        unpack - ./debian
+  Pinned by the digest of its manifest, its index or its configuration:
+    skopeo copy --quiet docker://debian@sha256:… oci:debian
+    unpack --ref sha256:… ./debian debian-root
+  A plain archive, pinned by what sha256sum prints of the file:
+    curl -fL https://…/root.tar.xz |
+        unpack --ref sha256:… - debian-root
+  One image of several, for another architecture:
+    skopeo copy --all docker://debian oci:debian
+    unpack --platform linux/arm64 ./debian ./arm
   A fresh copy in place of what is there:
     unpack --replace img.tar ./root
   A runtime bundle:
@@ -35,18 +39,27 @@ EXIT STATUS
   127  COMMAND was not found
 
 SIGNALS
-  SIGINT, SIGTERM and SIGHUP remove what is half done, then end unpack by the same signal.
+  SIGINT, SIGTERM and SIGHUP remove what is half done, then end unpack by the
+  same signal.
 
 NOTES
-  ROOT appears by one rename when it is whole. ROOT.image.json beside it is its receipt: what it was made from, the
-  image's configuration, and what was skipped. A second run with the same image and options hands ROOT on at once;
-  it means complete: changes made since are not looked for.
-  Extended attributes, ACLs, owners, devices that could not be kept are counted on stderr and in the receipt.
-  A signature says whose an image is, a pin which one it is. Check the signature where the image comes from, then pin what
-  was checked: cosign verify prints the digest that it verified, and --ref takes that digest.
-  A bomb is refused with nothing left. Until then, at the defaults, it may cost a gibibyte of disk over 100 times its own
-  size (4 MB of gzip: 1.4 GiB and 2 seconds), and an inode for every 8 bytes (at most 16 million, of 128 MB). --limit
-  bytes=N,entries=N lowers that.";
+  ROOT appears by one rename when it is whole. ROOT.image.json beside it is its
+  receipt: what it was made from, the image's configuration, what was skipped.
+
+  A second run with the same image and options hands ROOT on at once. That means
+  complete, not unmodified: nobody looks for changes made since.
+
+  Owners, extended attributes, ACLs and devices that could not be kept are
+  counted on stderr and in the receipt.
+
+  A signature says whose an image is, a pin which one it is. Check the signature
+  where the image comes from, then pin what was checked: cosign verify prints
+  the digest that it verified, and --ref takes that digest.
+
+  A bomb is refused with nothing left. Until then, at the defaults, it may cost
+  a gibibyte of disk over 100 times its own size (4 MB of gzip: 1.4 GiB and 2
+  seconds), and an inode for every 8 bytes (at most 16 million, of 128 MB).
+  --limit bytes=N,entries=N lowers that.";
 
 /// Extract a container image into a root directory, all or nothing
 ///
@@ -54,7 +67,7 @@ NOTES
 /// or compressed, told by content; from a file, a directory or a pipe. The root's path goes to stdout, its newline only
 /// when the root is complete; with COMMAND nothing is printed and COMMAND runs in unpack's place.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "unpack", version, after_help = EXAMPLE, after_long_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "unpack", version, after_help = EXAMPLE, after_long_help = EXAMPLES, max_term_width = 80)]
 pub struct Args {
     /// Archive file, OCI layout directory, or - for standard input
     #[arg(value_name = "IMAGE")]
@@ -68,13 +81,9 @@ pub struct Args {
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 
-    /// What IMAGE is, where content would tell it wrongly
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Auto)]
-    pub format: Format,
-
-    /// Which image of an index: os/arch or os/arch/variant [default: this machine's]
-    #[arg(long, value_name = "PLATFORM")]
-    pub platform: Option<String>,
+    /// Replace what ROOT is by a fresh extraction, in one atomic exchange
+    #[arg(long)]
+    pub replace: bool,
 
     /// Which image: a tag or annotated name, or the digest that it must have (a pin)
     ///
@@ -83,79 +92,85 @@ pub struct Args {
     #[arg(long = "ref", value_name = "NAME")]
     pub reference: Option<String>,
 
-    /// Refuse archives that GNU tar, bsdtar and Python read differently, naming the offset
-    #[arg(long)]
-    pub strict: bool,
-
-    /// Replace what ROOT is by a fresh extraction, in one atomic exchange
-    #[arg(long)]
-    pub replace: bool,
+    /// Which image of an index: os/arch or os/arch/variant [default: this machine's]
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
 
     /// Owners: keep the image's, squash all to the caller, or map: keep those that this user namespace knows and squash
     /// the rest [default: map with CAP_CHOWN, squash without]
     #[arg(long, value_enum, value_name = "HOW")]
     pub owner: Option<Owner>,
 
-    /// Make every device node, not only null, zero, full, random, urandom, tty, console and ptmx
-    ///
-    /// A disk's node in a directory that others can search is a hole in the host.
-    #[arg(long)]
-    pub devices: bool,
+    /// No progress and no notes about what was skipped on stderr
+    #[arg(short, long)]
+    pub quiet: bool,
 
     /// Write an OCI runtime bundle: DIR/rootfs and DIR/config.json, for runc and crun
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["root", "command"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["root", "command"], help_heading = "Results")]
     pub bundle: Option<PathBuf>,
 
     /// Print the image's configuration as JSON; extract nothing
-    #[arg(long, conflicts_with_all = ["root", "command", "bundle", "replace", "digest"])]
+    #[arg(long, conflicts_with_all = ["root", "command", "bundle", "replace", "digest"], help_heading = "Results")]
     pub inspect: bool,
 
     /// Print the digest of the finished tree in place of its path
     ///
     /// It covers names, types, modes, owners, times, contents, links, devices and extended attributes, so two
     /// extractions of one image on two machines agree.
-    #[arg(long, conflicts_with_all = ["command", "bundle"])]
+    #[arg(long, conflicts_with_all = ["command", "bundle"], help_heading = "Results")]
     pub digest: bool,
 
     /// Make the result durable (syncfs) before it appears
-    #[arg(long)]
+    #[arg(long, help_heading = "Results")]
     pub sync: bool,
 
-    /// No progress and no notes about what was skipped on stderr
-    #[arg(short, long)]
-    pub quiet: bool,
-
     /// Write JSON lines to descriptor N: started, progress, complete (what was skipped), exited (failed, message)
-    #[arg(long, value_name = "N", conflicts_with = "inspect")]
+    #[arg(long, value_name = "N", conflicts_with = "inspect", help_heading = "Results")]
     pub status_fd: Option<i32>,
 
     /// Milliseconds from one progress line of --status-fd to the next; 30 of them from one on stderr to the next. The tests'
     /// clock.
     #[arg(long, hide = true, value_name = "MILLISECONDS", default_value_t = 1000,
-        value_parser = clap::value_parser!(u32).range(1..))]
+        value_parser = clap::value_parser!(u32).range(1..), help_heading = "Results")]
     pub tick: u32,
 
-    /// Threads that write files [default: the number of processors, at most 8]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub threads: Option<u16>,
+    /// What IMAGE is, where content would tell it wrongly
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Auto, help_heading = "Reading the image")]
+    pub format: Format,
 
-    /// Set a budget of the image, numbers or sizes with K, M, G, T of 1024: bytes, entries, depth, name, pax, sparse, ratio or
-    /// window (can be given again)
+    /// Make every device node, not only null, zero, full, random, urandom, tty, console and ptmx
     ///
-    /// What is over a budget is refused.
+    /// A disk's node in a directory that others can search is a hole in the host.
+    #[arg(long, help_heading = "Reading the image")]
+    pub devices: bool,
+
+    /// Refuse archives that GNU tar, bsdtar and Python read differently, naming the offset
+    #[arg(long, help_heading = "Reading the image")]
+    pub strict: bool,
+
+    /// What the image may cost at most: bytes, entries, depth, name, pax, sparse, ratio, window (can be given again)
+    ///
+    /// What is over it is refused. Numbers or sizes, with K, M, G, T of 1024:
     ///   bytes=N    bytes of file content in the whole image [1T]
-    ///   entries=N  entries in the whole image [32K and one for every 8 bytes of the image as stored, at most 16M].
-    ///              Directories that a path implies count, and so do extended attributes and sparse segments; what is deep
-    ///              counts once more for every 32 levels, a layer 32 times
+    ///   entries=N  entries in the whole image [32K and one for every 8 bytes
+    ///              of the image as stored, at most 16M]. Directories that a
+    ///              path implies count, and so do extended attributes and
+    ///              sparse segments; what is deep counts once more for every
+    ///              32 levels, a layer 32 times
     ///   depth=N    nested directories [256]
     ///   name=N     bytes of one entry's name or link target [1M]
-    ///   pax=N      bytes of one extended header, extended attributes included [1M]
+    ///   pax=N      bytes of one extended header with its attributes [1M]
     ///   sparse=N   segments of one sparse file [1M]
-    ///   ratio=N    bytes out for each byte in of compressed streams, and a gibibyte more for all of an image's streams
-    ///              together [100]
-    ///   window=N   memory for the window of a zstd frame or the dictionary of an xz stream [128M]
-    #[arg(long, value_name = "NAME=VALUE,...", value_delimiter = ',', value_parser = budget, verbatim_doc_comment)]
+    ///   ratio=N    bytes out for each byte in of compressed streams, and a
+    ///              gibibyte more for all of an image's streams [100]
+    ///   window=N   memory for the window of a zstd frame or the dictionary
+    ///              of an xz stream [128M]
+    #[arg(long, value_name = "NAME=VALUE,...", value_delimiter = ',', value_parser = budget, verbatim_doc_comment, help_heading = "Reading the image")]
     pub limit: Vec<(Budget, u64)>,
+
+    /// Threads that write files [default: the number of processors, at most 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Reading the image")]
+    pub threads: Option<u16>,
 
     #[command(flatten)]
     pub common: chain::Common,

@@ -71,6 +71,7 @@ pub fn ensure(args: &Args, root: &Path, status: Status) -> Result<Ensured> {
         devices: args.devices,
         privileged: are_effective(CapabilitySet::DAC_OVERRIDE),
         setuid: 0.into(),
+        capable: 0.into(),
     });
     let stage = Stage::new(root)?;
     let remover = stage.remover().inspect_err(|_| {

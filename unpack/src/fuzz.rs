@@ -185,6 +185,7 @@ fn apply(data: &[u8], root: &Path) -> Result<()> {
         devices: false,
         privileged: are_effective(CapabilitySet::DAC_OVERRIDE),
         setuid: 0.into(),
+        capable: 0.into(),
     });
     let confinement = Arc::new(Confinement::new(root)?);
     own_umask()?;

@@ -48,20 +48,25 @@ impl Change {
         }
     }
 
-    fn noun(self) -> &'static str {
+    /// One of it, and more.
+    fn nouns(self) -> (&'static str, &'static str) {
         match self {
-            Change::Owner => "files now owned by you",
-            Change::Setuid => "setuid bits dropped with their owners",
-            Change::Mode => "directory modes widened for their owner",
-            Change::Xattr => "extended attributes not set",
-            Change::Overlay => "overlayfs attributes left out",
-            Change::Acl => "access control lists not set",
-            Change::Name => "entries left out for their names' length",
-            Change::Device => "devices not made",
-            Change::Absolute => "absolute names taken from the root",
-            Change::Upward => "names with '..' kept inside the root",
+            Change::Owner => ("file now owned by you", "files now owned by you"),
+            Change::Setuid => ("setuid bit dropped with its owner", "setuid bits dropped with their owners"),
+            Change::Mode => ("directory mode widened for its owner", "directory modes widened for their owner"),
+            Change::Xattr => ("extended attribute not set", "extended attributes not set"),
+            Change::Overlay => ("overlayfs attribute left out", "overlayfs attributes left out"),
+            Change::Acl => ("access control list not set", "access control lists not set"),
+            Change::Name => ("entry left out for its name's length", "entries left out for their names' length"),
+            Change::Device => ("device not made", "devices not made"),
+            Change::Absolute => ("absolute name taken from the root", "absolute names taken from the root"),
+            Change::Upward => ("name with '..' kept inside the root", "names with '..' kept inside the root"),
         }
     }
+}
+
+pub fn counted(number: u64, (one, more): (&str, &str)) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
 }
 
 #[derive(Debug, Default)]
@@ -90,8 +95,7 @@ impl Ledger {
     /// One line for people, if anything differs.
     pub fn summary(&self) -> Option<String> {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let parts: Vec<_> =
-            counts.iter().map(|(change, count)| format!("{} {}", count.number, change.noun())).collect();
+        let parts: Vec<_> = counts.iter().map(|(change, count)| counted(count.number, change.nouns())).collect();
         (!parts.is_empty()).then(|| parts.join(", "))
     }
 

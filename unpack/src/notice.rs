@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use chain::{Tool, warn};
 
 use crate::image::{Image, Kind, below_one_directory};
+use crate::ledger::counted;
 use crate::tree::Policy;
 
 /// Tells of steps and how long each took, for --verbose.
@@ -54,9 +55,16 @@ impl Notices {
             let receipt = chain::handoff::receipt_path(root);
             self.tell(format_args!("{shown}: {changes} (listed in {})", receipt.display()));
         }
-        let setuid = policy.setuid.load(Ordering::Relaxed);
-        if setuid > 0 && searchable(root) {
-            self.tell(format_args!("{shown}: {setuid} setuid files that other users of this machine can run"));
+        let kinds = [
+            (&policy.setuid, ("setuid or setgid file", "setuid or setgid files")),
+            (&policy.capable, ("file with capabilities", "files with capabilities")),
+        ];
+        let dangerous = kinds.map(|(number, nouns)| (number.load(Ordering::Relaxed), nouns));
+        let dangerous = dangerous.into_iter().filter(|&(number, _)| number > 0);
+        let dangerous: Vec<_> = dangerous.map(|(number, nouns)| counted(number, nouns)).collect();
+        if !dangerous.is_empty() && searchable(root) {
+            let what = dangerous.join(" and ");
+            self.tell(format_args!("{shown}: {what} that other users of this machine can run"));
             self.tell("hint: keep roots below a directory of mode 0700");
         }
     }

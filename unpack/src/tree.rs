@@ -140,8 +140,10 @@ impl Tree {
     pub fn file(&mut self, path: Vec<u8>, meta: Meta, may_wait: bool) -> Result<Making> {
         let Some((parent, name)) = split(&path) else { return Err(root_is_no_directory()) };
         let last = self.policy.decide(meta, &path, false)?;
-        if last.mode & 0o6000 != 0 || last.xattrs.iter().any(|(name, _)| name == b"security.capability") {
+        if last.mode & 0o6000 != 0 {
             self.policy.setuid.fetch_add(1, Ordering::Relaxed);
+        } else if last.xattrs.iter().any(|(name, _)| name == b"security.capability") {
+            self.policy.capable.fetch_add(1, Ordering::Relaxed);
         }
         let dir = self.make(parent)?;
         self.claim(&dir, name);

@@ -36,6 +36,7 @@ fn extracted(root: &Path, archives: &[Vec<u8>], threads: usize) -> Result<Option
                 devices: false,
                 privileged: is_root(),
                 setuid: 0.into(),
+                capable: 0.into(),
             });
             let (gate, progress, limits) =
                 (Arc::<Gate>::default(), AtomicU64::new(0), Limits { entries: Some(1 << 20), ..Limits::default() });

@@ -78,7 +78,7 @@ fn a_program_is_told_of_the_root_and_of_what_was_skipped_even_in_silence() {
     let [began, mut end] = <[Value; 2]>::try_from(lines).unwrap();
     assert_eq!(began, started(&scene));
     let warning = end["warnings"][0].as_str().unwrap().to_owned();
-    assert!(warning.contains("1 devices not made"), "{warning}");
+    assert!(warning.contains("1 device not made"), "{warning}");
     let skipped = end["skipped"].as_object_mut().unwrap();
     // Owners are given to whoever runs this, unless the archive has them already.
     skipped.remove("owners");

@@ -414,7 +414,22 @@ fn setuid_files_that_others_can_run_are_told_of() {
     scene.write("img.tar", &bytes);
     let output = scene.unpack(&["img.tar", "root"]);
     let stderr = text(&output.stderr);
-    assert!(stderr.contains("1 setuid file") && stderr.contains("hint: "), "{stderr}");
+    assert!(stderr.contains(": 1 setuid or setgid file that other") && stderr.contains("hint: "), "{stderr}");
+    // A file capability (capabilities(7): version 2, CAP_NET_BIND_SERVICE) is not a setuid bit.
+    let capability = "\u{1}\0\0\u{2}\0\u{4}\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    let bind =
+        [extended(&[record("SCHILY.xattr.security.capability", capability)]), Block::file("bind", b"#!").bytes()];
+    scene.write("both.tar", &[bind.concat(), setuid().bytes(), END.to_vec()].concat());
+    scene.write("one.tar", &[bind.concat(), END.to_vec()].concat());
+    for (image, told) in [
+        ("both.tar", "1 setuid or setgid file and 1 file with capabilities"),
+        ("one.tar", ": 1 file with capabilities"),
+    ] {
+        let stderr = text(&scene.unpack(&["--replace", image, "root"]).stderr);
+        // Who is not root cannot give a file capabilities.
+        assert!(!is_root() || stderr.contains(&format!("{told} that other users")), "{stderr}");
+        assert_eq!(stderr.contains("setuid"), image == "both.tar", "{stderr}");
+    }
     open(0o700);
     let output = scene.unpack(&["--replace", "img.tar", "root"]);
     assert!(!text(&output.stderr).contains("setuid"));

@@ -25,7 +25,7 @@ pub fn workspace() -> &'static Path {
 }
 
 /// Each tool's definition, with what its manual says beyond it.
-fn tools() -> [(Command, &'static str); 4] {
+pub fn tools() -> [(Command, &'static str); 4] {
     [
         (unpack::Args::command(), include_str!("../../docs/man/unpack.txt")),
         (isolate::Args::command(), include_str!("../../docs/man/isolate.txt")),

@@ -53,6 +53,47 @@ fn groff_has_nothing_to_warn_of() {
 }
 
 #[test]
+fn every_help_and_every_manual_fits_80_columns() {
+    let is_wide = |line: &&str| line.chars().count() > 80;
+    for (mut command, _) in xtask::tools() {
+        for help in [command.render_help(), command.render_long_help()] {
+            let help = help.to_string();
+            assert_eq!(help.lines().filter(is_wide).collect::<Vec<_>>(), [""; 0], "{}", command.get_name());
+        }
+    }
+    if !have("groff") {
+        return eprintln!("skipped: groff is not installed");
+    }
+    for (name, _) in manuals() {
+        // As man(1) calls it on a terminal of 80 columns.
+        let mut groff = Command::new("groff");
+        groff.args(["-man", "-Tutf8", "-rLL=78n", "-P-c", "-P-bou"]).arg(xtask::workspace().join(&name));
+        let page = String::from_utf8(groff.output().expect("groff").stdout).expect("text");
+        assert!(page.lines().count() > 100, "{}: {page}", name.display());
+        assert_eq!(page.lines().filter(is_wide).collect::<Vec<_>>(), [""; 0], "{}", name.display());
+    }
+}
+
+#[test]
+fn common_options_come_first_in_every_help() {
+    for (tool, common) in [
+        ("unpack", "replace ref platform owner quiet explain verbose"),
+        ("isolate", "mount uts ipc net pid user cgroup time all hostname map-root map-auto explain verbose"),
+        ("pivot", "read-only ephemeral overlay bind dev etc as-image env chdir explain verbose"),
+        ("mountclean", "keep-mount keep-fd proc-opts proc mask sys explain verbose"),
+    ] {
+        let (mut command, _) = xtask::tools().into_iter().find(|(command, _)| command.get_name() == tool).expect(tool);
+        let help = command.render_help().to_string();
+        let first = help.split("\nOptions:\n").nth(1).expect("Options").split("\n\n").next().unwrap_or_default();
+        let names = first.split("--").skip(1).filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
+        let names: Vec<&str> = names.filter_map(|rest| rest.split([' ', '[', '\n']).next()).collect();
+        let position = |name| names.iter().position(|&other| other == name);
+        let places: Vec<_> = common.split(' ').map(|name| position(name).expect(name)).collect();
+        assert!(places.is_sorted(), "{tool}: {names:?}");
+    }
+}
+
+#[test]
 fn after_two_dashes_bash_completes_the_next_link() {
     let bash_completion = "/usr/share/bash-completion/bash_completion";
     if !Path::new(bash_completion).exists() {

@@ -80,25 +80,25 @@ struct VolumeOptions {
     #[arg(long, value_name = "SRC[:DST[:OPTIONS]]", value_parser = OsStringValueParser::new().try_map(bind))]
     bind: Vec<Volume>,
 
-    /// The same, but do nothing where SRC is not there (can be given again)
-    #[arg(long, value_name = "SRC[:DST[:OPTIONS]]", value_parser = OsStringValueParser::new().try_map(bind_try))]
+    /// Like --bind, but do nothing where SRC is not there (can be given again)
+    #[arg(long, value_name = "SRC[:DST[:OPTIONS]]", value_parser = OsStringValueParser::new().try_map(bind_try), help_heading = "More mounts")]
     bind_try: Vec<Volume>,
 
     /// Mount an empty filesystem in memory at DST, nosuid and nodev; OPTIONS are size=BYTES (k, m, g, %), mode=OCTAL,
     /// nr_inodes=N, ro, rw, noexec and the like, comma-separated (can be given again)
-    #[arg(long, value_name = "DST[:OPTIONS]", value_parser = OsStringValueParser::new().try_map(tmpfs))]
+    #[arg(long, value_name = "DST[:OPTIONS]", value_parser = OsStringValueParser::new().try_map(tmpfs), help_heading = "More mounts")]
     tmpfs: Vec<Volume>,
 
     /// Cover what is at PATH with an empty file or directory; do nothing where nothing is (can be given again)
-    #[arg(long, value_name = "PATH", value_parser = OsStringValueParser::new().try_map(hide))]
+    #[arg(long, value_name = "PATH", value_parser = OsStringValueParser::new().try_map(hide), help_heading = "More mounts")]
     hide: Vec<Volume>,
 
     /// Make a directory in the root, where it is not there (can be given again)
-    #[arg(long, value_name = "PATH", value_parser = OsStringValueParser::new().try_map(directory))]
+    #[arg(long, value_name = "PATH", value_parser = OsStringValueParser::new().try_map(directory), help_heading = "More mounts")]
     dir: Vec<Volume>,
 
     /// Make a symbolic link to TARGET in the root, where nothing is (can be given again)
-    #[arg(long, value_name = "TARGET:PATH", value_parser = OsStringValueParser::new().try_map(symlink))]
+    #[arg(long, value_name = "TARGET:PATH", value_parser = OsStringValueParser::new().try_map(symlink), help_heading = "More mounts")]
     symlink: Vec<Volume>,
 
     /// Make a minimal /dev: null, zero, full, random, urandom, tty, a devpts of its own, shm, and mqueue in an own ipc

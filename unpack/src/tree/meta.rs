@@ -74,8 +74,10 @@ pub struct Policy {
     pub devices: bool,
     /// Modes do not restrict this process (CAP_DAC_OVERRIDE).
     pub privileged: bool,
-    /// How many files run as their owner or with capabilities.
+    /// How many files run as their owner or group.
     pub setuid: AtomicU64,
+    /// How many others run with capabilities.
+    pub capable: AtomicU64,
 }
 
 /// EPERM of chown(2).
