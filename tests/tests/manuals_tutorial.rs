@@ -4,6 +4,7 @@ use chainroot_tests::{Terminal, Work, busybox_image, have, is_root, needs_root, 
 
 const TUTORIAL: &str = include_str!("../../docs/tutorial.md");
 const COMPARED: &str = include_str!("../../docs/compared.md");
+const OUT: &str = include_str!("../../docs/out.md");
 
 /// What is typed at a prompt, and what is printed then.
 struct Exchange<'a> {
@@ -96,6 +97,41 @@ fn the_tutorial_as_root_is_what_a_person_sees() {
     follow(&mut terminal, &blocks);
     terminal.send("exit\n");
     assert_eq!(terminal.end().1, 0);
+}
+
+#[test]
+fn the_way_out_is_what_a_person_sees() {
+    needs_root!();
+    let work = Work::new();
+    work.sh(&format!("cp '{}' img.tar", busybox_image().display())).expect(0, "");
+    let blocks = transcripts(OUT, "# ");
+    assert!(blocks.len() == 3);
+    let mut terminal = work.terminal("unshare", &["--mount", "sh"]);
+    follow(&mut terminal, &blocks);
+    terminal.send("exit\n");
+    assert_eq!(terminal.end().1, 0);
+}
+
+#[test]
+fn a_user_packs_and_removes_a_root_with_files_of_other_ids_as_the_page_says() {
+    let work = Work::new();
+    let line = |word: &str| {
+        let found = OUT.lines().find(|line| line.starts_with("    isolate --user") && line.contains(word));
+        found.expect("a line of the page").trim()
+    };
+    // As root of the machine too: its ids are in /etc/subuid or they are not.
+    let can = work.sh("isolate --user --map-auto --map-root -- true");
+    if can.status != 0 && can.stderr.contains("/etc/subuid") {
+        skip!("no ranges in /etc/subuid");
+    }
+    can.expect(0, "");
+    work.sh(&format!("unpack --quiet '{}' ./root", busybox_image().display()))
+        .expect(0, &format!("{}\n", work.join("root").display()));
+    work.sh("isolate --user --map-auto --map-root -- sh -c 'mkdir root/home/of-5 && touch root/home/of-5/file && chown -R 5:5 root/home/of-5'")
+        .expect(0, "");
+    let packed = work.sh(&format!("{} && tar --numeric-owner -tvf packed.tar ./home/of-5/file", line("packed.tar")));
+    assert!(packed.status == 0 && packed.stdout.contains(" 5/5 "), "{packed:?}");
+    work.sh(&format!("{}; ls", line("rm -rf root"))).expect(0, "packed.tar\n");
 }
 
 #[test]
