@@ -18,7 +18,12 @@ no_option() {
 }
 
 # A word that eval reads back as it is, whatever is in it.
-quote() { printf "'"; printf %s "$1" | sed "s/'/'\\\\''/g"; printf "' "; }
+quote() {
+    case $1 in
+    *\'*) printf "'"; printf %s "$1" | sed "s/'/'\\\\''/g"; printf "' " ;;
+    *) printf "'%s' " "$1" ;;
+    esac
+}
 
 # -e NAME=VALUE, or -e NAME for the caller's: quoted, and nothing where the caller has none.
 variable() {

@@ -88,8 +88,8 @@ fn user_namespaces_forbidden(setting: impl Fn(&str) -> Option<i64>) -> String {
     if setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == Some(1) {
         //: new namespaces, --user | clone, unshare: EPERM | AppArmor restricts user namespaces (Ubuntu) | the sysctl |
         //: isolate/src/namespaces/why_failed::the_setting_that_forbids_user_namespaces_is_named
-        return "AppArmor restricts user namespaces here: give isolate a profile with `userns,`, \
-                or sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+        return "AppArmor restricts user namespaces here: load isolate's profile, \
+                share/doc/chainroot/apparmor/chainroot-isolate (it says how), or sysctl kernel.apparmor_restrict_unprivileged_userns=0"
             .into();
     }
     if crate::ids::is_unmapped() {
