@@ -18,7 +18,6 @@ must_exist() { [ -d "$1" ] || die "$1: not there, so COMMAND could make it, and 
 
 find_repository() {
     pinned='' git=$dir/.git
-    [ -e "$git" ] || return 0
     # A worktree's is a file that names its directory, which names the common one (gitrepository-layout(5)).
     common=$git
     if [ -f "$git" ]; then
