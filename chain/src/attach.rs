@@ -26,6 +26,9 @@ pub use mount_api::{attach, copy, copy_alone, copy_at, unattached};
 pub use nix::libc::{
     MOUNT_ATTR_NODEV as NODEV, MOUNT_ATTR_NOEXEC as NOEXEC, MOUNT_ATTR_NOSUID as NOSUID, MOUNT_ATTR_RDONLY as READ_ONLY,
 };
+/// No attribute of the kernel's, whose bits end at 32: what is mounted elsewhere from now on does not appear here. For
+/// copies of mounts that receive it (mount_namespaces(7), MS_SLAVE).
+pub const PRIVATE: u64 = 1 << 63;
 
 /// How the descriptor's mount keeps access times, as attributes. In a user namespace a new proc or sysfs must keep them
 /// as the existing one does (MNT_LOCK_ATIME in Linux's mnt_already_visible).
@@ -95,19 +98,32 @@ fn bind_copy(
             }
             Ok(tree)
         }
-        Err(Errno::ENOSYS) => {
-            let flags = MsFlags::MS_BIND | deep;
-            mount(Some(&by_number(source)), &by_number(&place.open()?), None::<&str>, flags, None::<&str>)?;
-            let made = reopened(place)?;
-            let inode = |fd: BorrowedFd| fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
-            if inode(made.as_fd())? != inode(source.as_fd())? {
-                return Err(anyhow!("the place was moved meanwhile"));
-            }
-            set(&made, attributes)?;
-            Ok(made)
-        }
+        Err(Errno::ENOSYS) => bind_by_path(source, place, attributes, deep),
         Err(errno) => Err(why_not_attached(errno)),
     }
+}
+
+/// As [`bind`], by mount(2), which copies and attaches in one: what is mounted at the source from then on arrives as
+/// well, if the source's mounts receive it. A copy that is not attached yet misses it (Linux's propagate_one).
+pub fn bind_receiving(source: impl AsFd, place: Place, attributes: u64) -> Result<OwnedFd> {
+    bind_by_path(source.as_fd(), place, attributes, MsFlags::MS_REC)
+}
+
+/// The same without what is mounted below the source already.
+pub fn bind_alone_receiving(source: impl AsFd, place: Place, attributes: u64) -> Result<OwnedFd> {
+    bind_by_path(source.as_fd(), place, attributes, MsFlags::empty())
+}
+
+fn bind_by_path(source: BorrowedFd, place: Place, attributes: u64, deep: MsFlags) -> Result<OwnedFd> {
+    let flags = MsFlags::MS_BIND | deep;
+    mount(Some(&by_number(source)), &by_number(&place.open()?), None::<&str>, flags, None::<&str>)?;
+    let made = reopened(place)?;
+    let inode = |fd: BorrowedFd| fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
+    if inode(made.as_fd())? != inode(source)? {
+        return Err(anyhow!("the place was moved meanwhile"));
+    }
+    set(&made, attributes)?;
+    Ok(made)
 }
 
 /// A new filesystem, mounted at `place`. The options are as mount(8) has them after -o.
@@ -160,7 +176,7 @@ pub fn set(tree: impl AsFd, attributes: u64) -> Result<()> {
 
 /// Adds attributes to a mount, and to none below it.
 pub fn set_alone(mounted: &OwnedFd, attributes: u64) -> Result<()> {
-    if !set_by_call(mounted, 0, attributes)? {
+    if !set_unattached_alone(mounted, attributes)? {
         remount(mounted, attributes)?;
     }
     Ok(())
@@ -171,12 +187,26 @@ pub fn set_unattached(tree: impl AsFd, attributes: u64) -> Result<bool> {
     set_by_call(tree, libc::AT_RECURSIVE, attributes)
 }
 
+/// The same, and none below it.
+pub fn set_unattached_alone(mounted: impl AsFd, attributes: u64) -> Result<bool> {
+    set_by_call(mounted, 0, attributes)
+}
+
 fn set_by_call(mounted: impl AsFd, flags: libc::c_int, attributes: u64) -> Result<bool> {
-    let set = sys::mount_setattr(mounted, flags, attributes, 0);
+    let propagation = if attributes & PRIVATE == 0 { 0 } else { libc::MS_PRIVATE };
+    let attributes = libc::mount_attr { attr_set: attributes & !PRIVATE, attr_clr: 0, propagation, userns_fd: 0 };
+    let set = sys::mount_setattr(mounted, flags, &attributes);
     match set.map_err(|errno| sys::if_filtered(errno, libc::SYS_mount_setattr)) {
         Err(Errno::ENOSYS) => Ok(false),
         result => Ok(result.map(|()| true)?),
     }
+}
+
+/// Shows the owners of a copy that is not attached yet as a user namespace maps them (Linux 5.12).
+pub fn map_owners(tree: impl AsFd, recursive: bool, namespace: impl AsFd) -> Result<(), Errno> {
+    let userns_fd = namespace.as_fd().as_raw_fd() as u64;
+    let attributes = libc::mount_attr { attr_set: libc::MOUNT_ATTR_IDMAP, attr_clr: 0, propagation: 0, userns_fd };
+    sys::mount_setattr(tree, if recursive { libc::AT_RECURSIVE } else { 0 }, &attributes)
 }
 
 fn remount_each(tree: BorrowedFd, attributes: u64) -> Result<()> {
@@ -199,6 +229,12 @@ fn remount_each(tree: BorrowedFd, attributes: u64) -> Result<()> {
 
 /// A remount replaces all flags, and those of a more privileged namespace's mount are locked.
 fn remount(mounted: &OwnedFd, attributes: u64) -> Result<()> {
+    if attributes & PRIVATE != 0 {
+        mount_on(mounted, |path| mount(None::<&str>, path, None::<&str>, MsFlags::MS_PRIVATE, None::<&str>))?;
+    }
+    if attributes & !PRIVATE == 0 {
+        return Ok(());
+    }
     let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | old_flags(attributes) | held_flags(mounted)?;
     Ok(mount_on(mounted, |path| mount(None::<&str>, path, None::<&str>, flags, None::<&str>))?)
 }

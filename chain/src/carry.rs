@@ -16,7 +16,7 @@ use nix::sys::stat::{Mode, fstat, stat};
 use crate::handoff::Writer;
 use crate::retry_eintr::open;
 use crate::tool::CARRY;
-use crate::{Image, Tool, WithHint, attach, failures, mounts, sys};
+use crate::{Image, Tool, WithHint, attach, failures, mounts};
 
 /// Where pivot left the host's mounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,7 +241,7 @@ fn hold(path: &Path, copy: Option<&OwnedFd>) -> Result<OwnedFd> {
 fn read_only_copy(path: &Path) -> Option<OwnedFd> {
     let tree = attach::copy_at(path).ok()?;
     // Linux 5.12; before it a detached mount cannot be made read-only.
-    sys::mount_setattr(&tree, 0, MOUNT_ATTR_RDONLY, 0).ok().map(|()| tree)
+    attach::set_unattached_alone(&tree, MOUNT_ATTR_RDONLY).ok()?.then_some(tree)
 }
 
 /// The file's bytes in sealed memory: memfd_create(2), F_ADD_SEALS in fcntl(2).

@@ -22,6 +22,8 @@ pub struct Entry {
     pub point: PathBuf,
     /// It passes mounts on to its peers (mount_namespaces(7)).
     pub is_shared: bool,
+    /// It receives mounts from them.
+    pub is_slave: bool,
     /// Such as `cgroup2` or `overlay`.
     pub kind: String,
     /// The filesystem's own options, each still escaped: only in that form do commas separate them.
@@ -57,12 +59,15 @@ fn parse(line: &[u8]) -> Option<Entry> {
     let (root, point) = (path.next()?, path.next()?);
     // The mount's options, then any number of optional fields up to a dash.
     let mut rest = path.skip(1);
-    let is_shared =
-        rest.by_ref().take_while(|&field| field != b"-").filter(|field| field.starts_with(b"shared:")).count() > 0;
+    let (mut is_shared, mut is_slave) = (false, false);
+    for field in rest.by_ref().take_while(|&field| field != b"-") {
+        is_shared |= field.starts_with(b"shared:");
+        is_slave |= field.starts_with(b"master:");
+    }
     let kind = String::from_utf8_lossy(rest.next()?).into_owned();
     let options = rest.nth(1).unwrap_or_default().to_vec();
     let unescaped = |text| PathBuf::from(OsString::from_vec(unescaped(text)));
-    Some(Entry { id, parent, root: unescaped(root), point: unescaped(point), is_shared, kind, options })
+    Some(Entry { id, parent, root: unescaped(root), point: unescaped(point), is_shared, is_slave, kind, options })
 }
 
 /// Space, tab, newline and backslash are octal in mountinfo, and so is what a filesystem escapes in its options.
@@ -86,7 +91,7 @@ mod tests {
     fn a_line_is_read_with_its_escapes() {
         let line = br"36 35 98:0 /mnt\0401 /a\040b\134c rw,noatime master:1 shared:2 - cgroup /dev/root rw,cpu,cpuacct";
         let entry = parse(line).unwrap();
-        assert_eq!((entry.id, entry.parent, entry.is_shared), (36, 35, true));
+        assert_eq!((entry.id, entry.parent, entry.is_shared, entry.is_slave), (36, 35, true, true));
         assert_eq!((entry.root, entry.point), ("/mnt 1".into(), r"/a b\c".into()));
         let line = b"36 35 98:0 / /a rw - cgroup2 shared:2 rw,cpu";
         let entry = parse(line).unwrap();

@@ -29,14 +29,15 @@ pub fn in_own_mount_namespace(carry: &Carry) -> bool {
     carry.mount_namespace.is_some() && carry.mount_namespace == mount_namespace_id()
 }
 
-/// Enters a new mount namespace, unless an earlier link made this one.
-pub fn own_mount_namespace(carry: &mut Carry) -> Result<()> {
+/// Enters a new mount namespace, unless an earlier link made this one. Nothing mounted in it is seen outside; whether
+/// what is mounted outside appears in it is for the caller to say: MS_SLAVE or MS_PRIVATE.
+pub fn own_mount_namespace(carry: &mut Carry, propagation: MsFlags) -> Result<()> {
     if in_own_mount_namespace(carry) {
         return Ok(());
     }
     unshare(CloneFlags::CLONE_NEWNS).map_err(not_made)?;
     // With shared propagation an unmount in here would be one out there (mount_namespaces(7)).
-    match mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>) {
+    match mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | propagation, None::<&str>) {
         Err(Errno::EINVAL) => {
             let refused =
                 Err(Errno::EINVAL).context("make every mount private: / is not a mount point, so this is a chroot");

@@ -15,10 +15,9 @@ pub fn errno_of(error: &std::io::Error) -> Option<Errno> {
     error.raw_os_error().map(Errno::from_raw)
 }
 
-/// mount_setattr(2), Linux 5.12: changes the attributes of the mount that `tree` is the root of,
-/// with `AT_RECURSIVE` in `flags` those of every mount below it.
-pub fn mount_setattr(tree: impl AsFd, flags: libc::c_int, set: u64, clear: u64) -> Result<(), Errno> {
-    let attributes = libc::mount_attr { attr_set: set, attr_clr: clear, propagation: 0, userns_fd: 0 };
+/// mount_setattr(2), Linux 5.12: changes the mount that `tree` is the root of, with `AT_RECURSIVE` in `flags` every mount
+/// below it as well.
+pub fn mount_setattr(tree: impl AsFd, flags: libc::c_int, attributes: &libc::mount_attr) -> Result<(), Errno> {
     // SAFETY: the path is an empty C string, the attributes outlive the call and their size is given.
     let result = unsafe {
         libc::syscall(
@@ -26,7 +25,7 @@ pub fn mount_setattr(tree: impl AsFd, flags: libc::c_int, set: u64, clear: u64) 
             tree.as_fd().as_raw_fd(),
             c"".as_ptr(),
             libc::AT_EMPTY_PATH | flags,
-            &raw const attributes,
+            std::ptr::from_ref(attributes),
             size_of::<libc::mount_attr>(),
         )
     };

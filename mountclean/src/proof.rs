@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
+use chain::mountinfo;
 use chain::mounts::{self, Mount};
 use chain::{EscapeFd, Tool, WithHint, at_root_of_mount_namespace, escape_fd, names_in, open_inside, passed_on, warn};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
@@ -33,7 +34,11 @@ pub fn prove(expected: &Expected) -> Result<()> {
     let root = mounts::id_at("/")?;
     let ours =
         |mount: &Mount| mount.id == root || expected.mounts.contains(&mount.id) || kept(&mount.point, expected.keep);
-    let left: Vec<&Mount> = table.iter().filter(|mount| !ours(mount)).collect();
+    let mut left: Vec<&Mount> = table.iter().filter(|mount| !ours(mount)).collect();
+    if !left.is_empty() {
+        let received = received(&table, &expected.mounts)?;
+        left.retain(|mount| !received.contains(&mount.id));
+    }
     if let [first, others @ ..] = left.as_slice() {
         let more = if others.is_empty() { String::new() } else { format!(" (and {} more)", others.len()) };
         return Err(anyhow!("a mount that is not the container's is left at {}{more}", first.point.display())).hint(
@@ -57,6 +62,16 @@ pub fn prove(expected: &Expected) -> Result<()> {
     }
     descriptors(expected, inside)?;
     processes(inside)
+}
+
+/// The mounts that a volume has received from outside since pivot bound it (`--bind SRC:DST:rslave`): no other mount
+/// below an expected one is a slave.
+fn received(table: &[Mount], expected: &BTreeSet<u64>) -> Result<BTreeSet<u64>> {
+    let slaves: BTreeSet<u64> =
+        mountinfo::read()?.into_iter().filter(|mount| mount.is_slave).map(|mount| mount.id).collect();
+    let volumes: Vec<u64> = expected.intersection(&slaves).copied().collect();
+    let below = mounts::below(&volumes, table).into_iter().map(|mount| mount.id);
+    Ok(below.filter(|id| slaves.contains(id)).collect())
 }
 
 /// Every descriptor that COMMAND inherits: those that close at exec do not count.

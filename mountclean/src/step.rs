@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use chain::shell::quote;
 use chain::{Carry, HasCarry};
+use nix::mount::MsFlags;
 
 use crate::args::Sys;
 use crate::fresh::Fresh;
@@ -90,7 +91,7 @@ impl chain::Step for Step<'_> {
 
     fn perform(&self, state: &mut State) -> Result<()> {
         match self {
-            Step::OwnMounts => chain::own_mount_namespace(&mut state.carry)?,
+            Step::OwnMounts => chain::own_mount_namespace(&mut state.carry, MsFlags::MS_PRIVATE)?,
             Step::Proc { options } => state.fresh.push(procfs::mount_fresh(options)?),
             Step::HostsProc => state.fresh.push(procfs::bind_hosts()?),
             Step::Sys { how } => state.fresh.push(sysfs::mount_fresh(*how)?),

@@ -1,6 +1,12 @@
 //! The command line: one definition for parsing, help, manual and completions.
 
-// By its path, since xtask includes this file from elsewhere.
+// By their paths, since xtask includes this file from elsewhere.
+#[path = "args/bind.rs"]
+mod bind;
+#[path = "args/fields.rs"]
+mod fields;
+#[path = "args/id_map.rs"]
+mod id_map;
 #[path = "args/volumes.rs"]
 mod volumes;
 
@@ -8,9 +14,12 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
+pub use bind::{Bind, Changes};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Parser, ValueEnum};
-pub use volumes::{Changes, Flags, Volume, Volumes};
+pub use fields::Flags;
+pub use id_map::IdMap;
+pub use volumes::{Volume, Volumes};
 
 const EXAMPLE: &str = "Example: unpack img.tar | isolate --pid --uts -- pivot ./root -- sh";
 
@@ -33,6 +42,8 @@ EXAMPLES
   whose changes are kept elsewhere:
     pivot --bind ./data:/data:ephemeral ./root -- sh
     pivot --bind ./data:/data:overlay=./kept ./root -- sh
+  Two directories as one, of which neither is changed:
+    pivot --bind ./data:/data:ephemeral,lower=./some ./root -- sh
   What the image says it runs, with a /dev and the host's name servers:
     pivot --as-image --dev --etc resolv ./root
   The caller's own name, home and files:
@@ -72,6 +83,19 @@ NOTES
   SRC may be /proc/self/fd/N, and so may ROOT. SRC brings along what is mounted
   below it. In SRC and DST a colon is written \\: and a comma needs nothing.
   What --hide covers is covered at PATH alone.
+
+  rslave, as in --bind /media::ro,rslave, takes a SRC whose mount is shared or a
+  slave outside (mount --make-rshared). What arrives later has the flags that it
+  has outside. An isolate that makes a mount namespace, before or after pivot,
+  needs --propagation slave.
+
+  idmap=1000:0:1 shows user 1000's files as root's, and what root makes there is
+  user 1000's outside. An id that MAP does not name shows as nobody's (65534), and
+  who has such an id can make nothing there. Root may do this with most
+  filesystems, a user with those that he mounted in his user namespace.
+
+  lower=DIR shows DIR below SRC; of several the first is above. Without ephemeral
+  or overlay=DIR nothing can be changed.
 
   --etc follows a link in the root only to a place in /etc or /run, and replaces
   nothing but regular files; it says what it leaves alone. With passwd in its
@@ -127,6 +151,12 @@ pub struct Args {
     /// Let changes go to this directory, which is yours alone, and be there the next time; ROOT itself is never changed
     #[arg(long, value_name = "DIR")]
     pub overlay: Option<PathBuf>,
+
+    /// Show the owners of the root's files under other ids, as mount(8)'s X-mount.idmap does: ID and those that follow
+    /// appear as SHOWN and those that follow, a u: or g: before it makes it users or groups alone; several maps in one
+    /// word, with spaces between them, or the path of a user namespace (/proc/PID/ns/user)
+    #[arg(long, value_name = "ID:SHOWN:COUNT", help_heading = "The root")]
+    pub idmap: Option<IdMap>,
 
     #[command(flatten)]
     pub volumes: Volumes,

@@ -12,9 +12,11 @@ use nix::fcntl::{OFlag, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat};
 use nix::unistd::{Gid, Uid, fchown, symlinkat};
 
+use crate::receives::Receives;
+
 /// Mounts the directory in memory at `path`, which `dir` is open on. Each entry is bound into it, not copied: what
 /// could be changed below can be changed through it.
-pub fn cover(root: BorrowedFd, path: &Path, dir: &OwnedFd) -> Result<OwnedFd> {
+pub fn cover(root: BorrowedFd, path: &Path, dir: &OwnedFd, receives: Receives) -> Result<OwnedFd> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let below = openat(dir, ".", flags, Mode::empty()).context("list it")?;
     let like = fstat(&below)?;
@@ -24,19 +26,22 @@ pub fn cover(root: BorrowedFd, path: &Path, dir: &OwnedFd) -> Result<OwnedFd> {
     // A user namespace cannot give files to an owner that it does not map.
     let _ = fchown(&memory, Some(Uid::from_raw(like.st_uid)), Some(Gid::from_raw(like.st_gid)));
     for name in names_in(below.try_clone()?)? {
-        show(&name, &below, &memory).with_context(|| name.display().to_string())?;
+        show(&name, &below, &memory, receives).with_context(|| name.display().to_string())?;
     }
     Ok(memory)
 }
 
-fn show(name: &OsStr, below: &OwnedFd, memory: &OwnedFd) -> Result<()> {
+fn show(name: &OsStr, below: &OwnedFd, memory: &OwnedFd, receives: Receives) -> Result<()> {
     let entry = openat(below, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
     match file_kind(&entry)? {
         SFlag::S_IFLNK => return Ok(symlinkat(readlinkat(below, name)?.as_os_str(), memory, name)?),
         SFlag::S_IFDIR => mkdirat(memory, name, Mode::from_bits_truncate(0o755))?,
         _ => mknodat(memory, name, SFlag::S_IFREG, Mode::from_bits_truncate(0o644), 0)?,
     }
-    attach::bind(&entry, Place { root: memory.as_fd(), path: Path::new(name) }, 0).map(drop)
+    let place = Place { root: memory.as_fd(), path: Path::new(name) };
+    // A volume that receives mounts may be below.
+    let shown = if receives == Receives::Now { attach::bind_receiving } else { attach::bind };
+    shown(&entry, place, 0).map(drop)
 }
 
 /// A function in the script: covers the nearest directory that is there, unless it is in memory already.

@@ -2,19 +2,23 @@
 
 mod advice;
 pub mod args;
+mod bind;
 mod cover;
 mod descriptors;
 mod dev;
 mod etc;
+mod flags;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod hide;
+mod id_map;
 mod image;
 mod initramfs;
 mod lock;
 mod overlay;
 mod place;
 mod places;
+mod receives;
 mod root;
 mod step;
 mod switch;
@@ -24,9 +28,10 @@ mod why_failed;
 
 use std::ffi::OsString;
 
-use args::{Args, EtcFile, Flags};
+use args::{Args, Bind, Changes, EtcFile, Flags, Volume};
 use chain::{Command, HostTree, Link, Tool};
 use clap::ValueEnum;
+use receives::Receives;
 use step::{State, Step};
 
 /// All of pivot after its arguments are parsed.
@@ -94,8 +99,14 @@ fn plan<'a>(
         let finds = if shown { step::what_it_awaits(root) } else { String::new() };
         steps.push(Step::AwaitRoot { root, finds });
     }
-    if !chain::in_own_mount_namespace(&link.carry) {
-        steps.push(Step::OwnMounts);
+    let inherits = chain::in_own_mount_namespace(&link.carry);
+    let receives = match volumes.iter().any(|volume| matches!(volume, Volume::Bind(Bind { receives: true, .. }))) {
+        true if inherits => Receives::Never,
+        true => Receives::Now,
+        false => Receives::No,
+    };
+    if !inherits {
+        steps.push(Step::OwnMounts { receives });
     }
     // A later link changes to the image's user.
     let by_tool = link.carry.image.as_ref().is_some_and(|image| image.user.is_some());
@@ -103,13 +114,20 @@ fn plan<'a>(
         steps.push(Step::HoldTools);
     }
     steps.extend([Step::OpenRoot { root }, Step::Lock { expected: tree }]);
-    if overlaid {
-        steps.push(Step::Overlay { dir: args.overlay.as_deref(), root });
-    }
     let Args { read_only, nosuid, nodev, noexec, .. } = *args;
     let flags = Flags { read_only, nosuid, nodev, noexec };
-    if !overlaid || flags != Flags::default() {
-        steps.push(Step::Bind { root, in_memory: read_only && !overlaid });
+    let id_map = args.idmap.as_ref();
+    if overlaid {
+        if id_map.is_some() {
+            steps.push(Step::Bind { root, in_memory: false, id_map, receives });
+        }
+        let changes = args.overlay.clone().map_or(Changes::Memory, Changes::Directory);
+        steps.push(Step::Overlay { changes, root, receives });
+        if flags != Flags::default() {
+            steps.push(Step::Bind { root, in_memory: false, id_map: None, receives });
+        }
+    } else {
+        steps.push(Step::Bind { root, in_memory: read_only, id_map, receives });
     }
     if read_only {
         let start = args.chdir.as_deref().filter(|_| args.as_image);
@@ -118,7 +136,7 @@ fn plan<'a>(
     if flags != Flags::default() {
         steps.push(Step::SetFlags { flags, root });
     }
-    steps.extend(volumes.iter().map(|volume| Step::Mount { volume, root }));
+    steps.extend(volumes.iter().map(|volume| Step::Mount { volume, root, receives }));
     if !files.is_empty() {
         let sets_home =
             files.contains(&EtcFile::Passwd) && !args.as_image && !args.env.iter().any(|(name, _)| name == "HOME");

@@ -18,8 +18,11 @@ use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, fstat, mkdirat, stat
 use nix::sys::statfs::OVERLAYFS_SUPER_MAGIC;
 use nix::unistd::{Gid, Uid, fchown};
 
+use crate::args::Changes;
 use crate::{lock, root};
 
+/// A value of fsconfig(2) is no longer.
+const LONGEST: usize = 255;
 /// The first user namespace has this inode on every machine (PROC_USER_INIT_INO).
 const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 
@@ -47,7 +50,7 @@ pub fn in_memory_at(place: Place, like: &OwnedFd) -> Result<Layer> {
 }
 
 /// In a directory that no other container may use at the same time: the kernel leaves that undefined.
-pub fn kept(dir: &Path, root: &OwnedFd) -> Result<Layer> {
+pub fn kept(dir: &Path, lower: &[OwnedFd]) -> Result<Layer> {
     let made = match nix::unistd::mkdir(dir, Mode::from_bits_truncate(0o700)) {
         Ok(()) => true,
         Err(Errno::EEXIST) => false,
@@ -55,8 +58,12 @@ pub fn kept(dir: &Path, root: &OwnedFd) -> Result<Layer> {
     };
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let opened = chain::retry_eintr::open(dir, flags, Mode::empty()).with_context(|| dir.display().to_string())?;
-    // On another filesystem it would not be seen in ROOT.
-    if attach::path_of(&opened)?.starts_with(attach::path_of(root)?) && fstat(&opened)?.st_dev == fstat(root)?.st_dev {
+    // On another filesystem it would not be seen below.
+    let contains = |lower: &OwnedFd| -> Result<bool> {
+        let is_below = attach::path_of(&opened)?.starts_with(attach::path_of(lower)?);
+        Ok(is_below && fstat(&opened)?.st_dev == fstat(lower)?.st_dev)
+    };
+    if lower.iter().map(contains).collect::<Result<Vec<_>>>()?.contains(&true) {
         if made {
             let _ = std::fs::remove_dir(dir);
         }
@@ -64,7 +71,7 @@ pub fn kept(dir: &Path, root: &OwnedFd) -> Result<Layer> {
             .hint("put it beside that, or on another filesystem");
     }
     only_ours(&opened).with_context(|| dir.display().to_string())?;
-    let layer = layer(&opened, root).with_context(|| dir.display().to_string())?;
+    let layer = layer(&opened, &lower[0]).with_context(|| dir.display().to_string())?;
     // Anyone who can open a directory can lock it (flock(2)). DIR may be open to all, this one is not.
     fchmod(&layer.work, Mode::S_IRWXU).with_context(|| dir.join("work").display().to_string())?;
     let lock = lock::alone(&layer.work).with_context(|| dir.display().to_string())?;
@@ -111,36 +118,49 @@ fn layer(dir: &OwnedFd, root: &OwnedFd) -> Result<Layer> {
     Ok(Layer { upper, work, lock: None })
 }
 
-/// ROOT with the layer over it, attached on ROOT.
-pub fn mount(layer: &Layer, root: &OwnedFd) -> Result<OwnedFd> {
-    made(layer, root, |options| {
-        root::stack(root, attach::unattached("overlay", options, 0), |place| {
+/// Directories, the uppermost first, with the layer over them, attached on the first.
+pub fn mount(layer: &Layer, lower: &[OwnedFd]) -> Result<OwnedFd> {
+    made(Some(layer), lower, |options| {
+        root::stack(&lower[0], attach::unattached("overlay", options, 0), |place| {
             attach::filesystem("overlay", options, 0, place)
         })
     })
 }
 
-/// A directory with the layer over it, attached at a place.
-pub fn mount_at(layer: &Layer, lower: &OwnedFd, attributes: u64, place: Place) -> Result<OwnedFd> {
+/// The same, attached at a place. Without a layer nothing can be changed.
+pub fn mount_at(layer: Option<&Layer>, lower: &[OwnedFd], attributes: u64, place: Place) -> Result<OwnedFd> {
     made(layer, lower, |options| attach::filesystem("overlay", options, attributes, place))
 }
 
 fn made(
-    layer: &Layer,
-    root: &OwnedFd,
+    layer: Option<&Layer>,
+    lower: &[OwnedFd],
     mount: impl FnOnce(&[(&str, Option<&str>)]) -> Result<OwnedFd>,
 ) -> Result<OwnedFd> {
-    warn_without_attributes(layer);
     let path = |fd: &OwnedFd| attach::by_number(fd).display().to_string();
-    let (lower, upper, work) = (path(root), path(&layer.upper), path(&layer.work));
-    let mut options = vec![("lowerdir", Some(&*lower)), ("upperdir", Some(&*upper)), ("workdir", Some(&*work))];
+    let lowers: Vec<String> = lower.iter().map(path).collect();
+    let joined = lowers.join(":");
+    let changes = layer.map(|layer| (path(&layer.upper), path(&layer.work)));
+    let mut options = if joined.len() <= LONGEST {
+        vec![("lowerdir", Some(&*joined))]
+    } else {
+        lowers.iter().map(|lower| ("lowerdir+", Some(&**lower))).collect()
+    };
+    if let Some((upper, work)) = &changes {
+        options.extend([("upperdir", Some(&**upper)), ("workdir", Some(&**work))]);
+    }
     if in_user_namespace() {
         // trusted.* attributes are not for us; Linux 5.11 has the overlay's marks in user.* ones.
         options.push(("userxattr", None));
     }
-    let merged = mount(&options).map_err(|error| explained(error, layer, root))?;
-    let_remove(layer);
-    Ok(merged)
+    if let Some(layer) = layer {
+        warn_without_attributes(layer);
+    }
+    let merged = mount(&options);
+    if let Some(layer) = layer {
+        let_remove(layer);
+    }
+    merged.map_err(|error| explained(error, layer, lower))
 }
 
 /// The kernel makes work/work with mode 000, which keeps its owner from removing it.
@@ -148,7 +168,7 @@ fn let_remove(layer: &Layer) {
     let _ = fchmodat(&layer.work, "work", Mode::S_IRWXU, FchmodatFlags::FollowSymlink);
 }
 
-fn explained(error: Error, layer: &Layer, root: &OwnedFd) -> Error {
+fn explained(error: Error, layer: Option<&Layer>, lower: &[OwnedFd]) -> Error {
     let hint = match error.downcast_ref() {
         //: mount -t overlay | fsopen: ENODEV | the kernel has no overlay filesystem | the only cause |
         //: pivot/roots::refusals_of_an_overlay_with_an_index_are_explained
@@ -161,35 +181,41 @@ fn explained(error: Error, layer: &Layer, root: &OwnedFd) -> Error {
         //: mount -t overlay | fsconfig: EBUSY | another overlay uses the directory | the only cause (ovl_report_in_use) |
         //: pivot/roots::refusals_of_an_overlay_with_an_index_are_explained
         Some(Errno::EBUSY) => "another overlay uses the directory: give each container its own --overlay DIR",
-        //: mount -t overlay | fsconfig: ELOOP | DIR and ROOT lie in each other | the only cause |
+        //: mount -t overlay | fsconfig: ELOOP | two of its directories are one, or lie in each other | the only cause |
         //: pivot/roots::refusals_of_an_overlay_with_an_index_are_explained
-        Some(Errno::ELOOP) => "--overlay DIR and ROOT must not lie in each other",
+        Some(Errno::ELOOP) => "the directories of an overlay must not lie in each other",
         //: mount -t overlay | fsconfig: ESTALE | the changes are another ROOT's | the only cause (ovl_verify_origin) |
         //: pivot/roots::refusals_of_an_overlay_with_an_index_are_explained
         Some(Errno::ESTALE) => "the directory was used over another ROOT: give each ROOT its own --overlay DIR",
-        Some(Errno::EINVAL) => invalid(layer, root),
+        //: mount -t overlay | fsconfig: EINVAL | more directories than one value takes, before Linux 6.8 | it knows no lowerdir+
+        //: for one either | pivot/changes::a_volume_can_have_many_lower_directories
+        Some(Errno::EINVAL) if lower.len() > 1 && error.to_string().contains("lowerdir+") => {
+            "that many directories in an overlay take Linux 6.8"
+        }
+        Some(Errno::EINVAL) => invalid(layer, lower),
         _ => return error,
     };
     error.context(Hint(hint.into()))
 }
 
 /// EINVAL has several causes, which before Linux 6.5 only the kernel's log tells apart.
-fn invalid(layer: &Layer, root: &OwnedFd) -> &'static str {
+fn invalid(layer: Option<&Layer>, lower: &[OwnedFd]) -> &'static str {
     let on_overlay = |fd: &OwnedFd| fstatfs(fd).is_ok_and(|fs| fs.filesystem_type() == OVERLAYFS_SUPER_MAGIC);
     let mount = |fd: &OwnedFd| mounts::id_of(fd).ok();
-    if mount(&layer.upper) != mount(&layer.work) {
+    let own = layer.and_then(|layer| mount(&layer.upper));
+    if layer.is_some_and(|layer| own != mount(&layer.work)) {
         //: mount -t overlay | fsconfig: EINVAL | upper and work of DIR are on two mounts | the ids of both |
         //: pivot/roots::refusals_of_the_overlay_are_explained
         "upper and work in the directory of the changes must be on one mount: unmount what is mounted on them"
-    } else if on_overlay(&layer.upper) {
+    } else if layer.is_some_and(|layer| on_overlay(&layer.upper)) {
         //: mount -t overlay | fsconfig: EINVAL | DIR is on an overlay | statfs |
         //: pivot/roots::refusals_of_the_overlay_are_explained
         "the changes would be on an overlay, which cannot be an overlay's upper layer: put --overlay DIR elsewhere"
-    } else if in_user_namespace() && has_mounts_below(root, mount(&layer.upper)) {
+    } else if in_user_namespace() && lower.iter().any(|root| has_mounts_below(root, own)) {
         //: mount -t overlay | fsconfig: EINVAL | a mount below ROOT that the user namespace may not look behind | the table
         //: of mounts | pivot/roots::the_current_root_can_be_a_root_too
         "a mount below ROOT is locked in a user namespace: an overlay would show what it hides"
-    } else if on_overlay(root) {
+    } else if lower.iter().any(on_overlay) {
         //: mount -t overlay | fsconfig: EINVAL | two overlays would lie below this one | statfs of ROOT |
         //: pivot/roots::refusals_of_the_overlay_are_explained
         "ROOT is on an overlay over an overlay, and the kernel allows no third: copy ROOT to another filesystem"
@@ -226,31 +252,39 @@ fn in_user_namespace() -> bool {
     stat("/proc/self/ns/user").is_ok_and(|namespace| namespace.st_ino != FIRST_USER_NAMESPACE)
 }
 
-/// `lower` and `place` are quoted already.
-pub fn shell(dir: Option<&Path>, lower: &str, place: &str, f: &mut fmt::Formatter) -> fmt::Result {
+/// `lower`, the uppermost first, and `place` are quoted already.
+pub fn shell(changes: &Changes, lower: &[String], place: &str, f: &mut fmt::Formatter) -> fmt::Result {
+    let top = lower.first().map_or("", String::as_str);
+    let joined = lower.join(":");
     writeln!(
         f,
         "userxattr=$([ \"$(stat -L -c %i /proc/self/ns/user)\" = {FIRST_USER_NAMESPACE} ] || echo ,userxattr)"
     )?;
-    match dir {
-        Some(dir) => {
+    match changes {
+        Changes::Source => write!(f, "mount -t overlay -o lowerdir={joined}$userxattr overlay {place}"),
+        Changes::Directory(dir) => {
             let dir = quote(dir);
             writeln!(
                 f,
-                "[ -d {dir}/upper ] || {{ mkdir -p {dir}/upper {dir}/work; chmod --reference={lower} {dir}/upper; }}"
+                "[ -d {dir}/upper ] || {{ mkdir -p {dir}/upper {dir}/work; chmod --reference={top} {dir}/upper; }}"
             )?;
             write!(
                 f,
-                "mount -t overlay -o lowerdir={lower},upperdir={dir}/upper,workdir={dir}/work$userxattr overlay {place}"
+                "mount -t overlay -o lowerdir={joined},upperdir={dir}/upper,workdir={dir}/work$userxattr overlay {place} && \
+                 chmod 700 {dir}/work/work"
             )
         }
-        None => write!(
-            f,
-            "overlay_in_memory() (\n\
-             place=$(cd -P \"$2\" && pwd); cd -P \"$1\"; mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs \"$place\"\n\
-             mkdir \"$place/upper\" \"$place/work\"; chmod --reference=. \"$place/upper\"\n\
-             mount -t overlay -o \"lowerdir=.,upperdir=$place/upper,workdir=$place/work$userxattr\" overlay \"$place\"\n\
-             )\noverlay_in_memory {lower} {place}"
-        ),
+        Changes::Memory => {
+            let others: String = lower.iter().skip(1).map(|lower| format!(" \"$(cd -P {lower} && pwd)\"")).collect();
+            write!(
+                f,
+                "overlay_in_memory() (\n\
+                 place=$(cd -P \"$2\" && pwd); cd -P \"$1\"; shift 2; lower=.; for other; do lower=$lower:$other; done\n\
+                 mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs \"$place\"\n\
+                 mkdir \"$place/upper\" \"$place/work\"; chmod --reference=. \"$place/upper\"\n\
+                 mount -t overlay -o \"lowerdir=$lower,upperdir=$place/upper,workdir=$place/work$userxattr\" overlay \"$place\"\n\
+                 )\noverlay_in_memory {top} {place}{others}"
+            )
+        }
     }
 }

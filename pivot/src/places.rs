@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use chain::shell::quote;
 
-use crate::args::{EtcFile, Volume};
+use crate::args::{Bind, EtcFile, Volume};
 use crate::place::{self, Kind, ensure, inside};
 use crate::tree::{Tree, Wanted};
 use crate::{cover, etc};
@@ -53,9 +53,9 @@ impl Brought {
 
 fn place_of(volume: &Volume) -> Option<(PathBuf, Kind)> {
     let (path, kind) = match volume {
-        Volume::Bind { source, optional: true, .. } if !source.exists() => return None,
-        Volume::Bind { source, target, .. } if source.is_dir() => (target.as_path(), Kind::Directory),
-        Volume::Bind { target, .. } => (target.as_path(), Kind::File),
+        Volume::Bind(Bind { source, optional: true, .. }) if !source.exists() => return None,
+        Volume::Bind(Bind { source, target, .. }) if source.is_dir() => (target.as_path(), Kind::Directory),
+        Volume::Bind(Bind { target, .. }) => (target.as_path(), Kind::File),
         Volume::Tmpfs { target, .. } | Volume::Directory { path: target } => (target.as_path(), Kind::Directory),
         Volume::Symlink { path, .. } => (path.as_path(), Kind::File),
         Volume::Dev => (Path::new("dev"), Kind::Directory),
@@ -102,7 +102,7 @@ pub fn shell(
 /// The line that makes the place for one volume.
 pub fn shell_for(volume: &Volume, root: &str, f: &mut fmt::Formatter) -> fmt::Result {
     match volume {
-        Volume::Bind { source, target, optional, .. } => {
+        Volume::Bind(Bind { source, target, optional, .. }) => {
             let (source, target) = (quote(source), inside(root, target));
             let unless = if *optional { format!("[ ! -e {source} ] || ") } else { String::new() };
             writeln!(

@@ -1,17 +1,20 @@
 //! The root's own mount, stacked on ROOT so that pivot_root can take it.
 
+use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Error, Result, ensure};
-use chain::attach::{self, Place};
+use chain::attach::{self, PRIVATE, Place};
 use chain::retry_eintr::open;
 use chain::{Hint, mounts, why_denied};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fstat};
 
-use crate::why_failed;
+use crate::args::IdMap;
+use crate::receives::Receives;
+use crate::{id_map, why_failed};
 
 const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
@@ -51,10 +54,41 @@ fn is_program(word: &Path) -> bool {
 }
 
 /// A copy of the mount that ROOT is on, from ROOT down, on top of ROOT.
-pub fn bind(root: &OwnedFd) -> Result<OwnedFd> {
-    stack(root, attach::copy(root).map_err(|errno| why_failed::of_bind(errno, root)), |place| {
-        attach::bind(root, place, 0)
-    })
+pub fn bind(root: &OwnedFd, id_map: Option<&IdMap>, receives: Receives) -> Result<OwnedFd> {
+    let private = if receives == Receives::Now { PRIVATE } else { 0 };
+    let copy = attach::copy(root).map_err(|errno| why_failed::of_bind(errno, root));
+    let copy = match id_map {
+        Some(map) => {
+            let copy = copy?;
+            id_map::apply(map, &copy, true, root)?;
+            Ok(copy)
+        }
+        None => copy,
+    };
+    let is_set = match &copy {
+        Ok(copy) => private != 0 && attach::set_unattached(copy, private)?,
+        Err(_) => false,
+    };
+    let bound = stack(root, copy, |place| attach::bind(root, place, 0))?;
+    if !is_set {
+        attach::set(&bound, private)?;
+    }
+    Ok(bound)
+}
+
+/// The same in shell; `root` is quoted already.
+pub fn shell(root: &str, id_map: Option<&IdMap>, receives: Receives, f: &mut fmt::Formatter) -> fmt::Result {
+    let private = if receives == Receives::Now { " --make-rprivate" } else { "" };
+    match id_map {
+        Some(map) => {
+            writeln!(f, "{}\nidmapped {} --rbind {root} {root}", id_map::SHELL, chain::shell::quote(map.to_string()))?;
+            match receives {
+                Receives::Now => write!(f, "mount --make-rprivate {root}"),
+                _ => Ok(()),
+            }
+        }
+        None => write!(f, "mount --rbind{private} {root} {root}"),
+    }
 }
 
 /// Attaches a mount on ROOT. If the kernel cannot make one without attaching it, `by_path` does both.

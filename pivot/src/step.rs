@@ -10,12 +10,14 @@ use anyhow::{Context, Result, anyhow};
 use chain::handoff::{self, Expect, Writer};
 use chain::shell::quote;
 use chain::{Carry, HasCarry, HostTree, Tool, WithHint, mounts, why_denied};
+use nix::mount::MsFlags;
 use nix::unistd::fchdir;
 
-use crate::args::{EtcFile, Flags, Volume};
+use crate::args::{Changes, EtcFile, Flags, IdMap, Volume};
 use crate::etc;
+use crate::flags::{self, REMOUNT_BELOW};
+use crate::receives::Receives;
 use crate::tree::Tree;
-use crate::volume::REMOUNT_BELOW;
 use crate::{advice, descriptors, lock, overlay, place, places, root, switch, volume};
 
 pub enum Step<'a> {
@@ -27,7 +29,9 @@ pub enum Step<'a> {
         /// What standard input is, for the script.
         finds: String,
     },
-    OwnMounts,
+    OwnMounts {
+        receives: Receives,
+    },
     HoldTools,
     OpenRoot {
         root: &'a Path,
@@ -36,15 +40,17 @@ pub enum Step<'a> {
         /// The tree whose receipt was read.
         expected: Option<(u64, u64)>,
     },
-    /// In memory, or in a directory.
     Overlay {
-        dir: Option<&'a Path>,
+        changes: Changes,
         root: &'a Path,
+        receives: Receives,
     },
     Bind {
         root: &'a Path,
         /// Where missing places are made.
         in_memory: bool,
+        id_map: Option<&'a IdMap>,
+        receives: Receives,
     },
     /// Once the root is read-only none can be made.
     MakePlaces {
@@ -61,6 +67,7 @@ pub enum Step<'a> {
     Mount {
         volume: &'a Volume,
         root: &'a Path,
+        receives: Receives,
     },
     CopyFiles {
         files: &'a [EtcFile],
@@ -138,21 +145,22 @@ impl fmt::Display for Step<'_> {
                 write!(f, "# {finds}\nIFS= read -r root; export root")
             }
             Step::AwaitRoot { finds, .. } => write!(f, "# {finds}"),
-            Step::OwnMounts => f.write_str("unshare --mount --propagation private"),
+            Step::OwnMounts { receives: Receives::Now } => f.write_str("unshare --mount --propagation slave"),
+            Step::OwnMounts { .. } => f.write_str("unshare --mount --propagation private"),
             Step::HoldTools => f.write_str("# open the links that follow, which the root does not hold"),
             Step::OpenRoot { root } => write!(f, "test -d {}", word(root)),
             Step::Lock { .. } => {
                 f.write_str("# lock ROOT's receipt against unpack --replace, through a mount that is attached nowhere")
             }
-            Step::Overlay { dir, root } => overlay::shell(*dir, &word(root), &word(root), f),
-            Step::Bind { root, .. } => write!(f, "mount --rbind {0} {0}", word(root)),
+            Step::Overlay { changes, root, .. } => overlay::shell(changes, &[word(root)], &word(root), f),
+            Step::Bind { root, id_map, receives, .. } => root::shell(&word(root), *id_map, *receives, f),
             Step::MakePlaces { volumes, files, start, in_memory, root } => {
                 places::shell(&word(root), volumes, files, *start, *in_memory, f)
             }
             Step::SetFlags { flags, root } => {
-                write!(f, "{REMOUNT_BELOW}\nremount_below {} {}", word(root), volume::words(*flags))
+                write!(f, "{REMOUNT_BELOW}\nremount_below {} {}", word(root), flags::words(*flags))
             }
-            Step::Mount { volume, root } => volume::shell(volume, &word(root), f),
+            Step::Mount { volume, root, receives } => volume::shell(volume, &word(root), *receives == Receives::Now, f),
             Step::CopyFiles { files, sets_home, root } => etc::shell(files, *sets_home, &word(root), f),
             Step::Enter { root, chdir, make, .. } => {
                 if let Some(dir) = chdir.filter(|_| *make) {
@@ -192,7 +200,7 @@ impl chain::Step for Step<'_> {
     type State = State;
 
     fn nests(&self) -> bool {
-        matches!(self, Step::OwnMounts)
+        matches!(self, Step::OwnMounts { .. })
     }
 
     fn perform(&self, state: &mut State) -> Result<()> {
@@ -202,7 +210,10 @@ impl chain::Step for Step<'_> {
                 let known = state.carry.writer.take();
                 state.path = await_root(root, known)?.unwrap_or_else(|| root.to_path_buf());
             }
-            Step::OwnMounts => chain::own_mount_namespace(&mut state.carry)?,
+            Step::OwnMounts { receives } => {
+                let propagation = if *receives == Receives::Now { MsFlags::MS_SLAVE } else { MsFlags::MS_PRIVATE };
+                chain::own_mount_namespace(&mut state.carry, propagation)?;
+            }
             Step::HoldTools => {
                 state.carry.hold_tools()?;
                 state.carry.left_host = true;
@@ -223,21 +234,27 @@ impl chain::Step for Step<'_> {
                 }
                 state.source = Some(root);
             }
-            Step::Overlay { dir, .. } => {
-                let source = state.source()?;
-                let layer = dir.map_or_else(|| overlay::in_memory(source), |dir| overlay::kept(dir, source))?;
-                let merged = overlay::mount(&layer, source)?;
+            Step::Overlay { changes, receives, .. } => {
+                let source = state.source.take().ok_or_else(|| anyhow!("ROOT is not open yet"))?;
+                let lower = [source];
+                let layer = match changes {
+                    Changes::Directory(dir) => overlay::kept(dir, &lower)?,
+                    _ => overlay::in_memory(&lower[0])?,
+                };
+                let merged = overlay::mount(&layer, &lower)?;
                 layer.lock.map(|mount| state.carry.lock_through(mount)).transpose()?;
-                state.tree = Some(Tree::new(merged.try_clone()?, false));
+                state.tree = Some(Tree::new(merged.try_clone()?, false, *receives));
                 state.source = Some(merged);
             }
-            Step::Bind { in_memory, .. } => {
-                state.tree = Some(Tree::new(root::bind(state.source()?)?, *in_memory));
+            Step::Bind { in_memory, id_map, receives, .. } => {
+                let bound = root::bind(state.source()?, *id_map, *receives)?;
+                state.source = Some(bound.try_clone()?);
+                state.tree = Some(Tree::new(bound, *in_memory, *receives));
             }
             Step::MakePlaces { volumes, files, start, .. } => {
                 places::ensure_all(state.tree()?, volumes, files, *start)?;
             }
-            Step::SetFlags { flags, .. } => state.tree()?.set(volume::attributes(*flags))?,
+            Step::SetFlags { flags, .. } => state.tree()?.set(flags::attributes(*flags))?,
             Step::Mount { volume, .. } => {
                 let lock = volume::mount(volume, state.tree()?)?;
                 lock.map(|mount| state.carry.lock_through(mount)).transpose()?;

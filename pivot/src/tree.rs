@@ -13,6 +13,7 @@ use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::{AccessFlags, faccessat};
 
 use crate::cover;
+use crate::receives::Receives;
 
 pub struct Tree {
     root: OwnedFd,
@@ -22,6 +23,7 @@ pub struct Tree {
     own: Vec<u64>,
     /// Covers of read-only directories, to become read-only themselves.
     unsealed: Vec<OwnedFd>,
+    receives: Receives,
 }
 
 /// Who wants something made.
@@ -40,8 +42,12 @@ impl AsFd for Tree {
 }
 
 impl Tree {
-    pub fn new(root: OwnedFd, in_memory: bool) -> Tree {
-        Tree { root, in_memory, own: Vec::new(), unsealed: Vec::new() }
+    pub fn new(root: OwnedFd, in_memory: bool, receives: Receives) -> Tree {
+        Tree { root, in_memory, own: Vec::new(), unsealed: Vec::new(), receives }
+    }
+
+    pub fn receives(&self) -> Receives {
+        self.receives
     }
 
     pub fn root(&self) -> &OwnedFd {
@@ -100,8 +106,8 @@ impl Tree {
     }
 
     fn cover(&mut self, here: &Path, parent: &OwnedFd) -> Result<OwnedFd> {
-        let memory =
-            cover::cover(self.root.as_fd(), here, parent).with_context(|| format!("{} in the root", here.display()))?;
+        let memory = cover::cover(self.root.as_fd(), here, parent, self.receives)
+            .with_context(|| format!("{} in the root", here.display()))?;
         self.owns(&memory)?;
         if fstatvfs(parent)?.flags().contains(FsFlags::ST_RDONLY) {
             self.unsealed.push(memory.try_clone()?);

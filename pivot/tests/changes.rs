@@ -1,7 +1,7 @@
 //! Volumes whose changes go elsewhere: to a directory, or nowhere.
 
 use chainroot_tests::scene::{has_overlay_for, removes_directories, scene, ways, ways_for};
-use chainroot_tests::{Work, is_root, needs_root};
+use chainroot_tests::{Work, is_root, kernel_at_least, needs_root};
 
 fn with_data() -> Work {
     let work = scene();
@@ -126,6 +126,49 @@ fn an_empty_destination_is_the_same_place() {
 }
 
 #[test]
+fn directories_show_below_the_source_the_first_one_above() {
+    for way in ways_for("--ephemeral") {
+        let work = with_data();
+        work.sh(
+            "mkdir low lower; echo low >low/file; echo low >low/low; echo lower >lower/low; echo lower >lower/lower",
+        )
+        .expect(0, "");
+        let pivot = |options: &str, inside: &str| {
+            work.sh(&format!("{way} pivot --bind data:/mnt:{options} root -- mountclean -- sh -c '{inside}'"))
+        };
+        let all = "cat /mnt/file /mnt/low /mnt/lower /mnt/sub/file";
+        pivot("lower=low,lower=lower", &format!("{all}; touch /mnt/x 2>/dev/null || echo read-only"))
+            .expect(0, "one\nlow\nlower\ntwo\nread-only\n");
+        for options in ["ephemeral,lower=low,lower=lower", "lower=low,overlay=changes,lower=lower"] {
+            pivot(options, &format!("{all}; echo x >>/mnt/lower; cat /mnt/lower"))
+                .expect(0, "one\nlow\nlower\ntwo\nlower\nx\n");
+        }
+        pivot("overlay=changes,lower=low,lower=lower", "cat /mnt/lower").expect(0, "lower\nx\n");
+        work.sh("cat data/file low/* lower/*").expect(0, "one\nlow\nlow\nlower\nlower\n");
+        pivot("lower=none", "true").expect_refusal(&["none: No such file"]);
+        pivot("lower=data/file", "true").expect_refusal(&["data/file: an overlay is over a directory"]);
+        pivot("lower=low,overlay=low/changes", "true").expect_refusal(&["low/changes", "lies in ROOT or SRC"]);
+        pivot("lower=data", "true").expect_refusal(&["the directories of an overlay must not lie in each other"]);
+    }
+}
+
+/// A value of fsconfig(2) has 255 bytes; behind that each directory is a value of its own (Linux 6.8).
+#[test]
+fn a_volume_can_have_many_lower_directories() {
+    for way in ways_for("--ephemeral") {
+        let work = with_data();
+        work.sh("for n in $(seq 100); do mkdir low$n; echo $n >low$n/n; touch low$n/$n; done").expect(0, "");
+        let lower: String = (1..=100).map(|n| format!(",lower=low{n}")).collect();
+        let outcome = work
+            .sh(&format!("{way} pivot --bind data:/mnt:ephemeral{lower} root -- sh -c 'cat /mnt/n; ls /mnt | wc -l'"));
+        match kernel_at_least(6, 8) {
+            true => outcome.expect(0, "1\n103\n"),
+            false => outcome.expect_refusal(&["that many directories in an overlay take Linux 6.8"]),
+        };
+    }
+}
+
+#[test]
 fn bind_leaves_out_what_is_mounted_below() {
     needs_root!();
     let work = with_data();
@@ -143,10 +186,10 @@ fn bind_leaves_out_what_is_mounted_below() {
 fn the_script_does_the_same() {
     for way in ways_for("--ephemeral") {
         let work = with_data();
-        let options =
-            "--bind data:/mnt/a:ephemeral,nosuid --bind data:/mnt/b:overlay=changes --bind data:/mnt/c:bind,ro";
+        let options = "--bind data:/mnt/a:ephemeral,nosuid,lower=low --bind data:/mnt/b:overlay=changes,lower=low --bind data:/mnt/c:bind,ro --bind data:/mnt/d:lower=low";
+        work.sh("mkdir low; echo low >low/low").expect(0, "");
         let options = if way.contains("--user") { options.replace("bind,", "") } else { options.into() };
-        let inside = "for d in a b c; do echo more 2>/dev/null >>/mnt/$d/file; cat /mnt/$d/file; done; cut -d\" \" -f5,6 /proc/self/mountinfo | sort";
+        let inside = "for d in a b c; do echo more 2>/dev/null >>/mnt/$d/file; cat /mnt/$d/file; done; cat /mnt/[abd]/low; ls -d /mnt/d/new; cut -d\" \" -f5,6 /proc/self/mountinfo | sort";
         let chain = |explain: &str| format!("pivot {explain} {options} root -- mountclean -- sh -c '{inside}'");
         let unshare = if way.contains("user") {
             "unshare --user --map-root-user --pid --fork --kill-child --"
@@ -156,6 +199,7 @@ fn the_script_does_the_same() {
         let real = work.sh(&format!("{unshare} {}; rm -r changes", chain("")));
         assert!(real.stdout.starts_with("one\nmore\none\nmore\none\n"), "{real:?}");
         work.sh(&format!("{} >script && {unshare} sh script", chain("--explain"))).expect(0, &real.stdout);
+        work.sh("stat -c %a changes/work/work").expect(0, "700\n");
         work.sh("cat data/file").expect(0, "one\n");
     }
 }

@@ -170,7 +170,7 @@ fn refusals_of_the_overlay_are_explained() {
                 .expect_refusal(&["hint: upper and work", "must be on one mount"]);
         }
         run("mkdir -p c/upper; mv root c/upper/", "--overlay c c/upper/root")
-            .expect_refusal(&["hint: --overlay DIR and ROOT"]);
+            .expect_refusal(&["hint: the directories of an overlay"]);
         run("mkdir c; mount -t tmpfs -o ro,mode=755 tmpfs c", "--overlay c root")
             .expect_refusal(&["Read-only file system"]);
         // Without extended attributes it works in part, and the kernel says nothing.

@@ -1,87 +1,37 @@
 //! The options that mount something in the root, in the order in which they were given.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, FromArgMatches};
 
+use super::bind::{Bind, bind, bind_try};
+use super::fields::{Flags, fields, inner, named};
+
 /// A mount inside the root, or a place in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Volume {
-    Bind {
-        source: PathBuf,
-        target: PathBuf,
-        flags: Flags,
-        /// Nothing is mounted where SRC is not there.
-        optional: bool,
-        /// With what is mounted below SRC.
-        recursive: bool,
-        changes: Changes,
-    },
-    Tmpfs {
-        target: PathBuf,
-        options: Vec<(String, String)>,
-        flags: Flags,
-    },
+    Bind(Bind),
+    Tmpfs { target: PathBuf, options: Vec<(String, String)>, flags: Flags },
     Dev,
-    Hide {
-        path: PathBuf,
-    },
-    Directory {
-        path: PathBuf,
-    },
-    Symlink {
-        target: PathBuf,
-        path: PathBuf,
-    },
-}
-
-/// Where what COMMAND changes in a volume goes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Changes {
-    #[default]
-    Source,
-    Memory,
-    Directory(PathBuf),
-}
-
-/// What a mount forbids.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flags {
-    pub read_only: bool,
-    pub nosuid: bool,
-    pub nodev: bool,
-    pub noexec: bool,
-}
-
-impl Flags {
-    /// Sets what a word of mount(8) says; false where it is none.
-    fn set(&mut self, word: &str) -> bool {
-        let (flag, value) = match word {
-            "ro" | "rw" => (&mut self.read_only, word == "ro"),
-            "nosuid" | "suid" => (&mut self.nosuid, word == "nosuid"),
-            "nodev" | "dev" => (&mut self.nodev, word == "nodev"),
-            "noexec" | "exec" => (&mut self.noexec, word == "noexec"),
-            _ => return false,
-        };
-        *flag = value;
-        true
-    }
+    Hide { path: PathBuf },
+    Directory { path: PathBuf },
+    Symlink { target: PathBuf, path: PathBuf },
 }
 
 #[derive(clap::Args, Clone, Debug, Default)]
 struct VolumeOptions {
     /// Mount a file or directory of the host's at DST (SRC where it is left out or empty); OPTIONS, comma-separated: ro,
-    /// rw, nosuid, nodev, noexec; bind, without what is mounted below SRC; ephemeral, where changes vanish at the end;
-    /// overlay=DIR, where they go to DIR and are there the next time (can be given again)
-    #[arg(long, value_name = "SRC[:DST[:OPTIONS]]", value_parser = OsStringValueParser::new().try_map(bind))]
+    /// rw, nosuid, nodev, noexec; bind, without what is mounted below SRC; rslave, with what is mounted there later;
+    /// ephemeral, where changes vanish at the end; overlay=DIR, where they go to DIR and are there the next time;
+    /// lower=DIR, with DIR showing below SRC; idmap=MAP, with other owners, as --idmap has it (can be given again)
+    #[arg(long, value_name = "SRC[:DST[:OPTIONS]]", value_parser = OsStringValueParser::new().try_map(|text| bind(text).map(Volume::Bind)))]
     bind: Vec<Volume>,
 
     /// Like --bind, but do nothing where SRC is not there (can be given again)
-    #[arg(long, value_name = "SRC[:DST[:OPTIONS]]", value_parser = OsStringValueParser::new().try_map(bind_try), help_heading = "More mounts")]
+    #[arg(long, value_name = "SRC[:DST[:OPTIONS]]", value_parser = OsStringValueParser::new().try_map(|text| bind_try(text).map(Volume::Bind)), help_heading = "More mounts")]
     bind_try: Vec<Volume>,
 
     /// Mount an empty filesystem in memory at DST, nosuid and nodev; OPTIONS are size=BYTES (k, m, g, %), mode=OCTAL,
@@ -150,42 +100,6 @@ impl clap::Args for Volumes {
     }
 }
 
-fn bind(text: OsString) -> Result<Volume, String> {
-    let fields = fields(&text);
-    let (source, target, words) = match fields.as_slice() {
-        [source] => (source, source, OsStr::new("")),
-        [source, target] => (source, target, OsStr::new("")),
-        [source, target, words] if target.is_empty() && !words.is_empty() => (source, source, words.as_os_str()),
-        [source, target, words] => (source, target, words.as_os_str()),
-        _ => return Err(TOO_MANY.into()),
-    };
-    let (mut flags, mut recursive, mut changes) = (Flags::default(), true, Changes::Source);
-    for word in words.as_bytes().split(|&byte| byte == b',').filter(|word| !word.is_empty()) {
-        match word.strip_prefix(b"overlay=") {
-            Some(dir) if !dir.is_empty() => changes = Changes::Directory(OsStr::from_bytes(dir).into()),
-            _ if word == b"ephemeral" => changes = Changes::Memory,
-            _ if word == b"bind" || word == b"rbind" => recursive = word == b"rbind",
-            _ if flags.set(&String::from_utf8_lossy(word)) => {}
-            _ => {
-                let word = String::from_utf8_lossy(word);
-                return Err(format!(
-                    "{word} is none of ro, rw, nosuid, nodev, noexec, bind, rbind, ephemeral, overlay=DIR"
-                ));
-            }
-        }
-    }
-    let (source, target) = (named("SRC", source)?, inner(target)?);
-    Ok(Volume::Bind { source, target, flags, optional: false, recursive, changes })
-}
-
-fn bind_try(text: OsString) -> Result<Volume, String> {
-    let mut volume = bind(text)?;
-    if let Volume::Bind { optional, .. } = &mut volume {
-        *optional = true;
-    }
-    Ok(volume)
-}
-
 fn tmpfs(text: OsString) -> Result<Volume, String> {
     let fields = fields(&text);
     let (target, words) = match fields.as_slice() {
@@ -249,35 +163,6 @@ fn symlink(text: OsString) -> Result<Volume, String> {
 
 const TOO_MANY: &str = "too many colons; one that belongs to a name is written \\:";
 
-/// Splits at colons; a backslash takes the next byte as it is. Names need not be text.
-fn fields(text: &OsStr) -> Vec<OsString> {
-    let mut fields = vec![Vec::new()];
-    let mut bytes = text.as_bytes().iter().copied();
-    while let Some(byte) = bytes.next() {
-        match (byte, fields.last_mut()) {
-            (b':', _) => fields.push(Vec::new()),
-            (b'\\', Some(field)) => field.push(bytes.next().unwrap_or(b'\\')),
-            (byte, Some(field)) => field.push(byte),
-            (_, None) => {}
-        }
-    }
-    fields.into_iter().map(OsString::from_vec).collect()
-}
-
-fn named(what: &str, path: &OsStr) -> Result<PathBuf, String> {
-    if path.is_empty() { Err(format!("{what} is empty")) } else { Ok(path.into()) }
-}
-
-/// A path in the root, which the root itself is not.
-fn inner(path: &OsStr) -> Result<PathBuf, String> {
-    let target = named("DST", path)?;
-    if target.components().any(|part| matches!(part, std::path::Component::Normal(_))) {
-        Ok(target)
-    } else {
-        Err(format!("{}: DST must be below the root", path.display()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -299,55 +184,25 @@ mod tests {
             given,
             [
                 Volume::Tmpfs { target: "/a".into(), options: vec![], flags: memory },
-                Volume::Bind {
-                    source: "/b".into(),
-                    target: "/b".into(),
-                    flags: plain,
-                    optional: false,
-                    recursive: true,
-                    changes: Changes::Source
-                },
+                Volume::Bind(Bind { source: "/b".into(), target: "/b".into(), ..Bind::default() }),
                 Volume::Dev,
                 Volume::Tmpfs {
                     target: "/c".into(),
                     options: vec![("size".into(), "1m".into()), ("mode".into(), "700".into())],
                     flags: memory
                 },
-                Volume::Bind {
+                Volume::Bind(Bind {
                     source: "/d".into(),
                     target: "/e".into(),
                     flags: Flags { read_only: true, ..plain },
-                    optional: false,
-                    recursive: true,
-                    changes: Changes::Source
-                },
+                    ..Bind::default()
+                }),
             ]
         );
     }
 
     #[test]
-    fn an_empty_destination_with_options_is_the_source() {
-        let [Volume::Bind { source, target, flags, changes, .. }] = &volumes(&["--bind", r"/a::ro,overlay=b\:c"])[..]
-        else {
-            panic!("no volume");
-        };
-        assert_eq!((source.as_path(), target.as_path(), flags.read_only), ("/a".as_ref(), "/a".as_ref(), true));
-        assert_eq!(changes, &Changes::Directory("b:c".into()));
-    }
-
-    #[test]
-    fn a_backslash_keeps_a_colon_in_a_name() {
-        assert_eq!(fields(OsStr::new(r"a\:b:c\\:d")), ["a:b", r"c\", "d"]);
-        assert_eq!(fields(OsStr::from_bytes(b"\xff:\\")), [OsStr::from_bytes(b"\xff"), OsStr::new(r"\")]);
-    }
-
-    #[test]
     fn specifications_that_say_nothing_are_refused() {
-        for words in
-            [["--bind", ""], ["--bind", "a:"], ["--bind", "a:/:ro"], ["--bind", "a:b:c:d"], ["--bind", "a:/b:x"]]
-        {
-            assert!(Args::try_parse_from(["pivot", words[0], words[1], "r"]).is_err(), "{words:?}");
-        }
         for text in [
             "/",
             "..",
