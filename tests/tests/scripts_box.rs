@@ -198,6 +198,16 @@ fn an_orphan_is_reaped_and_a_killed_box_takes_everything_along() {
     .expect(0, "gone\n");
 }
 
+/// A killed agent leaves no server behind.
+#[test]
+fn a_box_ends_with_the_program_that_started_it() {
+    let person = Person::new();
+    person
+        .sh("mkfifo up; sh -c '$0 -e CHAINROOT_TEST sh -c \"echo >up; exec sleep 4325\"; :' $BOX & read x <up; kill -9 $!; wait $! 2>/dev/null
+            while pgrep -f '[s]leep 4325' >/dev/null; do sleep 0.01; done; echo gone")
+        .expect(0, "gone\n");
+}
+
 #[test]
 fn devices_are_few_and_shared_memory_is_its_own() {
     let person = Person::new();
