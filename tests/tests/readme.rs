@@ -57,12 +57,36 @@ fn the_demo_puts_a_newcomer_in_a_container() {
 }
 
 #[test]
-fn the_demo_takes_any_image() {
+fn the_demo_takes_any_image_and_its_own_again() {
     let work = Work::new();
     let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/demo");
-    let line = format!(
-        "export CHAINROOT_BIN=$(dirname $(command -v unpack)) CHAINROOT_DEMO_DIR=$PWD/demo; '{demo}' '{}' -- cat /etc/image",
-        chainroot_tests::busybox_image().display()
-    );
-    work.sh(&line).expect(0, "busybox\n");
+    let demo = format!("CHAINROOT_BIN=$(dirname $(command -v unpack)) CHAINROOT_DEMO_DIR=$PWD/demo '{demo}'");
+    let image = chainroot_tests::busybox_image().display().to_string();
+    for _ in 0..2 {
+        work.sh(&format!("{demo} -- hostname")).expect(0, "demo\n");
+        work.sh(&format!("{demo} '{image}' -- cat /etc/image")).expect(0, "busybox\n");
+    }
+    // Another image of that name, then one that has changed.
+    work.sh(&format!("mkdir one && echo one >one/name && tar -xf '{image}' -C one && tar -C one -cf busybox.tar ."));
+    work.sh(&format!("{demo} busybox.tar -- cat /name")).expect(0, "one\n");
+    work.sh("echo two >one/name && tar -C one -cf busybox.tar .").expect(0, "");
+    work.sh(&format!("{demo} busybox.tar -- cat /name")).expect(0, "two\n");
+    let missing = work.sh(&format!("{demo} none.tar -- true"));
+    assert!(missing.status == 125 && missing.stderr.contains("none.tar"), "{}", missing.stderr);
+}
+
+#[test]
+fn the_demo_has_what_people_try_first_with_busybox_and_without() {
+    let work = Work::new();
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/demo");
+    let demo = format!("CHAINROOT_BIN=$(dirname $(command -v unpack)) CHAINROOT_DEMO_DIR=$PWD/$demo '{demo}'");
+    // A device is no program.
+    let hidden =
+        "for file in /bin/busybox /usr/bin/busybox; do mount --bind /dev/null $file; done; ! command -v busybox";
+    for (dir, machine) in [("with", "true"), ("without", hidden)] {
+        let tries = "echo hello; env | grep -q ^PATH= && id -u; ps >/dev/null && true && ls /etc/passwd";
+        let line = format!("{machine} && demo={dir} && {demo} -- sh -c 'hostname; {tries}'");
+        std::fs::write(work.join("line"), line).expect("the line");
+        work.sh(&format!("isolate {} --mount -- sh line", work.user())).expect(0, "demo\nhello\n0\n/etc/passwd\n");
+    }
 }
