@@ -1,5 +1,6 @@
 //! The eight kinds of namespace, by all their names.
 
+mod environment;
 pub mod join;
 pub mod loopback;
 pub mod pasta;

@@ -41,7 +41,7 @@ fn with_subordinate(lines: &str, script: &str) -> bench::Outcome {
     sh(&format!(
         "f=$(mktemp); printf '{lines}' >$f; chmod 644 $f; export script='{script}'
         unshare --mount sh -c \"mount --bind $f /etc/subuid && mount --bind $f /etc/subgid && cd / &&
-            exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups sh -c '{script}'\"
+            exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups sh -c \\\"\\$script\\\"\"
         s=$?; rm $f; exit $s"
     ))
 }
@@ -63,6 +63,24 @@ fn map_auto_takes_the_range_by_name_and_by_number() {
 }
 
 /// unshare(1) cuts the last id of the range, and so maps none of a range of one: https://github.com/util-linux/util-linux/pull/4457
+/// https://github.com/util-linux/util-linux/blob/master/tests/ts/nsenter/env: a process that is another user outside shows
+/// its environment to who has entered its user namespace.
+#[test]
+fn who_joins_a_user_of_another_range_gets_his_environment() {
+    needs_root!();
+    if !have("newuidmap") {
+        skip!("no newuidmap");
+    }
+    let outcome = with_subordinate(
+        "nobody:200000:1000\\n",
+        "d=$(mktemp -d); mkfifo $d/up; as=\"--setuid 0 --setgid 0\"
+        ROW=1 $ISOLATE -c --map-auto $as --status-fd 3 -- sh -c \"echo; exec sleep 1000\" 3>$d/status >$d/up &
+        read x <$d/up; $ISOLATE --join $d/status:user,env $as -- sh -c \"echo row \\$ROW\"
+        $ISOLATE --join $d/status:uts,env true 2>&1 | grep -o environ.*; kill $!; wait $!; rm -r $d",
+    );
+    assert_eq!(outcome.stdout, "row 1\nenviron: Permission denied\n", "{outcome:?}");
+}
+
 #[test]
 fn map_auto_loses_no_id_beside_the_own_one() {
     needs_root!();

@@ -7,7 +7,6 @@ use std::fmt;
 use std::fs::{File, Metadata, metadata, read_to_string};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -25,7 +24,7 @@ use nix::unistd::{Gid, Pid, Uid, chroot, fchdir, geteuid, pipe2, setgroups, setr
 
 use crate::args::{self, Named, Process};
 use crate::limits::joined::limiting;
-use crate::namespaces::{Kind, status_file};
+use crate::namespaces::{Kind, environment, status_file};
 use crate::process::{self, close_all_but, close_at_exec, ending_of, fork};
 use crate::signals::Target;
 
@@ -88,15 +87,12 @@ pub fn await_process(join: &mut args::Join) -> Result<()> {
 
 /// The environment of the process, if that is to be COMMAND's.
 pub fn environment(join: &args::Join) -> Result<Option<Vec<(OsString, OsString)>>> {
-    let args::Join::Process(Process { named: Named::Pid(pid), env: true, .. }) = join else { return Ok(None) };
-    let path = format!("/proc/{}/environ", meant(*pid)?.0);
-    let entries = std::fs::read(&path).context(path)?;
-    let pair = |entry: &[u8]| {
-        let at = entry.iter().position(|&byte| byte == b'=')?;
-        let text = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
-        Some((text(&entry[..at]), text(&entry[at + 1..])))
-    };
-    Ok(Some(entries.split(|&byte| byte == 0).filter_map(pair).collect()))
+    match join {
+        args::Join::Process(process @ Process { named: Named::Pid(pid), env: true, .. }) => {
+            environment::of(meant(*pid)?.0, has(process, Kind::User)).map(Some)
+        }
+        _ => Ok(None),
+    }
 }
 
 fn has(process: &Process, kind: Kind) -> bool {
