@@ -182,7 +182,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", conflicts_with = "keep_host", help_heading = "The root")]
     pub put_old: Option<PathBuf>,
 
-    /// Keep the host's tree stacked on /, where /.. leads to it
+    /// Keep the host's tree stacked on /, where /.. leads to it: no directory of ROOT is needed
     #[arg(long, help_heading = "The root")]
     pub keep_host: bool,
 

@@ -279,10 +279,10 @@ pub fn shell(changes: &Changes, lower: &[String], place: &str, f: &mut fmt::Form
             write!(
                 f,
                 "overlay_in_memory() (\n\
-                 place=$(cd -P \"$2\" && pwd); cd -P \"$1\"; shift 2; lower=.; for other; do lower=$lower:$other; done\n\
+                 place=$(cd -P \"$2\" && pwd); cd -P \"$1\"; shift 2; low=.; for other; do low=$low:$other; done\n\
                  mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs \"$place\"\n\
                  mkdir \"$place/upper\" \"$place/work\"; chmod --reference=. \"$place/upper\"\n\
-                 mount -t overlay -o \"lowerdir=$lower,upperdir=$place/upper,workdir=$place/work$userxattr\" overlay \"$place\"\n\
+                 mount -t overlay -o \"lowerdir=$low,upperdir=$place/upper,workdir=$place/work$userxattr\" overlay \"$place\"\n\
                  )\noverlay_in_memory {top} {place}{others}"
             )
         }
