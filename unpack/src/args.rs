@@ -67,6 +67,7 @@ NOTES
 /// or compressed, told by content; from a file, a directory or a pipe. The root's path goes to stdout, its newline only
 /// when the root is complete; with COMMAND nothing is printed and COMMAND runs in unpack's place.
 #[derive(Parser, Clone, Debug)]
+#[allow(rustdoc::broken_intra_doc_links, reason = "a default in brackets is no link")]
 #[command(name = "unpack", version, after_help = EXAMPLE, after_long_help = EXAMPLES, max_term_width = 80)]
 pub struct Args {
     /// Archive file, OCI layout directory, or - for standard input

@@ -1,7 +1,9 @@
 //! The table of causes in docs/troubleshooting.md. Its rows stand in the sources, each right above the hint that it is
 //! about, so that a hint is written once:
 //!
-//!     //: MESSAGE | CALL: ERRNO | CAUSE | HOW IT IS TOLD | TEST
+//! ```text
+//! //: MESSAGE | CALL: ERRNO | CAUSE | HOW IT IS TOLD | TEST
+//! ```
 //!
 //! TEST is PACKAGE/FILE::FUNCTION, a unit test's file with its path, or a script.
 

@@ -1,8 +1,10 @@
 //! The floors for extracting an image; each prints the nanoseconds that it took.
 //!
-//!     floors decompress FILE THREADS   decompression alone, with unpack's libraries
-//!     floors hash FILE                 SHA-256 alone
-//!     floors write TAR ROOT THREADS    the tree of TAR written from memory
+//! ```text
+//! floors decompress FILE THREADS   decompression alone, with unpack's libraries
+//! floors hash FILE                 SHA-256 alone
+//! floors write TAR ROOT THREADS    the tree of TAR written from memory
+//! ```
 
 mod decompress;
 mod write;
