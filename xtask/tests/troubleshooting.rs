@@ -35,7 +35,6 @@ const CHOSEN: &[(&str, &[&str])] = &[
     ("pivot/src/why_failed.rs", &[]),
     ("pivot/src/overlay.rs", &["    let hint", "fn invalid"]),
     ("pivot/src/place.rs", &["fn why_not_made"]),
-    ("pivot/src/volume.rs", &["        let hint"]),
     ("unpack/src/image/foreign.rs", &["const "]),
     ("unpack/src/image/recognise.rs", &[]),
     ("unpack/src/source.rs", &[]),
