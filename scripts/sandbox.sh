@@ -73,9 +73,9 @@ absolute_source() {
 
 find_tools() {
     case $0 in */*) beside=${0%/*} ;; *) beside=. ;; esac
-    PATH=${CHAINROOT_BIN:+$CHAINROOT_BIN:}$PATH:$(cd "$beside/.." && pwd)/target/chainroot
+    PATH=${CHAINROOT_BIN:+$CHAINROOT_BIN:}$PATH:$beside/../target/chainroot
     isolate=$(command -v isolate) || die 'isolate: not found (scripts/build makes it)'
-    isolate=$(absolute "$isolate")
+    case $isolate in /*) ;; *) isolate=$PWD/$isolate ;; esac
 }
 
 # The options of container and ci-sandbox, as lists of quoted words. Sets $operands to how many words they were.

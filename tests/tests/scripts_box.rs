@@ -96,6 +96,11 @@ fn the_home_and_what_others_listen_in_are_empty() {
         .expect(0, &format!("{}\n", home.display()));
 }
 
+/// A sleep that no other run of these tests has.
+fn with_own_sleep(lines: &str) -> String {
+    lines.replace("leep 43", &format!("leep {}43", std::process::id()))
+}
+
 fn own(person: &Person) -> &'static str {
     let _ = person;
     if is_root() { "chown -R 1234 ." } else { ":" }
@@ -173,13 +178,13 @@ fn a_programs_of_the_directory_is_not_taken_for_one_of_the_hosts() {
 #[test]
 fn it_has_its_own_processes_names_and_queues_and_leaves_none_behind() {
     let person = Person::new();
-    let outcome = person.sh(
+    let outcome = person.sh(&with_own_sleep(
         "names() { for kind in pid uts ipc cgroup mnt net user; do readlink /proc/self/ns/$kind; done; }
         names >outside; box sh -c 'for kind in pid uts ipc cgroup mnt net user; do readlink /proc/self/ns/$kind; done' >inside
         sort outside inside | uniq -d; ls -d /proc/[0-9]* | wc -l >all
         box sh -c 'ls -d /proc/[0-9]* | wc -l'
         box sh -c 'sleep 4321 & (setsid sleep 4321 &) ; exit 3'; echo $?; ps -eo args | grep -c '[s]leep 4321'",
-    );
+    ));
     let lines: Vec<&str> = outcome.stdout.lines().collect();
     assert!(lines.len() == 3 && lines[0].parse::<u32>().is_ok_and(|n| n < 6), "{outcome:?}");
     assert_eq!(lines[1..], ["3", "0"], "{outcome:?}");
@@ -191,10 +196,10 @@ fn an_orphan_is_reaped_and_a_killed_box_takes_everything_along() {
     person
         .sh("box sh -c '(sleep 0 &); (sh -c \"sleep 0 & exec sleep 0\" &); sleep 0.2; ps -eo stat | grep -c Z'")
         .expect(1, "0\n");
-    person.sh(
+    person.sh(&with_own_sleep(
         "mkfifo up; export CHAINROOT_TEST; $BOX -e CHAINROOT_TEST sh -c 'echo >up; exec sleep 4322' & read x <up; kill -9 $!; wait $! 2>/dev/null
         while pgrep -f '[s]leep 4322' >/dev/null; do sleep 0.01; done; echo gone",
-    )
+    ))
     .expect(0, "gone\n");
 }
 
@@ -203,8 +208,8 @@ fn an_orphan_is_reaped_and_a_killed_box_takes_everything_along() {
 fn a_box_ends_with_the_program_that_started_it() {
     let person = Person::new();
     person
-        .sh("mkfifo up; sh -c '$0 -e CHAINROOT_TEST sh -c \"echo >up; exec sleep 4325\"; :' $BOX & read x <up; kill -9 $!; wait $! 2>/dev/null
-            while pgrep -f '[s]leep 4325' >/dev/null; do sleep 0.01; done; echo gone")
+        .sh(&with_own_sleep("mkfifo up; sh -c '$0 -e CHAINROOT_TEST sh -c \"echo >up; exec sleep 4325\"; :' $BOX & read x <up; kill -9 $!; wait $! 2>/dev/null
+            while pgrep -f '[s]leep 4325' >/dev/null; do sleep 0.01; done; echo gone"))
         .expect(0, "gone\n");
 }
 
