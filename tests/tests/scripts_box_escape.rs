@@ -1,6 +1,5 @@
 //! Out of scripts/box: a program inside tries for everything that is worth something outside, and gets nothing.
-//!
-//! https://github.com/docker/docker/issues/15933 for one: whoever reaches docker.sock is root.
+//! A program that reaches docker.sock, for one, is root.
 
 use std::fs;
 
@@ -46,7 +45,6 @@ fn nothing_outside_is_reached() {
     assert_eq!(bashrc, "canary\n");
 }
 
-/// https://github.com/containers/bubblewrap/issues/142
 #[test]
 fn a_socket_is_shown_where_its_name_is_asked_for() {
     if !have("python3") {
