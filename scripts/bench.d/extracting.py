@@ -139,10 +139,11 @@ def peers(bench, place, kind, image, how, pipe):
     if bench.has("bsdtar"):
         words = ["bsdtar", "--numeric-owner", "-xp", "-f", source, "-C", place.root]
         yield place.contender("bsdtar", piped(image, words, pipe), kind)
-    if how == "gz" and bench.has("pigz"):
-        tar = shlex.join(["tar", "--numeric-owner", "-xp", "-f", "-", "-C", place.root])
-        script = f"cat {shlex.quote(image)} | pigz -dc | {tar}" if pipe else f"pigz -dc {shlex.quote(image)} | {tar}"
-        yield place.contender("pigz -dc | tar", ["sh", "-c", script], kind)
+    for packer in ("pigz", "igzip") if how == "gz" else ():
+        if bench.has(packer):
+            tar = shlex.join(["tar", "--numeric-owner", "-xp", "-f", "-", "-C", place.root])
+            unpacked = f"cat {shlex.quote(image)} | {packer} -dc" if pipe else f"{packer} -dc {shlex.quote(image)}"
+            yield place.contender(f"{packer} -dc | tar", ["sh", "-c", f"{unpacked} | {tar}"], kind)
 
 
 def layered_peers(bench, place, image):

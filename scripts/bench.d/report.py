@@ -3,6 +3,8 @@
 import json
 import os
 import platform
+import shutil
+import subprocess
 
 import measure
 import plot
@@ -10,11 +12,12 @@ import plot
 # In the table's order, by the titles of its parts.
 TITLES = {"start": "Starting", "extract": "Extracting"}
 JOBS = list(TITLES)
+PEERS = ["bwrap", "unshare", "crun", "runc", "systemd-nspawn", "tar", "bsdtar", "pigz", "igzip", "xz", "zstd", "umoci", "skopeo"]
 
 
 def write(bench, out):
     os.makedirs(out, exist_ok=True)
-    where = {"machine": machine(), "libc": bench.libc}
+    where = {"machine": machine(), "libc": bench.libc, "peers": versions()}
     results = {"where": {job: where for job in JOBS if any(cell["job"] == job for cell in bench.cells)}, "runs": bench.runs,
                "cells": bench.cells, "memory": bench.memory, "missing": bench.missing}
     keep(results, os.path.join(out, "benchmark.json"))
@@ -66,6 +69,17 @@ def machine():
             "memory_mib": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20}
 
 
+def versions():
+    """What each peer says of itself, in its first line."""
+    found = []
+    for program in (os.environ.get("CHAINROOT_BENCH_BWRAP"), *PEERS):
+        if program and shutil.which(program):
+            done = subprocess.run([program, "--version"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, text=True, check=False)
+            found.append(done.stdout.partition("\n")[0].strip())
+    return found
+
+
 def table(results):
     lines = []
     for job, title in TITLES.items():
@@ -78,6 +92,8 @@ def table(results):
         lines += [f"## {title}", "", f"{m['processors']} processors ({m['processor']}), {m['memory_mib']} MiB, Linux {m['kernel']}; "
                   f"medians of {rounds} interleaved rounds after a warm-up, in which a peer that "
                   f"takes {measure.BEATEN} times the fastest one's time has its only run; our C library: {where['libc'] or 'not known'}."]
+        if where.get("peers"):
+            lines += ["", f"Peers: {'; '.join(where['peers'])}."]
         lines += ["", "| what | who | median ms | least | p90 | processor ms | peak MiB | times ours |",
                   "|---|---|---:|---:|---:|---:|---:|---:|"]
         for cell in cells:

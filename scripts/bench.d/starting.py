@@ -14,6 +14,9 @@ from measure import Contender, say
 TUTORIAL = """mount --bind {root} {root} && cd {root} && pivot_root . .old &&
 exec /bin/sh -c 'mount -t proc proc /proc && umount -l /.old && exec /static-true'"""
 
+# The path of one more bubblewrap, such as one that is linked statically with musl.
+ANOTHER_BWRAP = "CHAINROOT_BENCH_BWRAP"
+
 
 def run(bench):
     root = make_root(bench)
@@ -21,7 +24,7 @@ def run(bench):
     everyone = contenders(bench, root)
     bench.cell("start", "one container", everyone, count=20, about="namespaces, root, /proc, exec of a static program")
     links(bench, root)
-    quick = [c for c in everyone if c.role != "peer" or c.name == "bwrap"]
+    quick = [c for c in everyone if c.role != "peer" or c.name in ("bwrap", f"bwrap, {ANOTHER_BWRAP}")]
     for number in (20, 200, 2000):
         many_mounts(bench, quick, number)
     for at_once in (1, 10, 100):
@@ -78,10 +81,13 @@ def contenders(bench, root):
     ]
     if all(os.path.exists(bench.tool(tool)) for tool in ("isolate", "pivot", "mountclean")):
         found.insert(0, ours(bench, root))
-    if bench.has("bwrap"):
-        bwrap = ["bwrap", "--unshare-pid", "--unshare-uts", "--unshare-ipc", "--bind", root, "/", "--proc", "/proc"]
-        found.append(Contender("bwrap", [*bwrap, "--as-pid-1", "--", "/static-true"]))
-        found.append(Contender("bwrap with its init", [*bwrap, "--", "/static-true"]))
+    bwraps = {"bwrap": "bwrap"} if bench.has("bwrap") else {}
+    if os.environ.get(ANOTHER_BWRAP):
+        bwraps[f"bwrap, {ANOTHER_BWRAP}"] = os.path.realpath(os.environ[ANOTHER_BWRAP])
+    for name, program in bwraps.items():
+        bwrap = [program, "--unshare-pid", "--unshare-uts", "--unshare-ipc", "--bind", root, "/", "--proc", "/proc"]
+        found.append(Contender(name, [*bwrap, "--as-pid-1", "--", "/static-true"]))
+        found.append(Contender(f"{name} with its init", [*bwrap, "--", "/static-true"]))
     if bench.has("unshare", "pivot_root") and os.path.exists(os.path.join(root, "bin/sh")):
         script = TUTORIAL.format(root=root)
         found.append(Contender("the tutorial in sh", ["unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--", "sh", "-c", script]))
