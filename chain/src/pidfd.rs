@@ -19,6 +19,12 @@ pub fn of(pid: i32) -> Result<OwnedFd, Errno> {
     pidfd_open(pid, PidfdFlags::empty()).map_err(errno)
 }
 
+/// The process's number in the pid namespace of the proc that this fdinfo is from (pidfd_open(2)); 0 and -1 are none. That
+/// proc may be an outer namespace's, where the process has another number than here.
+pub fn number(fdinfo: &str) -> Option<i32> {
+    fdinfo.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok().filter(|&number| number > 0)
+}
+
 /// pidfd_send_signal(2): without an allocation or the C library's errno, for helpers that share them.
 pub fn send(process: impl AsFd, signal: i32) -> Result<(), Errno> {
     if signal <= 0 {

@@ -49,10 +49,10 @@ pub fn mount(bind: &Bind, tree: &mut Tree) -> Result<Option<OwnedFd>> {
         Some(_) => return mapped(bind, &opened, place).map(|_| None),
         None if bind.receives => receiving(bind, &opened, place),
         None => {
-            let private = if receives == Receives::Now { PRIVATE } else { 0 };
+            let attributes = attributes(bind.flags) | receives.attribute_of_others();
             match bind.alone {
-                false => attach::bind(&opened, place, attributes(bind.flags) | private),
-                true => attach::bind_alone(&opened, place, attributes(bind.flags) | private),
+                false => attach::bind(&opened, place, attributes),
+                true => attach::bind_alone(&opened, place, attributes),
             }
         }
     };

@@ -84,13 +84,13 @@ fn of_child(child: Pid, ready: &OwnedFd, users: &[Range], groups: &[Range]) -> R
     Ok(File::open(&path).context(path)?.into())
 }
 
-/// Our /proc may be an outer pid namespace's, where the child has another number (pidfd_open(2), fdinfo).
+/// Its directory in /proc, which may be an outer pid namespace's.
 fn in_proc(child: Pid) -> Result<String> {
     let pidfd = pidfd::of(child.as_raw()).context("pidfd")?;
     let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
     let info = std::fs::read_to_string(&path).with_context(|| path.clone())?;
-    let number = info.lines().find_map(|line| line.strip_prefix("Pid:")).context(path)?;
-    Ok(format!("/proc/{}", number.trim()))
+    let number = pidfd::number(&info).context(path)?;
+    Ok(format!("/proc/{number}"))
 }
 
 fn why_no_map(error: &std::io::Error) -> Option<String> {

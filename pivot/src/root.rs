@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Error, Result, ensure};
-use chain::attach::{self, PRIVATE, Place};
+use chain::attach::{self, Place};
 use chain::retry_eintr::open;
 use chain::{Hint, mounts, why_denied};
 use nix::errno::Errno;
@@ -55,7 +55,7 @@ fn is_program(word: &Path) -> bool {
 
 /// A copy of the mount that ROOT is on, from ROOT down, on top of ROOT.
 pub fn bind(root: &OwnedFd, id_map: Option<&IdMap>, receives: Receives) -> Result<OwnedFd> {
-    let private = if receives == Receives::Now { PRIVATE } else { 0 };
+    let private = receives.attribute_of_others();
     let copy = attach::copy(root).map_err(|errno| why_failed::of_bind(errno, root));
     let copy = match id_map {
         Some(map) => {

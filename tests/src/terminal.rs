@@ -132,6 +132,14 @@ impl Terminal<'_> {
         }
     }
 
+    /// Leaves the shell that is at its prompt.
+    #[track_caller]
+    pub fn leave(mut self) {
+        self.send("exit 0\n");
+        let (rest, status) = self.end();
+        assert_eq!(status, 0, "{rest}");
+    }
+
     /// Waits for the end: everything printed since the last wait, and the exit status as a shell has it.
     #[track_caller]
     pub fn end(mut self) -> (String, i32) {

@@ -17,13 +17,6 @@ fn is_long() -> bool {
     std::env::var_os("CHAINROOT_SIGNALS").is_some()
 }
 
-#[track_caller]
-fn leave(mut terminal: Terminal) {
-    terminal.send("exit 0\n");
-    let (rest, status) = terminal.end();
-    assert_eq!(status, 0, "{rest}");
-}
-
 /// The shell has its prompt again, as after unshare --fork. A key that is struck before the job has the terminal is the
 /// shell's, which ignores it: then a person strikes it again.
 #[test]
@@ -54,7 +47,7 @@ fn ctrl_z_in_the_first_millisecond_stops_the_job() {
             );
         }
     }
-    leave(terminal);
+    terminal.leave();
 }
 
 /// Somebody else's lease on COMMAND's file (fcntl(2), F_SETLEASE) has execve(2) wait for 45 seconds.
@@ -108,7 +101,7 @@ fn a_background_command_that_fails_under_tostop_loses_no_shell() {
         let said = terminal.run("fg; echo status $?");
         assert!(said.contains("no-such-command: command not found") || said.contains("status 127"), "{option}: {said}");
     }
-    leave(terminal);
+    terminal.leave();
 }
 
 /// A pipe that is full, and somebody who does not read it.

@@ -13,13 +13,6 @@ fn shell(work: &Work) -> Terminal<'_> {
     terminal
 }
 
-#[track_caller]
-fn leave(mut terminal: Terminal) {
-    terminal.send("exit 0\n");
-    let (rest, status) = terminal.end();
-    assert_eq!(status, 0, "{rest}");
-}
-
 fn settings(work: &Work, terminal: &Terminal) -> String {
     let settings = work.sh(&format!("stty -F {0} -a; stty -F {0} size", terminal.name()));
     assert_eq!(settings.status, 0, "{settings:?}");
@@ -47,7 +40,7 @@ fn the_terminal_inside_is_another_of_the_same_size_and_settings() {
         assert!(!said.contains(&format!("{}\r", terminal.name())), "{way}: {said}");
         assert!(terminal.run(&format!("isolate {} {way} -- sh -c 'exit 7'; echo =$?=", work.user())).contains("=7="));
     }
-    leave(terminal);
+    terminal.leave();
 }
 
 #[test]
@@ -65,7 +58,7 @@ fn a_new_size_arrives_inside() {
         terminal.send("\x03");
         terminal.prompt();
     }
-    leave(terminal);
+    terminal.leave();
 }
 
 /// https://github.com/podman-container-tools/podman/issues/3179: what the inner terminal had put out, the outer one put out again.
@@ -91,7 +84,7 @@ fn flow_control_is_the_inner_terminals_and_binary_output_passes() {
         let expected: String = (1..=20000).map(|number| format!("{number}\r\n")).collect();
         assert!(said.ends_with(&expected), "{way}: {} of {}", said.len(), expected.len());
     }
-    leave(terminal);
+    terminal.leave();
 }
 
 /// https://github.com/docker/cli/pull/6058: a client that left in a hurry left the terminal without echo.
@@ -122,7 +115,7 @@ fn the_callers_terminal_is_restored_whatever_dies() {
             work.wait_until("the command to end", || work.processes().len() == 1);
         }
     }
-    leave(terminal);
+    terminal.leave();
 }
 
 /// The isolate that the shell started, the one that leads the session, or COMMAND.
@@ -190,7 +183,7 @@ fn jobs_of_a_shell_inside_are_controlled_there() {
         terminal.run("exit 5");
         assert!(terminal.run("echo =$?=").contains("=5="), "{way}");
     }
-    leave(terminal);
+    terminal.leave();
 }
 
 #[test]
@@ -207,7 +200,7 @@ fn the_handoff_reopens_the_new_terminal() {
     terminal.send("word\n");
     terminal.expect("got word\r\n");
     terminal.prompt();
-    leave(terminal);
+    terminal.leave();
 }
 
 #[test]
@@ -273,7 +266,7 @@ fn a_sandbox_in_the_background_neither_reads_nor_sets_the_callers_terminal() {
         let now = settings(&work, &terminal);
         let lines = |text: &str| text.lines().next().map(str::to_owned).zip(text.lines().last().map(str::to_owned));
         assert_eq!(lines(&now), lines(&before), "{name}");
-        leave(terminal);
+        terminal.leave();
     }
 }
 
@@ -293,7 +286,7 @@ fn a_sandbox_in_the_foreground_sets_its_own_terminal_alone() {
         assert_eq!(settings(&work, &terminal), before, "{name}");
         let next = terminal.run("echo do''ne");
         assert!(next.contains("done\r\n") && !next.contains("pushed\r\n"), "{name}: {next}");
-        leave(terminal);
+        terminal.leave();
     }
 }
 
@@ -315,7 +308,7 @@ fn signals_and_priorities_of_a_group_reach_nobody_outside() {
         let mut terminal = shell(&work);
         let said = terminal.run("sh script");
         assert!(said.contains("attacked") && !said.contains("hit") && said.ends_with(&format!("{nice}\r\n")), "{said}");
-        leave(terminal);
+        terminal.leave();
     }
 }
 
@@ -337,7 +330,7 @@ fn in_a_pipeline_the_keys_are_for_the_reader_of_the_output() {
         terminal.expect("got typed\r\n");
         terminal.prompt();
     }
-    leave(terminal);
+    terminal.leave();
 }
 
 #[test]
@@ -363,7 +356,7 @@ fn a_terminal_that_is_asked_for_is_there_in_a_pipeline_too() {
     assert!(terminal.run("cat log file").ends_with("got typed\r\ngot typed\r\n"));
     let refused = terminal.run(&format!("{} </dev/null", container("-t")));
     assert!(refused.contains("container: -t: standard input is not a terminal"), "{refused}");
-    leave(terminal);
+    terminal.leave();
 }
 
 /// As ps(1) prints it.
@@ -400,5 +393,5 @@ fn what_enters_a_sandbox_gets_no_terminal_of_the_callers() {
         assert!(next.contains("done\r\n") && !next.contains("pushed\r\n"), "{line}: {next}");
     }
     terminal.run("kill -TERM $!; wait");
-    leave(terminal);
+    terminal.leave();
 }

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::thread::sleep;
 use std::time::Duration;
 
-use chain::attach;
 use chain::retry_eintr::openat;
+use chain::{attach, pidfd};
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::libc;
 use nix::sys::stat::Mode;
@@ -34,12 +34,12 @@ impl Proc {
     /// make one.
     pub fn of(pidfd: BorrowedFd) -> Option<Proc> {
         let info = |proc: &str| read_to_string(format!("{proc}/self/fdinfo/{}", pidfd.as_raw_fd())).ok();
-        if let Some(number) = info("/proc").as_deref().and_then(number) {
+        if let Some(number) = info("/proc").as_deref().and_then(pidfd::number) {
             return open(AT_FDCWD, &format!("/proc/{number}")).map(Proc);
         }
         let proc = attach::unattached("proc", &[], 0).ok()?;
         let text = read_at(&proc, &format!("self/fdinfo/{}", pidfd.as_raw_fd()))?;
-        open(&proc, &number(&text)?.to_string()).map(Proc)
+        open(&proc, &pidfd::number(&text)?.to_string()).map(Proc)
     }
 
     /// From the masks in its status. The C library blocks every signal while it forks: that is not the answer yet. The
@@ -110,9 +110,4 @@ fn is_in(status: &str, mask: &str, signal: i32) -> Option<bool> {
 
 fn open(dir: impl AsFd, path: &str) -> Option<OwnedFd> {
     openat(dir, path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).ok()
-}
-
-/// The process's number in the proc that this text is from; 0 and -1 are none.
-fn number(info: &str) -> Option<i32> {
-    info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok().filter(|&number| number > 0)
 }
