@@ -26,12 +26,13 @@ fn the_terminal_is_another_one_and_has_job_control_and_the_new_size() {
     // The caller's has no name in here.
     assert!(terminal.run("echo names: $(ls /dev/pts)").contains("names: ptmx\r\n"));
     terminal.send("sleep 4323\n");
-    person.work.wait_until("sleep to run", || person.work.processes().iter().any(|line| line.contains(" sleep 4323 ")));
+    wait_for(&person, "sleep 4323");
     terminal.send("\x1a");
     terminal.prompt();
     assert!(terminal.run("jobs").contains("Stopped"), "no job is stopped");
     terminal.send("fg\n");
-    terminal.expect("sleep 4323\r\n");
+    // The shell names the job before it hands over the terminal, and continues it last.
+    wait_for(&person, "sleep 4323");
     terminal.send("\x03");
     terminal.prompt();
     // A new size of the caller's is one of COMMAND's.
@@ -56,25 +57,26 @@ fn keys_reach_the_command_and_stop_and_end_it() {
     terminal.expect("up\r\n");
     terminal.send("typed\n");
     terminal.expect("got typed\r\n");
-    wait_for_sleep(&person);
+    wait_for(&person, "sleep 4324");
     terminal.send("\x1a");
     terminal.prompt();
     assert!(terminal.run("jobs").contains("Stopped"));
     terminal.send("fg\n");
-    wait_for_sleep(&person);
+    wait_for(&person, "sleep 4324");
     terminal.send("\x03");
     terminal.prompt();
     assert!(terminal.run("echo status $?").contains("status 130"));
     terminal.leave();
 }
 
-fn wait_for_sleep(person: &Person) {
+/// Waits until the sleep(1) of these words runs, and is not stopped.
+fn wait_for(person: &Person, words: &str) {
     person.work.wait_until("sleep to run", || {
         let processes = person.work.processes();
         // A shell that waits for its vfork(2) cannot stop.
         let sleep = processes
             .iter()
-            .filter_map(|line| line.strip_suffix(" sleep 4324 "))
+            .filter_map(|line| line.strip_suffix(&format!(" {words} ")))
             .find(|pid| pid.parse::<u32>().is_ok());
         sleep.is_some_and(|pid| {
             std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") S "))
