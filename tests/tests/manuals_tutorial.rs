@@ -12,14 +12,12 @@ struct Exchange<'a> {
     printed: Vec<&'a str>,
 }
 
-/// The blocks fenced as ```console whose prompt is this one.
-fn transcripts<'a>(page: &'a str, prompt: &str) -> Vec<Vec<Exchange<'a>>> {
+/// The blocks fenced as ```console, in their order, each with its prompt.
+fn console(page: &str) -> Vec<(&str, Vec<Exchange<'_>>)> {
     let mut blocks = Vec::new();
     for block in page.split("```console\n").skip(1) {
         let block = block.split("```").next().unwrap_or_default();
-        if !block.starts_with(prompt) {
-            continue;
-        }
+        let prompt = &block[..2];
         let mut exchanges: Vec<Exchange> = Vec::new();
         for line in block.lines() {
             match (line.strip_prefix(prompt), exchanges.last_mut()) {
@@ -28,9 +26,14 @@ fn transcripts<'a>(page: &'a str, prompt: &str) -> Vec<Vec<Exchange<'a>>> {
                 (None, None) => unreachable!("the block starts with a prompt"),
             }
         }
-        blocks.push(exchanges);
+        blocks.push((prompt, exchanges));
     }
     blocks
+}
+
+/// Those with this prompt.
+fn transcripts<'a>(page: &'a str, prompt: &str) -> Vec<Vec<Exchange<'a>>> {
+    console(page).into_iter().filter(|(its, _)| *its == prompt).map(|(_, block)| block).collect()
 }
 
 /// Whether the text is the pattern's, where … stands for anything and, alone on a line, for any lines.
@@ -66,11 +69,14 @@ fn is_chatter(line: &str) -> bool {
 /// busybox's line editor asks the terminal where its cursor is.
 const CURSOR: &str = "\x1b[6n";
 
-fn follow(terminal: &mut Terminal, blocks: &[Vec<Exchange>]) {
+fn begin(terminal: &mut Terminal) {
     // Spelled so that its echo is no prompt.
     terminal.send("export PS1='<''?>'\n");
     terminal.expect(PROMPT);
-    for exchange in blocks.iter().flatten() {
+}
+
+fn follow(terminal: &mut Terminal, block: &[Exchange]) {
+    for exchange in block {
         terminal.send(&format!("{}\n", exchange.typed));
         let seen = terminal.expect(PROMPT).replace('\r', "").replace(CURSOR, "");
         let printed = seen.strip_prefix(exchange.typed).unwrap_or(&seen).lines();
@@ -85,18 +91,51 @@ fn follow(terminal: &mut Terminal, blocks: &[Vec<Exchange>]) {
     }
 }
 
+/// A terminal at which an ordinary user sits, as whom the tests may run already.
+fn users_terminal(work: &Work) -> Terminal<'_> {
+    let as_user = ["--reuid=1234", "--regid=1234", "--clear-groups", "--bounding-set=-all", "sh"];
+    if is_root() { work.terminal("setpriv", &as_user) } else { work.terminal("sh", &[]) }
+}
+
 #[test]
-fn the_tutorial_as_root_is_what_a_person_sees() {
-    needs_root!();
+fn the_tutorial_typed_from_its_first_line_is_what_a_person_sees() {
+    if !have("busybox") {
+        skip!("no busybox");
+    }
     let work = Work::new();
-    work.sh(&format!("cp '{}' img.tar", busybox_image().display())).expect(0, "");
-    let blocks = transcripts(TUTORIAL, "# ");
-    assert!(blocks.len() > 8);
+    work.sh("chmod 777 .").expect(0, "");
+    let blocks = console(TUTORIAL);
+    assert!(blocks.len() > 10 && blocks[0].0 == "$ " && blocks[blocks.len() - 1].0 == "$ ");
+    let mut user = users_terminal(&work);
+    begin(&mut user);
+    // What mktemp makes is this test's.
+    user.send(&format!("TMPDIR={} && export TMPDIR\n", work.path().display()));
+    user.expect(PROMPT);
+    follow(&mut user, &blocks[0].1);
     // Its mounts are for this test only: others look at the host's.
-    let mut terminal = work.terminal("unshare", &["--mount", "sh"]);
-    follow(&mut terminal, &blocks);
-    terminal.send("exit\n");
-    assert_eq!(terminal.end().1, 0);
+    let mut root = is_root().then(|| work.terminal("unshare", &["--mount", "sh"]));
+    if let Some(root) = &mut root {
+        begin(root);
+        root.send("cd tmp.*\n");
+        root.expect(PROMPT);
+    }
+    for (prompt, block) in &blocks[1..] {
+        match (*prompt, &mut root) {
+            ("# ", None) => {}
+            ("# ", Some(root)) => follow(root, block),
+            _ => follow(&mut user, block),
+        }
+    }
+    for mut terminal in [Some(user), root].into_iter().flatten() {
+        terminal.send("exit\n");
+        assert_eq!(terminal.end().1, 0);
+    }
+}
+
+#[test]
+fn the_tutorial_ends_with_the_table_of_root_and_proc() {
+    let end: Vec<&str> = TUTORIAL.lines().rev().take(5).collect();
+    assert_eq!(end, ["```", "$ exit", "/proc", "/", "$ mount | cut -d ' ' -f 3"]);
 }
 
 #[test]
@@ -107,7 +146,8 @@ fn the_way_out_is_what_a_person_sees() {
     let blocks = transcripts(OUT, "# ");
     assert!(blocks.len() == 3);
     let mut terminal = work.terminal("unshare", &["--mount", "sh"]);
-    follow(&mut terminal, &blocks);
+    begin(&mut terminal);
+    blocks.iter().for_each(|block| follow(&mut terminal, block));
     terminal.send("exit\n");
     assert_eq!(terminal.end().1, 0);
 }
@@ -139,19 +179,6 @@ fn a_user_packs_and_removes_a_root_with_files_of_other_ids_as_the_page_says() {
     let packed = run(&format!("{} && tar --numeric-owner -tvf packed.tar ./of-5/file", line("packed.tar")));
     assert!(packed.status == 0 && packed.stdout.contains(" 5/5 "), "{packed:?}");
     run(&format!("{}; ls -d root* packed.tar 2>/dev/null", line("rm -rf root"))).expect(2, "packed.tar\n");
-}
-
-#[test]
-fn the_tutorial_as_an_ordinary_user_is_what_a_person_sees() {
-    let work = Work::new();
-    work.sh(&format!("chmod 777 . && cp '{}' img.tar && chmod 644 img.tar", busybox_image().display())).expect(0, "");
-    let blocks = transcripts(TUTORIAL, "$ ");
-    assert!(!blocks.is_empty());
-    let as_user = ["--reuid=1234", "--regid=1234", "--clear-groups", "--bounding-set=-all", "sh"];
-    let mut terminal = if is_root() { work.terminal("setpriv", &as_user) } else { work.terminal("sh", &[]) };
-    follow(&mut terminal, &blocks);
-    terminal.send("exit\n");
-    assert_eq!(terminal.end().1, 0);
 }
 
 /// The chains that a page types, each with what is typed into it and what is printed then.
