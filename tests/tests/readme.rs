@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use chainroot_tests::Work;
+use chainroot_tests::{Work, have, needs_root, script, skip};
 
 const README: &str = include_str!("../../README.md");
 
@@ -37,6 +37,29 @@ fn every_link_in_the_pages_leads_to_a_file() {
         }
     }
     assert!(links > 10, "{links}");
+}
+
+/// The lines of a recording, without what differs from one busybox to the next.
+fn lines_of(svg: &str) -> Vec<String> {
+    let texts = svg.lines().filter(|line| line.starts_with("<text")).filter_map(|line| line.split(['>', '<']).nth(2));
+    texts.filter(|line| !line.starts_with("BusyBox v") && !line.contains("ps} sh")).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_recorded_session_is_what_a_terminal_shows_today() {
+    needs_root!();
+    if let Some(missing) = ["tmux", "busybox"].into_iter().find(|program| !have(program)) {
+        skip!("{missing} is not installed");
+    }
+    let recorded = lines_of(include_str!("../../docs/session.svg"));
+    assert!(recorded.len() > 12, "{recorded:?}");
+    let line = recorded[0].strip_prefix("host# ").expect("the first line is typed");
+    assert!(README.contains("](docs/session.svg)") && README.contains(line));
+    let work = Work::new();
+    let record = work.sh(&format!("CHAINROOT_BIN=$(dirname $(command -v unpack)) {} now.svg", script("record")));
+    record.expect(0, "");
+    let now = fs::read_to_string(work.join("now.svg")).expect("a recording");
+    assert_eq!(lines_of(&now), recorded);
 }
 
 #[test]
