@@ -30,7 +30,6 @@ const MEANT: &[(&[Tool], &[&str], &str)] = &[
     (&[Isolate], &["--target"], "isolate --join PID"),
     (&[Isolate], &["-it", "-t", "--tty", "--interactive"], "COMMAND has your terminal already; one of its own: --pty"),
     (&[Isolate], &["--network"], "isolate --net"),
-    (&[Isolate], &["--die-with-parent"], "COMMAND ends with isolate, without an option"),
     (&[Isolate], &["--uid"], "isolate --map-user USER, or --setuid USER"),
     (&[Isolate], &["--gid"], "isolate --map-group GROUP, or --setgid GROUP"),
 ];

@@ -20,6 +20,7 @@ complete -c isolate -l map-user -d 'Map the own user to USER, a number or name (
 complete -c isolate -l map-group -d 'Map the own group to GROUP, a number or name (implies --user)' -r
 complete -c isolate -l map-users -d 'Map a range of users; also `auto`, `subids`, `all`, and the older OUTER,INNER,COUNT (implies --user)' -r
 complete -c isolate -l map-groups -d 'Map a range of groups, in the same forms (implies --user)' -r
+complete -c isolate -l owner -d 'Make the new user namespace as this user and group, numbers or names: it is theirs, and so are "own" ids above; for root, who may map what they may not (implies --user)' -r
 complete -c isolate -l setgroups -d 'Whether setgroups(2) may be used in the new user namespace: allow or deny' -r
 complete -c isolate -s S -l setuid -d 'Become this user, a number or name' -r
 complete -c isolate -s G -l setgid -d 'Become this group, a number or name, and leave all others' -r
@@ -44,6 +45,7 @@ complete -c isolate -l map-auto -d 'Map the ranges of /etc/subuid and /etc/subgi
 complete -c isolate -l map-subids -d 'Map the ranges of /etc/subuid and /etc/subgid to themselves (implies --user)'
 complete -c isolate -s f -l fork -d 'Stay and wait for COMMAND even where no namespace needs it'
 complete -c isolate -l forward-signals -d 'Pass signals on to COMMAND, which isolate always does; for scripts of unshare(1) (implies --fork)'
+complete -c isolate -l die-with-parent -d 'End with the process that started isolate, whatever ends that (implies --fork)'
 complete -c isolate -l init -d 'Put a small reaper at PID 1 and COMMAND under it (implies --pid and --mount)'
 complete -c isolate -l pty -d 'Give COMMAND a terminal and a session of its own: it can neither read, set nor push into the caller\'s (implies --fork)'
 complete -c isolate -l new-session -d 'Give COMMAND a session of its own without a terminal: what it reads of one is empty, what it writes to one is passed on (implies --fork)'

@@ -1,10 +1,23 @@
 //! The command line: unshare(1)'s spellings, and what it does not have.
 
+// By their paths, so that xtask can include this file alone.
+#[path = "args/ids.rs"]
+mod ids;
+#[path = "args/join.rs"]
+mod join;
+#[path = "args/limits.rs"]
+mod limits;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Parser;
+
+use ids::allow_or_deny;
+pub use ids::{Mapping, Owner};
+pub use join::{Join, Named, Process};
+pub use limits::{Cpus, Pids, Rlimit, Size};
 
 const SHORT_EXAMPLE: &str = "Example:\n  isolate --pid --uts --mount -- sh";
 
@@ -131,6 +144,11 @@ pub struct Args {
     #[arg(long, value_name = "INNER:OUTER:COUNT", help_heading = "Ids")]
     pub map_groups: Vec<Mapping>,
 
+    /// Make the new user namespace as this user and group, numbers or names: it is theirs, and so are "own" ids above;
+    /// for root, who may map what they may not (implies --user)
+    #[arg(long, value_name = "USER:GROUP", conflicts_with_all = ["boottime", "monotonic"], help_heading = "Ids")]
+    pub owner: Option<Owner>,
+
     /// Whether setgroups(2) may be used in the new user namespace: allow or deny
     #[arg(long, value_name = "allow|deny", value_parser = allow_or_deny, help_heading = "Ids")]
     pub setgroups: Option<bool>,
@@ -159,6 +177,10 @@ pub struct Args {
     /// see it is killed (implies --fork)
     #[arg(long, value_name = "SIGNAL", num_args = 0..=1, require_equals = true, default_missing_value = "KILL", help_heading = "Process")]
     pub kill_child: Option<SignalName>,
+
+    /// End with the process that started isolate, whatever ends that (implies --fork)
+    #[arg(long, help_heading = "Process")]
+    pub die_with_parent: bool,
 
     /// Put a small reaper at PID 1 and COMMAND under it (implies --pid and --mount)
     #[arg(long, help_heading = "Process")]
@@ -257,119 +279,6 @@ pub enum Propagation {
     Unchanged,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Join {
-    Process(Process),
-    Files(Vec<(String, PathBuf)>),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Process {
-    pub named: Named,
-    /// Names of namespaces. Where there is none, all are meant.
-    pub kinds: Vec<String>,
-    pub root: bool,
-    pub wd: bool,
-    pub env: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Named {
-    Pid(i32),
-    /// By what isolate writes to --status-fd.
-    Status(PathBuf),
-}
-
-impl FromStr for Process {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Process, String> {
-        let (name, words) = text.rsplit_once(':').filter(|(name, _)| !name.is_empty()).unwrap_or((text, ""));
-        let named = match name.parse() {
-            Ok(pid) => Named::Pid(pid),
-            // A word that is no path would be waited for because of a typing error.
-            Err(_) if name.contains('/') || PathBuf::from(name).exists() => Named::Status(name.into()),
-            Err(_) => return Err("neither a process id, nor NS=FILE, nor the path of a file (./FILE)".into()),
-        };
-        let mut process = Process { named, kinds: Vec::new(), root: false, wd: false, env: false };
-        for word in words.split(',').filter(|word| !word.is_empty()) {
-            match word {
-                "root" => process.root = true,
-                "wd" => process.wd = true,
-                "env" => process.env = true,
-                "all" => process.kinds.clear(),
-                "mnt" => process.kinds.push("mount".into()),
-                "mount" | "uts" | "ipc" | "net" | "pid" | "user" | "cgroup" | "time" => process.kinds.push(word.into()),
-                _ => return Err(format!("{word} is no namespace, nor root, wd, env or all")),
-            }
-        }
-        Ok(process)
-    }
-}
-
-impl FromStr for Join {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Join, String> {
-        let file = |part: &str| {
-            let (kind, file) = part.split_once('=').ok_or("not NS=FILE")?;
-            Ok((kind.to_owned(), PathBuf::from(file)))
-        };
-        if text.split_once('=').is_none_or(|(kind, _)| kind.contains('/')) {
-            return text.parse().map(Join::Process);
-        }
-        text.split(',').map(file).collect::<Result<_, _>>().map(Join::Files)
-    }
-}
-
-/// A value of --map-users or --map-groups, as unshare(1) takes them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mapping {
-    Auto,
-    /// The own ranges, to themselves.
-    Subids,
-    /// Everything that is mapped here, to itself.
-    All,
-    Range {
-        inner: u32,
-        outer: u32,
-        count: u32,
-    },
-}
-
-impl FromStr for Mapping {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Mapping, String> {
-        let numbers = |separator| {
-            let numbers = text.split(separator).map(str::parse).collect::<Result<Vec<u32>, _>>().ok()?;
-            <[u32; 3]>::try_from(numbers).ok()
-        };
-        match text {
-            "auto" => Ok(Mapping::Auto),
-            "subids" => Ok(Mapping::Subids),
-            "all" => Ok(Mapping::All),
-            _ => {
-                let [inner, outer, count] = numbers(':')
-                    .or_else(|| numbers(',').map(|[outer, inner, count]| [inner, outer, count]))
-                    .ok_or("not INNER:OUTER:COUNT")?;
-                if count == 0 || inner.checked_add(count).is_none() || outer.checked_add(count).is_none() {
-                    return Err("ids go from 0 to 4294967294, and a range has at least one".into());
-                }
-                Ok(Mapping::Range { inner, outer, count })
-            }
-        }
-    }
-}
-
-fn allow_or_deny(text: &str) -> Result<bool, String> {
-    match text {
-        "allow" => Ok(true),
-        "deny" => Ok(false),
-        _ => Err("allow or deny".into()),
-    }
-}
-
 /// A signal by name, with or without SIG, or by number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignalName(pub String);
@@ -380,90 +289,6 @@ impl FromStr for SignalName {
     fn from_str(text: &str) -> Result<SignalName, String> {
         let name = text.to_uppercase();
         Ok(SignalName(name.strip_prefix("SIG").unwrap_or(&name).to_owned()))
-    }
-}
-
-/// A number of bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size(pub u64);
-
-impl FromStr for Size {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Size, String> {
-        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-        let shift = match &text[digits.len()..].to_ascii_uppercase()[..] {
-            "" | "B" => 0,
-            "K" | "KIB" => 10,
-            "M" | "MIB" => 20,
-            "G" | "GIB" => 30,
-            "T" | "TIB" => 40,
-            _ => return Err("not a size: bytes, or with K, M, G or T".into()),
-        };
-        let number: u64 = digits.parse().map_err(|_| "not a size: bytes, or with K, M, G or T")?;
-        match number.checked_mul(1 << shift) {
-            None => Err("out of range".into()),
-            // A kernel that is asked for less kills COMMAND before it starts.
-            Some(bytes) if bytes < 256 << 10 => Err(format!("too small for any program to start: {digits}M?")),
-            Some(bytes) => Ok(Size(bytes)),
-        }
-    }
-}
-
-/// Thousandths of a processor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cpus(pub u64);
-
-impl FromStr for Cpus {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Cpus, String> {
-        let number: f64 = text.parse().map_err(|_| "not a number such as 0.5 or 2")?;
-        // The kernel takes no less than 1 ms of time in a period, which is 100 ms here.
-        if !(0.01..=100_000.0).contains(&number) {
-            return Err("out of range: 0.01 to 100000 (no limit: leave the option out)".into());
-        }
-        Ok(Cpus((number * 1000.0).round() as u64))
-    }
-}
-
-/// A number of processes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pids(pub u64);
-
-impl FromStr for Pids {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Pids, String> {
-        // The kernel's PID_MAX_LIMIT: pids.max takes no higher number.
-        match text.parse() {
-            Ok(number @ ..=4_194_304) => Ok(Pids(number)),
-            Ok(_) => Err("out of range: 4194304 is the kernel's highest (no limit: leave the option out)".into()),
-            Err(_) if text == "max" => Err("no limit is what holds without the option: leave it out".into()),
-            Err(_) => Err("not a number".into()),
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rlimit {
-    pub name: String,
-    /// None is unlimited.
-    pub soft: Option<u64>,
-    pub hard: Option<u64>,
-}
-
-impl FromStr for Rlimit {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Rlimit, String> {
-        let (name, value) = text.split_once('=').ok_or("not NAME=SOFT[:HARD]")?;
-        let number = |text: &str| match text {
-            "unlimited" | "infinity" | "-1" => Ok(None),
-            text => text.parse().map(Some).map_err(|_| format!("{text:?} is neither a number nor `unlimited`")),
-        };
-        let (soft, hard) = value.split_once(':').unwrap_or((value, value));
-        Ok(Rlimit { name: name.to_lowercase(), soft: number(soft)?, hard: number(hard)? })
     }
 }
 

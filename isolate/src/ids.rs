@@ -1,6 +1,7 @@
 //! The users and groups of a new user namespace, and who may write its maps.
 
 pub mod mapping;
+pub mod owner;
 mod subordinate;
 mod why_refused;
 
@@ -29,9 +30,8 @@ impl Maps {
         self.users.is_empty() && self.groups.is_empty() && self.setgroups.is_none()
     }
 
-    /// Our own user's id inside.
-    pub fn own_user(&self) -> Option<u32> {
-        let own = geteuid().as_raw();
+    /// The id inside of a user outside.
+    pub fn inner_user(&self, own: u32) -> Option<u32> {
         let at = |range: &Range| own.checked_sub(range.outer).filter(|&at| at < range.count).map(|at| range.inner + at);
         self.users.iter().find_map(at)
     }

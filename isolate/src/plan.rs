@@ -9,6 +9,7 @@ use nix::libc;
 
 use crate::args::{Args, Propagation, SignalName};
 use crate::ids::mapping;
+use crate::ids::owner::Owner;
 use crate::limits::rlimit;
 use crate::limits::{Limit, Limits};
 use crate::namespaces::join::{self, Join};
@@ -24,7 +25,8 @@ pub fn of(args: &Args, user: Option<User>, command: &mut Command, carry: &mut Ca
         true => Some(Session::WithTerminal),
         false => args.new_session.then_some(Session::WithoutTerminal),
     };
-    let mut plan: Vec<Step> = session.map(Step::Session).into_iter().collect();
+    let mut plan: Vec<Step> = args.die_with_parent.then_some(Step::WatchCaller).into_iter().collect();
+    plan.extend(session.map(Step::Session));
     let pasta = is_pasta(args);
     let new = namespaces(args, pasta);
     let has = |kind| new.iter().any(|new: &New| new.kind == kind);
@@ -38,9 +40,12 @@ pub fn of(args: &Args, user: Option<User>, command: &mut Command, carry: &mut Ca
     if !has(Kind::User) && args.setgroups.is_some() {
         return Err(anyhow!("--setgroups is for a new user namespace")).hint("add --user");
     }
-    let (maps, maps_shown) = mapping::of(args)?;
+    let owner = args.owner.as_ref().map(Owner::plan).transpose()?;
+    let own = owner.unwrap_or_else(Owner::own);
+    let (maps, maps_shown) = mapping::of(args, own)?;
     let is_new_user = has(Kind::User);
-    let stays_himself = if is_new_user { maps.own_user().is_some_and(|user| user != 0) } else { carry.caps_lent };
+    let stays_himself =
+        if is_new_user { maps.inner_user(own.user).is_some_and(|user| user != 0) } else { carry.caps_lent };
     let lends = stays_himself && command.tool().is_some() && args.setuid.is_none() && user.is_none();
     let limits = Limits::of(args);
     let joins_pid = args.join.as_ref().is_some_and(Join::has_pid);
@@ -54,6 +59,8 @@ pub fn of(args: &Args, user: Option<User>, command: &mut Command, carry: &mut Ca
         || session.is_some()
         || !limits.is_empty()
         || has(Kind::Pid)
+        || owner.is_some()
+        || args.die_with_parent
         || new.iter().any(|new| new.file.is_some())
         || !maps.is_empty() && !maps.can_write_own();
     let wait = match waits {
@@ -79,7 +86,7 @@ pub fn of(args: &Args, user: Option<User>, command: &mut Command, carry: &mut Ca
     if !new.is_empty() || waits {
         let clocks = [("monotonic", args.monotonic), ("boottime", args.boottime)];
         let (propagation, keep_caps) = (args.propagation, args.keep_caps || lends && is_new_user);
-        plan.push(Step::Unshare(Unshare { new, maps, maps_shown, propagation, clocks, keep_caps, wait }));
+        plan.push(Step::Unshare(Unshare { new, maps, maps_shown, propagation, clocks, keep_caps, owner, wait }));
     }
     plan.extend(args.hostname.clone().map(Step::Hostname));
     if own_net {

@@ -2,16 +2,17 @@
 
 mod change;
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
-use anyhow::{Error, anyhow};
-use chain::Hint;
+use anyhow::{Context, Error, Result, anyhow};
 use chain::retry_eintr::retry;
+use chain::{Hint, WithHint, pidfd};
 pub use change::{Change, Ending, ending_of, has_continued, next_change};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 use nix::sched::CloneFlags;
+use nix::unistd::getppid;
 pub use nix::unistd::{Pid, setpgid};
 
 use crate::why_no_process;
@@ -32,6 +33,23 @@ pub fn fork_into(flags: CloneFlags) -> Result<Option<Pid>, Errno> {
         0 => Ok(None),
         pid => Ok(Some(Pid::from_raw(pid as libc::pid_t))),
     }
+}
+
+/// The process that started this one.
+pub fn caller() -> Result<OwnedFd> {
+    let parent = getppid();
+    if parent.as_raw() == 0 {
+        //: --die-with-parent | getppid: 0 | the caller is outside the pid namespace | the only cause |
+        //: isolate/deaths::a_parent_outside_the_pid_namespace_is_none_to_die_with
+        return Err(anyhow!("--die-with-parent: the process that started this one is outside its pid namespace"))
+            .hint("start the pid namespace itself with --die-with-parent");
+    }
+    let pidfd = pidfd::of(parent.as_raw()).context("--die-with-parent: pidfd")?;
+    // It may have ended before, and its number be another's.
+    if getppid() != parent {
+        chain::leave(128 + libc::SIGKILL as u8);
+    }
+    Ok(pidfd)
 }
 
 pub fn no_process(errno: Errno) -> Error {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -23,9 +23,11 @@ use crate::namespaces::join::{Join, Opened};
 use crate::namespaces::loopback;
 use crate::namespaces::unshare::{Unshare, Wait};
 use crate::privileges::Privileges;
+use crate::process;
 use crate::supervise::{self, Session, Start, reaper};
 
 pub enum Step {
+    WatchCaller,
     Session(Session),
     Limit(Limit),
     HoldTools,
@@ -52,6 +54,8 @@ pub enum Step {
 #[derive(Default)]
 pub struct State {
     pub carry: Carry,
+    /// Whoever started isolate, with --die-with-parent.
+    caller: Option<OwnedFd>,
     /// The cgroup that the child goes into.
     cgroup: Option<Group>,
     /// The namespaces that the child enters before it makes its own.
@@ -79,6 +83,10 @@ impl chain::Step for Step {
 
     fn perform(&self, state: &mut State) -> Result<()> {
         match self {
+            Step::WatchCaller => {
+                let isolate = state.carry.parent.as_ref().map(OwnedFd::try_clone);
+                state.caller = Some(isolate.transpose().context("pidfd")?.map_or_else(process::caller, Ok)?);
+            }
             Step::Session(session) => session.start()?,
             Step::Limit(limit) => state.cgroup = Some(limit.group()),
             Step::HoldTools => {
@@ -117,7 +125,8 @@ impl chain::Step for Step {
     fn nests(&self) -> bool {
         matches!(
             self,
-            Step::Session(_)
+            Step::WatchCaller
+                | Step::Session(_)
                 | Step::Join(_)
                 | Step::Unshare(_)
                 | Step::Root(_)
@@ -131,7 +140,7 @@ impl chain::Step for Step {
 fn become_child(unshare: &Unshare, wait: &Wait, state: &mut State) -> Result<()> {
     let marked = if state.joined.is_none() { unshare.marked(&state.carry) } else { None };
     let (joined, cgroup, nested) = (state.joined.take(), state.cgroup.take(), state.carry.parent.is_some());
-    let mut child = supervise::start(Start { unshare, wait, joined, cgroup, nested })?;
+    let mut child = supervise::start(Start { unshare, wait, caller: state.caller.take(), joined, cgroup, nested })?;
     if let Some(failures) = child.failures.take() {
         state.carry.tell_failures_to(failures);
     }
@@ -181,6 +190,7 @@ fn mount_new(kind: &str, dir: &Path) -> Result<()> {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
+            Step::WatchCaller => f.write_str("setpriv --pdeathsig KILL"),
             Step::Session(Session::WithTerminal) => {
                 f.write_str("# the rest runs at a new terminal, as script(1) gives one\nsetsid --wait")
             }

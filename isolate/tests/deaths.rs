@@ -188,3 +188,58 @@ fn what_the_command_has_started_does_not_outlive_isolate_in_a_pid_namespace() {
         ));
     }
 }
+
+/// Kills the process that started isolate.
+fn dies_with_the_caller(line: &str) {
+    let outcome = sh(&format!(
+        "dir=$(mktemp -d); chmod 755 $dir; mkfifo -m 666 $dir/up $dir/held; export dir PATH=${{ISOLATE%/*}}:$PATH
+        sh -c '{line} & wait' & pid=$!
+        exec 6>$dir/up 5<$dir/held
+        kill -9 $pid; wait $pid 2>/dev/null
+        cat <&5; echo gone; exec 6>&-; rm -r $dir"
+    ));
+    assert_eq!(outcome.stdout, "gone\n", "{line}: {outcome:?}");
+}
+
+#[test]
+fn with_the_option_isolate_dies_with_whoever_started_it() {
+    for options in ["", "--pid", "--init", "--new-session", "--uts -- isolate --ipc", "--uts -- isolate --pid"] {
+        dies_with_the_caller(&format!("isolate $U --die-with-parent {options} -- {HOLD}"));
+    }
+    // From inside another isolate's pid namespace, which shows no parent.
+    dies_with_the_caller(&format!("isolate $U --die-with-parent --pid -- isolate --die-with-parent -- {HOLD}"));
+    needs_root!();
+    for options in ["--setuid 65534 --setgid 65534", "--uts -- isolate --setuid 65534 --setgid 65534"] {
+        dies_with_the_caller(&format!("isolate --die-with-parent {options} -- {HOLD}"));
+    }
+}
+
+/// https://github.com/containers/bubblewrap/issues/692: a container died when the thread that had started it was done
+/// (PR_SET_PDEATHSIG(2const)).
+#[test]
+fn the_end_of_the_thread_that_started_isolate_is_not_its_callers() {
+    if !have("python3") {
+        skip!("no python3");
+    }
+    let seen = sh("exec python3 -c '
+import os, subprocess, threading
+words = [os.environ[\"ISOLATE\"], *os.environ[\"U\"].split(), \"--die-with-parent\", \"--pid\", \"--\", \"sh\", \"-c\",
+         \"echo up; read line; echo $line\"]
+def start():
+    global child
+    child = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    child.stdout.readline()
+thread = threading.Thread(target=start)
+thread.start()
+thread.join()
+print(child.communicate(\"lives\\n\")[0], end=\"\")'");
+    assert_eq!(seen.stdout, "lives\n", "{seen:?}");
+}
+
+#[test]
+fn a_parent_outside_the_pid_namespace_is_none_to_die_with() {
+    // As the process that a container engine starts.
+    let seen = sh("$ISOLATE $U --fork -- unshare --pid --fork $ISOLATE --die-with-parent --uts -- true");
+    assert_eq!(seen.status, 125, "{seen:?}");
+    assert!(seen.stderr.contains("outside its pid namespace"), "{seen:?}");
+}

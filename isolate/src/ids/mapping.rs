@@ -1,13 +1,12 @@
 //! From options to the maps of a new user namespace.
 
+use crate::args::{Args, Mapping};
+use crate::ids::owner::Owner;
+use crate::ids::{Maps, subordinate};
 use anyhow::{Context, Result, anyhow};
 use chain::WithHint;
 use chain::account::{Sort, id};
 use chain::id_map::{self, Range};
-use nix::unistd::{getegid, geteuid};
-
-use crate::args::{Args, Mapping};
-use crate::ids::{Maps, subordinate};
 
 pub fn is_wanted(args: &Args) -> bool {
     args.map_root
@@ -18,11 +17,11 @@ pub fn is_wanted(args: &Args) -> bool {
         || args.map_group.is_some()
         || !args.map_users.is_empty()
         || !args.map_groups.is_empty()
+        || args.owner.is_some()
 }
 
-/// The maps, and the options of unshare(1) that stand for them.
-pub fn of(args: &Args) -> Result<(Maps, Vec<String>)> {
-    let own = (geteuid().as_raw(), getegid().as_raw());
+/// The maps for one who is `own` outside, and the options of unshare(1) that stand for them.
+pub fn of(args: &Args, own: Owner) -> Result<(Maps, Vec<String>)> {
     let auto_alone = args.map_auto
         && args.map_user.is_none()
         && args.map_group.is_none()
@@ -38,15 +37,15 @@ pub fn of(args: &Args) -> Result<(Maps, Vec<String>)> {
             None => None,
         })
     };
-    let user = single(Sort::User, &args.map_user, own.0)?;
-    let group = single(Sort::Group, &args.map_group, own.1)?;
+    let user = single(Sort::User, &args.map_user, own.user)?;
+    let group = single(Sort::Group, &args.map_group, own.group)?;
     let asked = |own: &[Mapping]| -> Vec<Mapping> {
         let whole = [(args.map_auto, Mapping::Auto), (args.map_subids, Mapping::Subids)];
         whole.into_iter().filter(|(on, _)| *on).map(|(_, mapping)| mapping).chain(own.iter().cloned()).collect()
     };
-    let users = map(Sort::User, &asked(&args.map_users), user.map(|inner| (inner, own.0)))?;
-    let groups = map(Sort::Group, &asked(&args.map_groups), group.map(|inner| (inner, own.1)))?;
-    let only_own = matches!(groups[..], [Range { count: 1, outer, .. }] if outer == own.1);
+    let users = map(Sort::User, own.user, &asked(&args.map_users), user.map(|inner| (inner, own.user)))?;
+    let groups = map(Sort::Group, own.user, &asked(&args.map_groups), group.map(|inner| (inner, own.group)))?;
+    let only_own = matches!(groups[..], [Range { count: 1, outer, .. }] if outer == own.group);
     if only_own && args.setgroups == Some(true) {
         return Err(anyhow!("--setgroups allow: the kernel allows it only with groups mapped from outside"))
             .hint("add --map-auto or --map-groups");
@@ -57,9 +56,9 @@ pub fn of(args: &Args) -> Result<(Maps, Vec<String>)> {
     Ok((Maps { users, groups, setgroups }, shown))
 }
 
-fn map(sort: Sort, asked: &[Mapping], single: Option<(u32, u32)>) -> Result<Vec<Range>> {
+/// `user` is whom the subordinate ids are granted to.
+fn map(sort: Sort, user: u32, asked: &[Mapping], single: Option<(u32, u32)>) -> Result<Vec<Range>> {
     let mut ranges = Vec::new();
-    let user = geteuid().as_raw();
     for mapping in asked {
         match *mapping {
             Mapping::Range { inner, outer, count } => ranges.push(Range { inner, outer, count }),

@@ -283,10 +283,10 @@ fn of_files(files: &[(String, PathBuf)]) -> Result<Opened> {
     Ok(Opened { namespaces: opened, groups: Vec::new(), root: None, directory: None })
 }
 
-/// Clones from inside other namespaces while this process stays outside: a process in between enters, makes a child that
+/// Clones from where `enter` leads while this process stays as it is: a process in between enters, makes a child that
 /// counts as ours (CLONE_PARENT), and ends. If that fails it has said why: then this process ends as it did, after `last`.
 pub fn fork_into(
-    opened: Opened,
+    enter: impl FnOnce() -> Result<()>,
     flags: CloneFlags,
     status: Option<i32>,
     last: impl FnOnce(),
@@ -294,7 +294,7 @@ pub fn fork_into(
     let (read, write) = pipe2(OFlag::O_CLOEXEC).context("pipe")?;
     let Some(between) = fork().map_err(process::no_process)? else {
         close_at_exec(status);
-        opened.enter()?;
+        enter()?;
         return match process::fork_into(flags | CloneFlags::CLONE_PARENT) {
             Ok(Some(child)) => {
                 // Without it the child finds its gate gone, and leaves.
@@ -304,7 +304,7 @@ pub fn fork_into(
             result => Ok(result),
         };
     };
-    drop((write, opened));
+    drop(write);
     let mut pid = [0; 4];
     let result = File::from(read).read_exact(&mut pid);
     let ending = ending_of(between)?;

@@ -13,6 +13,7 @@ use nix::sched::{setns, unshare};
 
 use crate::args::Propagation;
 use crate::ids::Maps;
+use crate::ids::owner::Owner;
 use crate::namespaces::why_failed;
 use crate::namespaces::{Kind, New, flags};
 use crate::signals;
@@ -27,6 +28,8 @@ pub struct Unshare {
     /// The offsets of the monotonic and the boot-time clock.
     pub clocks: [(&'static str, Option<i64>); 2],
     pub keep_caps: bool,
+    /// Who makes the user namespace, if not the caller.
+    pub owner: Option<Owner>,
     pub wait: Option<Wait>,
 }
 
@@ -125,6 +128,9 @@ impl fmt::Display for Unshare {
                 Some(file) => write!(f, " --{}={}", new.kind, quote(file))?,
                 None => write!(f, " --{}", new.kind)?,
             }
+        }
+        if let Some(owner) = self.owner {
+            write!(f, " --owner={owner}")?;
         }
         for option in &self.maps_shown {
             write!(f, " {option}")?;

@@ -7,8 +7,9 @@
 //! group or fill a pipe that it writes to.
 //!
 //! Its rule: it shares isolate's memory and descriptors, so while isolate lives it makes raw system calls alone and changes
-//! nothing but atomics. Every signal is blocked in it, and it waits for one thing, isolate's end; then all of it is its own. (Out of memory,
-//! the kernel ends all that share it: then the parent-death signal is all there is.)
+//! nothing but atomics. Every signal is blocked in it, and it waits for isolate's end; then all of it is its own. (Out of
+//! memory, the kernel ends all that share it: then the parent-death signal is all there is.) With --die-with-parent it watches
+//! isolate's caller too, and kills isolate when that ends: the kernel's signal would come when a thread of the caller's ends.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::OnceLock;
@@ -30,6 +31,8 @@ use crate::supervise::terminal::Terminal;
 /// What isolate and its helpers all know.
 pub struct Shared {
     pub own_pidfd: OwnedFd,
+    /// The process with which isolate ends.
+    pub caller: Option<OwnedFd>,
     /// Once it is made. Until isolate opens its gate it does nothing, and without isolate that is gone.
     pub child: OnceLock<Child>,
     /// The child is PID 1 of its namespace.
@@ -62,7 +65,8 @@ impl Shared {
         let pasta = self.pasta.get().map(Pasta::descriptor);
         let child = self.child.get().map(|child| child.pidfd.as_raw_fd());
         let own = self.own_pidfd.as_raw_fd();
-        [own].into_iter().chain(child).chain(group_signals).chain(tty).chain(pasta).collect()
+        let caller = self.caller.as_ref().map(|caller| caller.as_raw_fd());
+        [own].into_iter().chain(caller).chain(child).chain(group_signals).chain(tty).chain(pasta).collect()
     }
 }
 
@@ -92,15 +96,22 @@ extern "C" fn stand(shared: *mut libc::c_void) -> libc::c_int {
     let shared: &Shared = unsafe { &*shared.cast() };
     // Not isolate's name: `pkill isolate` leaves it alive to do its part.
     let _ = rustix::thread::set_name(chain::handoff::GUARD);
-    loop {
-        match poll(&mut [PollFd::new(&shared.own_pidfd, PollFlags::IN)], None) {
-            Err(Errno::INTR) => {}
+    if let Some(caller) = &shared.caller {
+        match wait_for(&mut [PollFd::new(&shared.own_pidfd, PollFlags::IN), PollFd::new(caller, PollFlags::IN)]) {
             Err(_) => return 1,
-            Ok(_) => break,
+            // What ends isolate ends all of it, below.
+            Ok(()) => pidfd::send(&shared.own_pidfd, libc::SIGKILL).unwrap_or(()),
         }
+    }
+    if wait_for(&mut [PollFd::new(&shared.own_pidfd, PollFlags::IN)]).is_err() {
+        return 1;
     }
     take_over(shared);
     0
+}
+
+fn wait_for(any: &mut [PollFd]) -> Result<(), Errno> {
+    retry_on_intr(|| poll(any, None)).map(|_| ())
 }
 
 /// Isolate is dead.
@@ -111,7 +122,7 @@ fn take_over(shared: &Shared) {
     let _ = pidfd::send(&child.pidfd, last_signal(shared, child));
     // A child that is stopped acts on nothing but SIGKILL.
     let _ = pidfd::send(&child.pidfd, libc::SIGCONT);
-    let _ = retry_on_intr(|| poll(&mut [PollFd::new(&child.pidfd, PollFlags::IN)], None));
+    let _ = wait_for(&mut [PollFd::new(&child.pidfd, PollFlags::IN)]);
     shared.terminal.give_back(Some(child.pid));
     shared.pasta.get().inspect(|pasta| pasta.stop());
     shared.cgroup.as_ref().inspect(|group| group.remove());

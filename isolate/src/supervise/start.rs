@@ -17,6 +17,7 @@ use nix::libc;
 use nix::sched::unshare;
 use nix::unistd::{Pid, getpid, pipe2, setpgid};
 
+use crate::ids::owner::Owner;
 use crate::limits::cgroup::Group;
 use crate::limits::joined;
 use crate::namespaces::join::{self, Opened};
@@ -40,6 +41,8 @@ const LATER: [Kind; 2] = [Kind::Cgroup, Kind::Time];
 pub struct Start<'a> {
     pub unshare: &'a Unshare,
     pub wait: &'a Wait,
+    /// With whom isolate and the child end.
+    pub caller: Option<OwnedFd>,
     /// The namespaces that the child enters before it makes its own.
     pub joined: Option<Opened>,
     /// The cgroup for the child.
@@ -73,12 +76,13 @@ pub fn start(start: Start) -> Result<Child> {
     let (failures, childs_failures) = failures.context("pipe")?.unzip();
     let terminal = Terminal::find();
     let child_signal = ChildSignal::set_default();
-    let Start { unshare, wait, joined, cgroup, nested } = start;
+    let Start { unshare, wait, caller, joined, cgroup, nested } = start;
     let own_group = wait.session || unshare.has(Kind::Pid) && terminal.wants_own_group();
     let at_terminal = own_group && terminal.file().is_some();
     let mask = signals::block_all();
     let shared: &'static Shared = Box::leak(Box::new(Shared {
         own_pidfd,
+        caller,
         child: OnceLock::new(),
         is_pid1: unshare.has(Kind::Pid),
         kill: wait.kill,
@@ -90,9 +94,15 @@ pub fn start(start: Start) -> Result<Child> {
     let guard = Guard::start(shared)?;
     let at_once = flags(unshare.new.iter().filter(|new| !LATER.contains(&new.kind)));
     let groups = joined.as_ref().map_or_else(Vec::new, |opened| opened.groups.clone());
-    let forked = match joined {
-        Some(opened) => join::fork_into(opened, at_once, wait.status, || guard.dismiss()),
-        None => Ok(fork_into(at_once)),
+    let forked = match (joined, unshare.owner) {
+        (None, None) => Ok(fork_into(at_once)),
+        (joined, owner) => {
+            let enter = || {
+                joined.map_or(Ok(()), |opened| opened.enter())?;
+                owner.map_or(Ok(()), Owner::become_it)
+            };
+            join::fork_into(enter, at_once, wait.status, || guard.dismiss())
+        }
     };
     let forked = forked.and_then(|forked| forked.map_err(|errno| why_failed::explain(errno, &unshare.kinds())));
     match forked {
