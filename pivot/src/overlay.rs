@@ -14,8 +14,9 @@ use chain::shell::quote;
 use chain::{Hint, Tool, Umask, WithHint, warn, xattr};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, fstat, mkdirat, stat};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, fstat, futimens, mkdirat, stat};
 use nix::sys::statfs::OVERLAYFS_SUPER_MAGIC;
+use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown};
 
 use crate::args::Changes;
@@ -108,12 +109,15 @@ fn layer(dir: &OwnedFd, root: &OwnedFd) -> Result<Layer> {
     let upper = openat(dir, "upper", path, Mode::empty())?;
     let work = openat(dir, "work", path, Mode::empty())?;
     if fresh {
-        // The merged root shows the upper directory's own mode and owner.
+        // The merged root shows the upper directory's own owner, mode and times.
         let like = fstat(root)?;
         let owner = (Uid::from_raw(like.st_uid), Gid::from_raw(like.st_gid));
         // A user namespace cannot give files to an owner that it does not map.
         let _ = fchown(&upper, Some(owner.0), Some(owner.1));
         fchmod(&upper, Mode::from_bits_truncate(like.st_mode))?;
+        let (read, written) =
+            (TimeSpec::new(like.st_atime, like.st_atime_nsec), TimeSpec::new(like.st_mtime, like.st_mtime_nsec));
+        futimens(&upper, &read, &written)?;
     }
     Ok(Layer { upper, work, lock: None })
 }
@@ -266,7 +270,7 @@ pub fn shell(changes: &Changes, lower: &[String], place: &str, f: &mut fmt::Form
             let dir = quote(dir);
             writeln!(
                 f,
-                "[ -d {dir}/upper ] || {{ mkdir -p {dir}/upper {dir}/work; chmod --reference={top} {dir}/upper; }}"
+                "[ -d {dir}/upper ] || {{ mkdir -p {dir}/upper {dir}/work; chmod --reference={top} {dir}/upper; touch -r {top} {dir}/upper; }}"
             )?;
             write!(
                 f,
@@ -281,7 +285,7 @@ pub fn shell(changes: &Changes, lower: &[String], place: &str, f: &mut fmt::Form
                 "overlay_in_memory() (\n\
                  place=$(cd -P \"$2\" && pwd); cd -P \"$1\"; shift 2; low=.; for other; do low=$low:$other; done\n\
                  mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs \"$place\"\n\
-                 mkdir \"$place/upper\" \"$place/work\"; chmod --reference=. \"$place/upper\"\n\
+                 mkdir \"$place/upper\" \"$place/work\"; chmod --reference=. \"$place/upper\"; touch -r . \"$place/upper\"\n\
                  mount -t overlay -o \"lowerdir=$low,upperdir=$place/upper,workdir=$place/work$userxattr\" overlay \"$place\"\n\
                  )\noverlay_in_memory {top} {place}{others}"
             )

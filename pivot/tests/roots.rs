@@ -82,10 +82,19 @@ fn an_overlay_directory_takes_one_container_at_a_time() {
 }
 
 #[test]
-fn the_merged_root_has_the_mode_of_root() {
+fn the_merged_root_has_the_mode_and_times_of_root() {
     for way in ways_for("--ephemeral") {
         let work = scene();
-        work.sh(&format!("chmod 751 root; {way} pivot --ephemeral root -- stat -c %a /")).expect(0, "751\n");
+        let pivot = |options: &str| {
+            work.sh(&format!("{way} pivot {options} root -- stat -c '%a %Y' /")).expect(0, "751 981173106\n");
+        };
+        work.sh("chmod 751 root; touch -d '2001-02-03 04:05:06.789 UTC' root").expect(0, "");
+        pivot("--ephemeral");
+        pivot("--overlay changes");
+        work.sh("touch -d '2002-02-03 04:05:06 UTC' root").expect(0, "");
+        // The directory has its own from then on.
+        pivot("--overlay changes");
+        work.sh("stat -c %y changes/upper | cut -d . -f 2 | cut -c 1-3").expect(0, "789\n");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use chainroot_tests::{Work, have, is_root, script, skip};
 
-const SCRIPTS: [&str; 11] = [
+const SCRIPTS: [&str; 13] = [
     "box",
     "bridge-net",
     "ci-sandbox",
@@ -10,7 +10,9 @@ const SCRIPTS: [&str; 11] = [
     "debian",
     "docker-image",
     "enter",
+    "image",
     "initramfs",
+    "layer",
     "on-slurm",
     "service",
     "test-slurm",
@@ -83,6 +85,8 @@ fn a_program_that_is_missing_is_named_with_its_package() {
         ("docker-image oci:layout true", "skopeo"),
         ("initramfs /etc/passwd boot.img", "busybox-static"),
         ("bridge-net add web 10.88.0.2/24", "iproute2"),
+        ("layer scripts", "attr"),
+        ("image /etc/passwd /etc/passwd out.tar", "jq"),
         ("test-slurm true", "munge"),
     ] {
         let outcome = work.sh(&format!("{path}; sh scripts/{line}"));
