@@ -1,5 +1,5 @@
 # What box wants to know of the machine, as assignments for a shell: one program that reads, since each costs a
-# millisecond. Reads /proc/self/status, limits, mountinfo, /etc/passwd and /proc/net/unix.
+# millisecond. Reads the environment, /proc/self/status, limits, mountinfo, /etc/passwd and /proc/net/unix.
 
 function quoted(text) { gsub(/'/, "'\\''", text); return "'" text "'" }
 # As mountinfo writes a path (proc_pid_mountinfo(5)).
@@ -51,5 +51,7 @@ END {
     # A pipe to a program is what a size of 1 keeps the kernel from too, and 0 does not (core(5)).
     print "core=" (core == "0" ? 0 : 1)
     print "account_home=" quoted(home) " account_shell=" quoted(shell)
+    for (name in ENVIRON) if (name ~ /^[A-Za-z_][A-Za-z0-9_]*$/) variables = variables name " "
+    print "variables=" quoted(variables)
     print "sockets=" quoted(hidden) " names=" quoted(names) " relative=" quoted(relative)
 }
