@@ -90,12 +90,12 @@ NOTES
   needs --propagation slave.
 
   idmap=1000:0:1 shows user 1000's files as root's, and what root makes there is
-  user 1000's outside. An id that MAP does not name shows as nobody's (65534), and
-  who has such an id can make nothing there. Root may do this with most
-  filesystems, a user with those that he mounted in his user namespace.
+  user 1000's outside. An id that MAP does not name shows as nobody's (65534),
+  and can make nothing there. Root may do this with most filesystems, a user
+  only with those mounted in their user namespace.
 
-  lower=DIR shows DIR below SRC; of several the first is above. Without ephemeral
-  or overlay=DIR nothing can be changed.
+  lower=DIR shows DIR below SRC; of several, the first is on top. Without
+  ephemeral or overlay=DIR nothing can be changed.
 
   --etc follows a link in the root only to a place in /etc or /run, and replaces
   nothing but regular files; it says what it leaves alone. With passwd in its

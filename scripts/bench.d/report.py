@@ -25,6 +25,7 @@ def write(bench, out):
         json.dump(results, file, indent=1)
     text = table(results)
     put_table(out, text)
+    put_readme(out, results)
     with open(os.path.join(out, "benchmark.svg"), "w") as file:
         file.write(plot.svg(results))
     print(text)
@@ -56,6 +57,36 @@ def put_table(out, text):
             words = file.read().split(heading)[0]
     with open(page, "w") as file:
         file.write(words + heading + "\n" + text.replace("## ", "### "))
+
+
+# What the README shows of it, and the marks between which it does.
+README_CELLS = ["one container", "200 mounts on the host", "debian.tar onto ext4", "debian.tar.gz onto ext4", "debian.tar.zst onto ext4",
+                "docker save, 10 layers, onto ext4"]
+README_BEGIN, README_END = "<!-- Made by scripts/bench --out docs -->\n", "<!-- The end of it -->\n"
+
+
+def put_readme(out, results):
+    """Where OUT is a docs directory beside a README that has the marks."""
+    page = os.path.join(out, "..", "README.md")
+    if not os.path.exists(page):
+        return
+    with open(page) as file:
+        before, begin, rest = file.read().partition(README_BEGIN)
+    after = rest.partition(README_END)[2]
+    if not begin or not after:
+        return
+    lines = ["", "| median, in ms | chainroot | others |", "|---|---:|---|"]
+    for cell in results["cells"]:
+        if cell["name"] in README_CELLS:
+            peers = sorted((row for row in cell["rows"] if row["role"] == "peer"), key=lambda row: row["median_ms"])
+            others = ", ".join(f"{peer_name(row)} {number(row['median_ms'])}" for row in peers if "init" not in row["name"])
+            lines.append(f"| {cell['name']} | {number(our(cell)['median_ms'])} | {others} |")
+    with open(page, "w") as file:
+        file.write(before + begin + "\n".join([*lines, "", ""]) + README_END + after)
+
+
+def peer_name(row):
+    return row["name"].replace("bwrap, CHAINROOT_BENCH_BWRAP", "bwrap (musl)").replace("|", chr(92) + "|")
 
 
 def machine():

@@ -129,8 +129,9 @@ fn every_example_runs_for_an_ordinary_user_or_says_what_it_takes() {
     assert!(run_here >= 10, "{run_here}");
 }
 
-/// Lines of the README that the tests of the demo, of the build and of the installation run.
-const BUILDS: [&str; 8] = [
+/// Lines of the README that the tests of the demo, of the build, of the installation and of scripts_images run.
+const BUILDS: [&str; 9] = [
+    "scripts/docker-image docker://",
     "cd chainroot",
     "scripts/demo",
     "PATH=$(scripts/build)",

@@ -21,6 +21,20 @@ fn the_readme_shows_the_table_whose_commands_a_test_runs() {
 }
 
 #[test]
+fn the_readmes_times_are_those_of_the_benchmark() {
+    let made = README.split("<!-- Made by scripts/bench --out docs -->").nth(1).expect("the mark");
+    let rows = made.split("<!--").next().unwrap_or_default().lines().filter(|line| line.starts_with("| ")).skip(1);
+    let table = include_str!("../../docs/benchmark.md");
+    let mut count = 0;
+    for row in rows {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        assert!(table.contains(&format!("{} | {} | ", cells[0], cells[1])), "{row}");
+        count += 1;
+    }
+    assert_eq!(count, 6);
+}
+
+#[test]
 fn every_link_in_the_pages_leads_to_a_file() {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("workspace");
     let docs = fs::read_dir(workspace.join("docs")).expect("docs").flatten().map(|entry| entry.path());

@@ -48,7 +48,7 @@ fn layers_that_are_missing_wrong_or_too_many() {
     let zeros = format!("sha256:{}", "0".repeat(64));
     refused_in(&with_manifest(|m| m["layers"][0]["digest"] = json!(zeros)), "layer 1 of 1 (sha256:0000");
     refused_in(&with_manifest(|m| m["layers"][0]["digest"] = json!(zeros)), "is missing");
-    refused_in(&with_manifest(|m| m["layers"][0]["size"] = json!(7)), "bytes where 7 are announced");
+    refused_in(&with_manifest(|m| m["layers"][0]["size"] = json!(7)), "but 7 was announced");
     refused_in(&with_manifest(|m| m["layers"][0]["size"] = json!(-7)), "a descriptor without a size");
     refused_in(&with_manifest(|m| m["layers"][0]["digest"] = json!("md5:00")), "unknown digest algorithm");
     refused_in(
@@ -56,7 +56,7 @@ fn layers_that_are_missing_wrong_or_too_many() {
         "malformed sha256 digest",
     );
     refused_in(&with_manifest(|m| m["layers"][0]["digest"] = json!(5)), "digest is not a string");
-    refused_in(&with_manifest(|m| m["layers"] = json!([])), "0 layers where the config has 1");
+    refused_in(&with_manifest(|m| m["layers"] = json!([])), "number of layers: 0, but 1 in the config");
     refused_in(&with_manifest(|m| m["layers"] = json!({})), "layers is not a list");
     let urls = json!(["https://elsewhere.example/"]);
     let foreign = |m: &mut Value| {

@@ -78,7 +78,11 @@ impl Listed {
             notes.push(format!("config {digest}: was changed: its digest is {} now", config.digest));
         }
         if self.layers.len() != config.diff_ids.len() {
-            bail!("manifest.json: {} layers where the config has {}", self.layers.len(), config.diff_ids.len());
+            bail!(
+                "manifest.json: number of layers: {}, but {} in the config",
+                self.layers.len(),
+                config.diff_ids.len()
+            );
         }
         Ok(Candidate {
             names: self.tags,

@@ -120,7 +120,7 @@ pub(super) fn blob(members: &Members, descriptor: &Descriptor, what: &str) -> Re
     let digest = &descriptor.digest;
     let bytes = read(members, &descriptor.path())?.with_context(|| format!("{what} {digest}: is missing"))?;
     if bytes.len() as u64 != descriptor.size {
-        bail!("{what} {digest}: has {} bytes where {} are announced", bytes.len(), descriptor.size);
+        bail!("{what} {digest}: size {}, but {} was announced", bytes.len(), descriptor.size);
     }
     verify(&bytes, digest).with_context(|| what.to_owned())?;
     Ok(bytes)

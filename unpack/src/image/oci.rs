@@ -142,7 +142,7 @@ pub(super) fn config(members: &Members, manifest: &Object, name: &str) -> Result
 pub(super) fn layers(members: &Members, manifest: &Object, config: &Config, name: &str) -> Result<Vec<Layer>> {
     let layers = document::list(manifest, "layers").with_context(|| name.to_owned())?;
     if layers.len() != config.diff_ids.len() {
-        bail!("{name}: {} layers where the config has {}", layers.len(), config.diff_ids.len());
+        bail!("{name}: number of layers: {}, but {} in the config", layers.len(), config.diff_ids.len());
     }
     let layer = |(i, (value, diff_id)): (usize, (&Value, &Digest))| {
         let descriptor = Descriptor::parse(value).with_context(|| format!("{name}: layer {}", i + 1))?;
@@ -154,7 +154,7 @@ pub(super) fn layers(members: &Members, manifest: &Object, config: &Config, name
         };
         must_be_readable(&descriptor, &region).with_context(|| shown.clone())?;
         if region.len() != descriptor.size {
-            bail!("{shown}: has {} bytes where {} are announced", region.len(), descriptor.size);
+            bail!("{shown}: size {}, but {} was announced", region.len(), descriptor.size);
         }
         Ok(Layer::stored(shown, region, Some(descriptor.digest), Some(diff_id.clone())))
     };
