@@ -3,21 +3,23 @@
 // By their paths, so that xtask can include this file alone.
 #[path = "args/ids.rs"]
 mod ids;
-#[path = "args/join.rs"]
-mod join;
 #[path = "args/limits.rs"]
 mod limits;
+#[path = "args/names.rs"]
+mod names;
+#[path = "args/namespaces.rs"]
+mod namespaces;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::Parser;
 
 use ids::allow_or_deny;
 pub use ids::{Mapping, Owner};
-pub use join::{Join, Named, Process};
 pub use limits::{Cpus, Pids, Rlimit, Size};
+pub use names::{CapabilityName, SignalName};
+pub use namespaces::{Join, Named, Process, Propagation};
 
 const SHORT_EXAMPLE: &str = "Example:\n  isolate --pid --uts --mount -- sh";
 
@@ -268,41 +270,6 @@ pub struct Args {
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Propagation {
-    #[default]
-    Private,
-    Slave,
-    Shared,
-    Unchanged,
-}
-
-/// A signal by name, with or without SIG, or by number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SignalName(pub String);
-
-impl FromStr for SignalName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<SignalName, String> {
-        let name = text.to_uppercase();
-        Ok(SignalName(name.strip_prefix("SIG").unwrap_or(&name).to_owned()))
-    }
-}
-
-/// The name of a capability without CAP_, ALL or DEFAULT.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CapabilityName(pub String);
-
-impl FromStr for CapabilityName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<CapabilityName, String> {
-        let name = text.to_uppercase();
-        Ok(CapabilityName(name.strip_prefix("CAP_").unwrap_or(&name).to_owned()))
-    }
 }
 
 #[cfg(test)]

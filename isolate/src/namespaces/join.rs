@@ -2,8 +2,10 @@
 //! once we are there: so isolate runs from a copy of itself that nobody can write to (lib.rs), cannot be traced, and has
 //! left its caller's descriptors behind.
 
+mod shown;
+mod why_refused;
+
 use std::ffi::OsString;
-use std::fmt;
 use std::fs::{File, Metadata, metadata, read_to_string};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
@@ -11,16 +13,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use chain::capabilities::{CapabilitySet, are_effective};
 use chain::retry_eintr::open;
-use chain::shell::quote;
 use chain::{WithHint, escape_fd_on_streams, names_in, passed_on, pidfd};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl::set_dumpable;
 use nix::sys::stat::Mode;
-use nix::unistd::{Gid, Pid, Uid, chroot, fchdir, geteuid, pipe2, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Pid, Uid, chroot, fchdir, pipe2, setgroups, setresgid, setresuid};
 
 use crate::args::{self, Named, Process};
 use crate::limits::joined::limiting;
@@ -121,7 +121,7 @@ impl Opened {
         // could from runc (CVE-2016-9962).
         set_dumpable(false).context("PR_SET_DUMPABLE")?;
         for (fd, flags) in &self.namespaces {
-            setns(fd, *flags).map_err(|errno| refused(errno, *flags))?;
+            setns(fd, *flags).map_err(|errno| why_refused::explain(errno, *flags))?;
         }
         if self.namespaces.iter().any(|(_, flags)| flags.contains(Kind::User.flag())) {
             // Our outer ids may not be mapped inside; root is (as in nsenter(1)).
@@ -137,50 +137,6 @@ impl Opened {
         }
         Ok(())
     }
-}
-
-fn refused(errno: Errno, flags: CloneFlags) -> anyhow::Error {
-    let hint = match errno {
-        // Several at once, by a pidfd.
-        Errno::EINVAL if flags.bits().count_ones() > 1 && takes_no_pidfd() => {
-            //: --join PID | setns: EINVAL | setns takes a pidfd since Linux 5.8 | it refuses our own |
-            //: tests/kernels::without_several_namespaces_at_once_a_join_names_the_version_that_has_it
-            "a process's namespaces can be entered since Linux 5.8; before it, one by one: --join uts=/proc/PID/ns/uts,…"
-        }
-        Errno::EINVAL if flags.contains(Kind::Pid.flag()) => {
-            //: --join | setns: EINVAL | the pid namespace is not below this one | the kernel takes a pidfd, or there is but
-            //: one | isolate/refusals_kept::what_keeps_a_process_from_being_joined_is_named
-            "a pid namespace can be entered only from one above it: start isolate there, or join the others one by one: \
-             --join uts=/proc/PID/ns/uts,…"
-        }
-        Errno::EPERM if flags.contains(Kind::User.flag()) => {
-            //: --join | setns: EPERM | the user namespace is not below this one, or another user's | it is among them |
-            //: isolate/refusals_kept::what_keeps_a_process_from_being_joined_is_named
-            "a user namespace can be entered only by the user who made it, or by root outside it"
-        }
-        Errno::EPERM
-            if flags.contains(Kind::Mount.flag())
-                && are_effective(CapabilitySet::SYS_ADMIN)
-                && !are_effective(CapabilitySet::SYS_CHROOT) =>
-        {
-            //: --join | setns: EPERM | a mount namespace takes CAP_SYS_CHROOT too, which podman and buildah leave out |
-            //: capget | isolate/refusals_kept::what_keeps_a_process_from_being_joined_is_named
-            "to enter a mount namespace takes CAP_SYS_CHROOT too: start this with it (--cap-add SYS_CHROOT of the container \
-             around us)"
-        }
-        Errno::EPERM => {
-            //: --join | setns: EPERM | no CAP_SYS_ADMIN in the user namespace that owns them | the other causes do not hold |
-            //: isolate/refusals_kept::what_keeps_a_process_from_being_joined_is_named
-            "this takes root in the user namespace that owns them: where a chain of yours has one, enter that as well"
-        }
-        _ => return anyhow::Error::new(errno).context("setns"),
-    };
-    anyhow::Error::new(errno).context("setns").context(chain::Hint(hint.into()))
-}
-
-/// Linux before 5.8 says EINVAL to any; later ones let us into the namespace that we are in, or say EPERM.
-fn takes_no_pidfd() -> bool {
-    pidfd::own().is_ok_and(|own| setns(own, Kind::Uts.flag()) == Err(Errno::EINVAL))
 }
 
 /// The namespaces in which a process differs from us, by its pidfd in one call (Linux 5.8).
@@ -316,52 +272,4 @@ pub fn fork_into(
         result => result.context("pipe")?,
     }
     Ok(Ok(Some(Pid::from_raw(i32::from_ne_bytes(pid)))))
-}
-
-impl fmt::Display for Join {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match &self.from {
-            args::Join::Process(of) => {
-                let (pid, flags) = match &of.named {
-                    Named::Pid(pid) => meant(*pid).unwrap_or((*pid, CloneFlags::empty())),
-                    Named::Status(file) => {
-                        let file = quote(file);
-                        writeln!(f, "pid=$(sed -n 's/.*\"pid\":\\([0-9]*\\).*/\\1/p' {file}); export pid")?;
-                        (0, CloneFlags::empty())
-                    }
-                };
-                if pid != 0 && has(of, Kind::Pid) {
-                    for group in limiting(pid).unwrap_or_default() {
-                        writeln!(f, "echo $$ >{}/cgroup.procs", quote(&group))?;
-                    }
-                }
-                let number = if pid == 0 { "$pid".into() } else { pid.to_string() };
-                write!(f, "nsenter --target {number}")?;
-                for (wanted, word) in [(of.root, " --root"), (of.wd, " --wd"), (of.env, " --env")] {
-                    f.write_str(if wanted { word } else { "" })?;
-                }
-                if flags.is_empty() && of.kinds.is_empty() {
-                    return f.write_str(" --all");
-                }
-                let flags = if flags.is_empty() { CloneFlags::all() | Kind::Time.flag() } else { flags };
-                // For an ordinary user --all fails at the first namespace that we share with the process.
-                for kind in Kind::ALL.into_iter().filter(|&kind| flags.contains(kind.flag()) && has(of, kind)) {
-                    write!(f, " --{}", kind.option())?;
-                }
-                // Nor may such a user drop groups: setgroups(2) is denied in there (user_namespaces(7)).
-                if flags.contains(Kind::User.flag()) && has(of, Kind::User) && !geteuid().is_root() {
-                    f.write_str(" --preserve-credentials")?;
-                }
-                Ok(())
-            }
-            args::Join::Files(files) => {
-                f.write_str("nsenter")?;
-                for (kind, file) in files {
-                    let kind = if kind == "mnt" { "mount" } else { kind };
-                    write!(f, " --{kind}={}", quote(file))?;
-                }
-                Ok(())
-            }
-        }
-    }
 }

@@ -1,7 +1,16 @@
-//! The values of --join.
+//! The values of the options about namespaces.
 
 use std::path::PathBuf;
 use std::str::FromStr;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Propagation {
+    #[default]
+    Private,
+    Slave,
+    Shared,
+    Unchanged,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Join {
