@@ -41,6 +41,15 @@ fn a_build_without_the_static_c_library_names_its_package() {
 }
 
 #[test]
+fn a_build_in_a_directory_that_it_cannot_write_to_says_so() {
+    let work = Work::new();
+    let line = "mkdir target && mount --bind target target && mount -o remount,bind,ro target";
+    let outcome = apart!(work, &format!("{line} && {}", script("build")));
+    outcome.expect(1, "");
+    assert!(outcome.stderr.contains("you cannot write there"), "{}", outcome.stderr);
+}
+
+#[test]
 fn the_test_script_asks_before_it_installs_anything() {
     needs_root!();
     if !have("apt-get") {

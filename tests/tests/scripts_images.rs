@@ -32,6 +32,19 @@ fn docker_image_runs_what_the_image_says_or_what_is_typed() {
 }
 
 #[test]
+fn docker_image_does_not_run_one_image_where_another_was_asked_for() {
+    if !have("skopeo") || !have("umoci") {
+        skip!("no skopeo or no umoci");
+    }
+    let work = Work::new();
+    layout(&work);
+    let docker_image = script("docker-image");
+    work.sh(&format!("{docker_image} oci:layout:tag -c 'echo one'")).expect(0, "one\n");
+    let other = work.sh(&format!("{docker_image} docker://docker.io/library/alpine sh"));
+    other.expect_refusal(&["root: was made from oci:layout:tag, not from docker://docker.io/library/alpine", "-r"]);
+}
+
+#[test]
 fn docker_image_that_cannot_be_copied_starts_nothing_and_leaves_nothing() {
     if !have("skopeo") {
         skip!("no skopeo");
