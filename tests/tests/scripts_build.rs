@@ -75,11 +75,3 @@ fn the_test_script_asks_before_it_installs_anything() {
     let (rest, status) = terminal.end();
     assert!(status == 0 && rest.contains("nothing installed") && rest.contains("cargo test"), "{rest}");
 }
-
-#[test]
-fn the_readme_says_how_many_packages_the_tests_use() {
-    let script = std::fs::read_to_string(script("test").trim_matches('\'')).expect("the script");
-    let needs = script.split("needs='").nth(1).and_then(|rest| rest.split('\'').next()).expect("the list");
-    let said = format!("up to {} Debian packages", needs.split_whitespace().count());
-    assert!(include_str!("../../README.md").contains(&said), "{said}");
-}
