@@ -44,6 +44,7 @@ pub mod shell;
 mod small_file;
 mod start;
 pub mod status_fd;
+pub mod store;
 pub mod sys;
 mod tool;
 mod umask;

@@ -110,6 +110,13 @@ pub struct Args {
     #[arg(long, value_name = "DIR", conflicts_with_all = ["root", "command"], help_heading = "Results")]
     pub bundle: Option<PathBuf>,
 
+    /// Keep each layer once, in STORE; ROOT, named NAME.mstack, becomes a directory of links to them
+    ///
+    /// A second image takes the layers that it shares from STORE, and an update adds only what is new. NAME.mstack is
+    /// what systemd.mstack(7) describes: pivot runs it, and systemd-nspawn from 260 on. STORE is made if it is missing.
+    #[arg(long, value_name = "STORE", conflicts_with_all = ["bundle", "inspect", "digest"], help_heading = "Results")]
+    pub layers: Option<PathBuf>,
+
     /// Print the image's configuration as JSON; extract nothing
     #[arg(long, conflicts_with_all = ["root", "command", "bundle", "replace", "digest"], help_heading = "Results")]
     pub inspect: bool,

@@ -5,19 +5,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
-use chain::capabilities::{CapabilitySet, are_effective};
-use chain::{Tool, message, warn};
+use chain::WithHint;
 use serde_json::{Value, json};
 
 use crate::args::{Args, Budget};
 use crate::budget::Limits;
 use crate::confine::Confinement;
 use crate::expected_root::{ExpectedRoot, Known};
-use crate::image::{Image, Request, passed_for_root_fs};
+use crate::image::{Image, Kind, Layer, Request, Verified, passed_for_root_fs};
 use crate::interrupt::Interrupts;
-use crate::ledger::Ledger;
+use crate::layers::{Stack, Store};
 use crate::notice::{Notices, Timer};
-use crate::populate::Filling;
+use crate::populate::{Counted, Filling, What};
 use crate::progress::{self, Lines, Work};
 use crate::publish::{Old, Published, publish, replaceable};
 use crate::receipt;
@@ -61,46 +60,28 @@ pub fn ensure(args: &Args, root: &Path, status: Status) -> Result<Ensured> {
             Old::Root(old) => wanted.replaces = chain::receipt::identity(old)?,
         }
     } else if let Some(receipt) = wanted.is_at_root(&mut source, &request).map_err(hinted)? {
+        let setting = Setting { args, limits: &request.limits, interrupts: &interrupts, work: &work, epoch };
+        if let Some(store) = &args.layers
+            && !Stack::is_whole(&receipt, &Store::open(store, &setting, &owners)?)?
+        {
+            return Err(anyhow!("{}: a layer of it is gone from {}", root.display(), store.display()))
+                .hint("--replace puts it together again, with what is missing");
+        }
         stage::sweep_beside(root);
         return Ok(Ensured { receipt, reused: true, warnings: Vec::new() });
     }
     let source = source.context("the image was read already")?;
-    let policy = Arc::new(Policy {
-        owners,
-        ledger: Ledger::default(),
-        devices: args.devices,
-        privileged: are_effective(CapabilitySet::DAC_OVERRIDE),
-        setuid: 0.into(),
-        capable: 0.into(),
-    });
-    let stage = Stage::new(root)?;
-    let remover = stage.remover().inspect_err(|_| {
-        let _ = stage.remove();
-    })?;
-    interrupts.half_done(Some(remover));
+    let policy = Arc::new(Policy::new(owners, args));
     let mut notices = Notices { quiet: args.quiet, told: Vec::new() };
-    let extraction = Extraction {
-        wanted: &wanted,
-        request: &request,
-        stage: &stage,
-        policy: &policy,
-        epoch,
-        interrupts: &interrupts,
-        work: &work,
-    };
-    let made = extraction.run(source, &mut notices);
-    let _inside = interrupts.gate.pass();
-    interrupts.half_done(None);
-    // After a replacement the old tree is in the staging directory.
-    let removed = stage.remove();
+    let setting = Setting { args, limits: &request.limits, interrupts: &interrupts, work: &work, epoch };
+    let made = interrupts.with_stage(root, |stage| {
+        Extraction { wanted: &wanted, request: &request, stage, policy: &policy, setting: &setting }
+            .run(source, &mut notices)
+    });
     let (published, known, mut receipt) = made.map_err(hinted)?;
+    let _inside = interrupts.gate.pass();
     if published == Published::Lost {
         receipt = wanted.came_first(&known)?;
-    }
-    if let Err(error) = removed {
-        // ROOT is as asked for; 125 would say that it is not.
-        let error = anyhow::Error::from(error).context(format!("{}: remove it", stage.path().display()));
-        warn(Tool::Unpack, format_args!("{}; a later run tries again", message(&error)));
     }
     if published == Published::Here {
         notices.changes(&policy, root);
@@ -113,37 +94,47 @@ struct Extraction<'a> {
     request: &'a Request,
     stage: &'a Stage,
     policy: &'a Arc<Policy>,
-    epoch: i64,
-    interrupts: &'a Interrupts,
-    work: &'a Arc<Work>,
+    setting: &'a Setting<'a>,
+}
+
+/// What a whole run has in common.
+pub struct Setting<'a> {
+    pub args: &'a Args,
+    pub limits: &'a Limits,
+    pub interrupts: &'a Interrupts,
+    pub work: &'a Arc<Work>,
+    /// The time of directories without an entry.
+    pub epoch: i64,
 }
 
 impl Extraction<'_> {
     /// Fills the staging directory and puts it in place.
     fn run(self, source: Source, notices: &mut Notices) -> Result<(Published, Known, Value)> {
-        let Extraction { wanted, request, stage, policy, epoch, interrupts, work } = self;
-        let args = wanted.args;
+        let Extraction { wanted, request, stage, policy, setting } = self;
+        let Setting { args, interrupts, work, .. } = setting;
         let named = || args.image.display().to_string();
         let mut timer = Timer::new(args.common.verbose);
         let mut image = Image::open(source, request).with_context(named)?;
         timer.step_done(format_args!("found the image in {}: {}, layers: {}", named(), image.kind, image.layers.len()));
-        let root = stage.open_tree()?;
         work.found(&image);
         let bar = progress::bar(args, work);
-        let filling = Filling {
-            root,
-            image: &mut image,
-            policy: policy.clone(),
-            limits: &request.limits,
-            threads: args.threads.map_or_else(processors, usize::from),
-            epoch,
-            confinement: Arc::new(Confinement::new(&stage.path())?),
-            gate: &interrupts.gate,
-            progress: &work.extracted,
+        let mut store = match &args.layers {
+            Some(store) => Some(Store::open(store, setting, &policy.owners)?),
+            None => None,
         };
-        let verified = filling.run().with_context(named)?;
+        let (verified, stack) = match &mut store {
+            Some(store) => {
+                let stack = Stack::of(&mut image, store).with_context(named)?;
+                stack.tell(policy);
+                let vouched = |layer: &Layer| Verified { diff_id: layer.diff_id.clone(), ..Verified::default() };
+                (image.layers.iter().map(vouched).collect(), stack.write(stage, store)?)
+            }
+            None => (setting.fill(stage, &mut image, policy.clone()).with_context(named)?, Value::Null),
+        };
         let tree = stage.open_tree()?;
-        passed_for_root_fs(tree.as_fd(), &image, request).with_context(named)?;
+        if stack.is_null() {
+            passed_for_root_fs(tree.as_fd(), &image, request).with_context(named)?;
+        }
         drop(bar);
         notices.oddities(&image, tree.as_fd(), wanted.root)?;
         timer.step_done(format_args!("extracted it into {}", stage.path().display()));
@@ -160,12 +151,46 @@ impl Extraction<'_> {
             "options": wanted.options,
             "skipped": policy.ledger.receipt(),
             "config": image.config,
+            "stack": stack,
         });
         let text = serde_json::to_vec_pretty(&receipt)?;
         let _inside = interrupts.gate.pass();
         let published = publish(stage, wanted.root, &text, args.replace, args.sync)?;
         timer.step_done(format_args!("put it in place as {}", wanted.root.display()));
         Ok((published, known, receipt))
+    }
+}
+
+impl Setting<'_> {
+    /// A whole image, as one tree.
+    fn fill(&self, stage: &Stage, image: &mut Image, policy: Arc<Policy>) -> Result<Vec<Verified>> {
+        let what = if image.kind == Kind::RootFs { What::RootFs } else { What::Flat };
+        let counted = Counted::default();
+        Ok(self.filling(stage, &mut image.layers, what, counted, policy)?.run()?.verified)
+    }
+
+    /// Layers into a staging directory.
+    pub fn filling<'b>(
+        &'b self,
+        stage: &Stage,
+        layers: &'b mut [Layer],
+        what: What,
+        counted: Counted,
+        policy: Arc<Policy>,
+    ) -> Result<Filling<'b>> {
+        Ok(Filling {
+            root: stage.open_tree()?,
+            layers,
+            what,
+            counted,
+            policy,
+            limits: self.limits,
+            threads: self.args.threads.map_or_else(processors, usize::from),
+            epoch: self.epoch,
+            confinement: Arc::new(Confinement::new(&stage.path())?),
+            gate: &self.interrupts.gate,
+            progress: &self.work.extracted,
+        })
     }
 }
 

@@ -183,6 +183,7 @@ fn apply(data: &[u8], root: &Path) -> Result<()> {
         owners: Owners::new(Some(Owner::Squash))?,
         ledger: Ledger::default(),
         devices: false,
+        overlaid: false,
         privileged: are_effective(CapabilitySet::DAC_OVERRIDE),
         setuid: 0.into(),
         capable: 0.into(),

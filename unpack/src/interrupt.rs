@@ -1,8 +1,10 @@
 //! SIGINT, SIGTERM and SIGHUP remove what is half done, then end this process as they would have.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use chain::{Tool, message, warn};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, pthread_sigmask, raise, sigaction};
 
 use crate::gate::Gate;
@@ -14,7 +16,7 @@ const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 pub struct Interrupts {
     /// Held while the tree changes and while it is put in place: who takes it stops both.
     pub gate: Arc<Gate>,
-    half_done: Arc<Mutex<Option<Stage>>>,
+    half_done: Arc<Mutex<Vec<Stage>>>,
 }
 
 impl Interrupts {
@@ -31,7 +33,7 @@ impl Interrupts {
             let wait = move || {
                 let Ok(signal) = set.wait() else { return };
                 let _shut = gate.shut();
-                if let Some(stage) = half_done.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                for stage in half_done.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
                     let _ = stage.remove();
                 }
                 status.interrupted(signal.as_str());
@@ -42,9 +44,36 @@ impl Interrupts {
         Ok(interrupts)
     }
 
-    /// From here on there is something to remove; after None there is not.
-    pub fn half_done(&self, stage: Option<Stage>) {
-        *self.half_done.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+    /// Makes something in a staging directory for `root`, which goes at the end, or when a signal comes.
+    pub fn with_stage<T>(&self, root: &Path, make: impl FnOnce(&Stage) -> Result<T>) -> Result<T> {
+        let stage = Stage::new(root)?;
+        let remover = stage.remover().inspect_err(|_| {
+            let _ = stage.remove();
+        })?;
+        self.half_done(remover);
+        let made = make(&stage);
+        let _inside = self.gate.pass();
+        self.done(&stage);
+        // After a replacement the old tree is in the staging directory.
+        let removed = stage.remove();
+        let made = made?;
+        if let Err(error) = removed {
+            // What was asked for is there; 125 would say that it is not.
+            let error = anyhow::Error::from(error).context(format!("{}: remove it", stage.path().display()));
+            warn(Tool::Unpack, format_args!("{}; a later run tries again", message(&error)));
+        }
+        Ok(made)
+    }
+
+    /// From here on this is to be removed,
+    fn half_done(&self, stage: Stage) {
+        self.half_done.lock().unwrap_or_else(PoisonError::into_inner).push(stage);
+    }
+
+    /// and from here on no more.
+    fn done(&self, stage: &Stage) {
+        let path = stage.path();
+        self.half_done.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| other.path() != path);
     }
 }
 

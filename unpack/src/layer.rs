@@ -14,7 +14,7 @@ use crate::budget::{Limits, weight, within};
 use crate::frame::{Archive, Entry, Kind, Segment, Time};
 use crate::gate::Gate;
 use crate::ledger::Change;
-use crate::tree::{Making, Member, Meta, NewFile, Planned, Policy, Special, Tree, shown};
+use crate::tree::{Making, Member, Meta, Needs, NewFile, Planned, Policy, Special, Tree, shown};
 use crate::writers::{WHOLE, Writers};
 pub use content::Content;
 
@@ -63,6 +63,12 @@ impl Layers<'_> {
         let _inside = self.gate.pass();
         self.tree.end_layer()?;
         if self.layered { self.tree.remove(LINKED) } else { Ok(()) }
+    }
+
+    /// Writes what a layer that was extracted alone hides of those below it, and says what it needs of them.
+    pub fn finish_alone(&mut self) -> Result<Needs> {
+        let _inside = self.gate.pass();
+        self.tree.finish_alone()
     }
 
     fn entry<R: Content>(&mut self, mut entry: Entry, archive: &mut Archive<R>) -> Result<()> {

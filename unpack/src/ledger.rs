@@ -33,6 +33,19 @@ pub enum Change {
 }
 
 impl Change {
+    const ALL: [Change; 10] = [
+        Change::Owner,
+        Change::Setuid,
+        Change::Mode,
+        Change::Xattr,
+        Change::Overlay,
+        Change::Acl,
+        Change::Name,
+        Change::Device,
+        Change::Absolute,
+        Change::Upward,
+    ];
+
     fn key(self) -> &'static str {
         match self {
             Change::Owner => "owners",
@@ -97,6 +110,20 @@ impl Ledger {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let parts: Vec<_> = counts.iter().map(|(change, count)| counted(count.number, change.nouns())).collect();
         (!parts.is_empty()).then(|| parts.join(", "))
+    }
+
+    /// Adds what another tree's receipt says.
+    pub fn absorb(&self, receipt: &Value) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for change in Change::ALL {
+            let said = &receipt[change.key()];
+            let Some(number) = said["number"].as_u64() else { continue };
+            let count = counts.entry(change).or_default();
+            count.number += number;
+            let names = said["first"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            let room = LISTED.saturating_sub(count.names.len());
+            count.names.extend(names.take(room).map(str::to_owned));
+        }
     }
 
     pub fn receipt(&self) -> Value {

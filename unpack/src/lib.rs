@@ -16,6 +16,7 @@ pub mod gate;
 pub mod image;
 mod interrupt;
 pub mod layer;
+mod layers;
 pub mod ledger;
 mod notice;
 pub mod populate;
@@ -30,7 +31,7 @@ pub mod status;
 pub mod stream;
 mod ticker;
 pub mod tree;
-mod tree_digest;
+pub mod tree_digest;
 mod unshared;
 pub mod writers;
 
@@ -38,7 +39,7 @@ use std::fs::DirBuilder;
 use std::io::IsTerminal;
 use std::os::unix::fs::DirBuilderExt;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use args::Args;
 use chain::WithHint;
 use chain::handoff::{Promise, absolute};
@@ -61,6 +62,10 @@ fn perform(args: Args, status: Status) -> Result<()> {
     let link = Link::new(Tool::Unpack, &args.common);
     if args.inspect {
         return inspect(&args);
+    }
+    if args.layers.is_some() && !layers::is_stack_name(&args.root) {
+        return Err(anyhow!("{}: with --layers its name has to end in .mstack", args.root.display()))
+            .hint(format!("name it {}.mstack", args.root.file_name().unwrap_or("root".as_ref()).display()));
     }
     let root = match &args.bundle {
         Some(bundle) => {

@@ -12,15 +12,19 @@ use crate::budget::Limits;
 use crate::confine::{Confinement, own_umask};
 use crate::frame::Archive;
 use crate::gate::Gate;
-use crate::image::{Image, Kind, LayerStream, Verified};
+use crate::image::{Layer, LayerStream, Verified};
 use crate::layer::Layers;
 use crate::source::FileSystem;
-use crate::tree::{Policy, Tree};
+use crate::tree::{Needs, Policy, Tree};
 use crate::writers::Writers;
 
 pub struct Filling<'a> {
     pub root: OwnedFd,
-    pub image: &'a mut Image,
+    /// Base first.
+    pub layers: &'a mut [Layer],
+    pub what: What,
+    /// What the image's layers asked for before these.
+    pub counted: Counted,
     pub policy: Arc<Policy>,
     pub limits: &'a Limits,
     pub threads: usize,
@@ -32,20 +36,50 @@ pub struct Filling<'a> {
     pub progress: &'a AtomicU64,
 }
 
+/// What is filled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A plain root filesystem, where whiteouts have no meaning.
+    RootFs,
+    /// Layers, one over the other.
+    Flat,
+    /// One layer without those below it.
+    Alone,
+}
+
+/// What layers have asked for so far, weighed by its cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counted {
+    pub entries: u64,
+    /// Of files,
+    pub bytes: u64,
+    /// and of layers.
+    pub plain: u64,
+}
+
+/// A tree that is whole.
+pub struct Filled {
+    /// What its layers were found to be.
+    pub verified: Vec<Verified>,
+    pub needs: Needs,
+    pub counted: Counted,
+}
+
 impl Filling<'_> {
-    /// Makes the whole tree and says what its layers were found to be.
-    pub fn run(self) -> Result<Vec<Verified>> {
+    /// Makes the whole tree.
+    pub fn run(self) -> Result<Filled> {
         std::thread::scope(|scope| {
             let worker = std::thread::Builder::new().name("extract".into()).spawn_scoped(scope, move || self.work());
             worker.context("start a thread")?.join().unwrap_or_else(|_| Err(anyhow!("the extracting thread died")))
         })
     }
 
-    fn work(self) -> Result<Vec<Verified>> {
+    fn work(self) -> Result<Filled> {
         own_umask()?;
         self.confinement.enter()?;
         let root = self.root.try_clone()?;
         let (tree, writers) = tree_with_writers(root, self.policy.clone(), self.epoch, self.threads, self.gate)?;
+        let tree = if self.what == What::Alone { tree.alone() } else { tree };
         let mut layers = Layers {
             tree,
             writers,
@@ -53,11 +87,11 @@ impl Filling<'_> {
             limits: self.limits,
             gate: self.gate,
             progress: self.progress,
-            layered: self.image.kind != Kind::RootFs,
-            entries: 0,
-            bytes: 0,
+            layered: self.what != What::RootFs,
+            entries: self.counted.entries,
+            bytes: self.counted.bytes,
         };
-        let stored = &mut self.image.layers;
+        let stored = self.layers;
         let mut verified = vec![Verified::default(); stored.len()];
         // Each layer is read ahead while the one before it is applied, and what is left of its digest is worked out
         // while the one after it is.
@@ -67,12 +101,12 @@ impl Filling<'_> {
             let archive = layer.open(self.limits, Some(&near)).map(|stream| stream.entries(self.limits));
             Some((number, layer.name.clone(), archive))
         };
-        let mut bytes = 0;
+        let mut plain = self.counted.plain;
         let mut finish = |(number, name, archive): (usize, String, Archive<LayerStream>)| -> Result<()> {
             let checked = archive.finish().and_then(LayerStream::finish);
             verified[number] = of(&name, checked)?;
-            bytes += verified[number].bytes;
-            self.limits.within_layers(bytes)
+            plain += verified[number].bytes;
+            self.limits.within_layers(plain)
         };
         let (mut next, mut applied) = (open(0), None);
         for step in 1.. {
@@ -85,8 +119,10 @@ impl Filling<'_> {
             of(&name, result)?;
         }
         applied.map_or(Ok(()), finish)?;
+        let needs = layers.finish_alone()?;
+        let counted = Counted { entries: layers.entries + layers.tree.implied(), bytes: layers.bytes, plain };
         layers.tree.close()?;
-        Ok(verified)
+        Ok(Filled { verified, needs, counted })
     }
 }
 

@@ -1,6 +1,6 @@
 //! What stands at ROOT, by the receipt beside it, and what goes into a receipt.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use chain::WithHint;
@@ -50,6 +50,13 @@ pub fn may_be_written(root: &Path) -> Result<()> {
     Err(anyhow!("{}: {why}", root.display())).hint("move it away or name another ROOT")
 }
 
+/// Where a directory is or will be, whatever links lead there.
+fn place(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let there = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    there.map_or(path.clone(), |(above, place)| path.strip_prefix(above).map_or(place.clone(), |rest| place.join(rest)))
+}
+
 /// The options that the tree depends on.
 pub fn options(args: &Args, owner: crate::args::Owner, epoch: i64) -> Value {
     use clap::ValueEnum;
@@ -63,5 +70,6 @@ pub fn options(args: &Args, owner: crate::args::Owner, epoch: i64) -> Value {
         "gid": rustix::process::getegid().as_raw(),
         "devices": args.devices,
         "source_date_epoch": epoch,
+        "layers": args.layers.as_deref().map(|store| place(store).to_string_lossy().into_owned()),
     })
 }

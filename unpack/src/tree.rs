@@ -2,6 +2,7 @@
 //! name is made exclusively and never followed.
 
 mod acl;
+mod alone;
 mod dir;
 mod dirs;
 mod link;
@@ -26,6 +27,8 @@ use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 
 use crate::ledger::Change;
+use alone::Alone;
+pub use alone::{Needs, Whiteouts};
 use dir::Dir;
 use dirs::Dirs;
 pub use dirs::containment;
@@ -49,6 +52,8 @@ pub struct Tree {
     waiting: Waiting,
     made: Made,
     implied: u64,
+    /// For a layer that is extracted without those below it.
+    alone: Option<Alone>,
 }
 
 /// Entries that are neither directory nor regular file.
@@ -78,7 +83,13 @@ impl Tree {
             waiting: Waiting::default(),
             made: Made::first_layer(places),
             implied: 0,
+            alone: None,
         })
+    }
+
+    /// Extracts one layer, noting what it hides and needs of those below it.
+    pub fn alone(self) -> Tree {
+        Tree { alone: Some(Alone::new()), ..self }
     }
 
     pub fn root(&self) -> BorrowedFd<'_> {
@@ -103,7 +114,12 @@ impl Tree {
     /// The layer is complete. Another may follow.
     pub fn end_layer(&mut self) -> Result<()> {
         self.dirs.pending.settle()?;
-        self.link_waiting()?;
+        let linked = self.link_waiting();
+        match &mut self.alone {
+            // With the layers below, the link may not have had to wait: its target's name may lead in circles by now.
+            Some(alone) if linked.is_err() => alone.needs_flattening(),
+            _ => linked?,
+        }
         self.made.next_layer();
         Ok(())
     }
@@ -126,10 +142,12 @@ impl Tree {
         let last = self.policy.decide(meta, path, true)?;
         let Some((parent, name)) = split(path) else {
             self.make(b"")?.becomes(last);
+            self.alone.iter_mut().for_each(|alone| alone.entry(b""));
             return Ok(());
         };
         let dir = self.make(parent)?;
         self.made.entry(&dir, name);
+        self.alone.iter_mut().for_each(|alone| alone.entry(&join(dir.path(), name)));
         if let (there, Some(last)) = self.make_directory(&dir, name, last)? {
             there.becomes(last);
         }
@@ -166,7 +184,8 @@ impl Tree {
         let Some((parent, name)) = split(path) else { return Err(root_is_no_directory()) };
         if let Special::Char(major, minor) | Special::Block(major, minor) = what {
             let safe = matches!(what, Special::Char(..)) && is_safe(major, minor);
-            if !safe && !self.policy.devices {
+            let whiteout = self.policy.overlaid && (major, minor) == (0, 0);
+            if whiteout || (!safe && !self.policy.devices) {
                 return self.without_device(path);
             }
         }
@@ -196,12 +215,14 @@ impl Tree {
             // ext4 and btrfs hold 4095 bytes of a symlink's text, xfs 1024.
             Err(Errno::NAMETOOLONG) if matches!(what, Special::Symlink(_)) => {
                 self.make_way(&dir, name)?;
+                self.alone.iter_mut().for_each(|alone| alone.hide(join(dir.path(), name)));
                 self.leave_out(path);
                 Ok(())
             }
             Err(Errno::PERM) if matches!(what, Special::Char(..) | Special::Block(..)) => {
                 // mknod(2) asks for the privilege first: what is there has not made way yet.
                 self.make_way(&dir, name)?;
+                self.alone.iter_mut().for_each(|alone| alone.hide(join(dir.path(), name)));
                 self.policy.ledger.note(Change::Device, path);
                 Ok(())
             }
@@ -220,7 +241,7 @@ impl Tree {
             self.claim(&dir, name);
             self.make_way(&dir, name)?;
         }
-        Ok(())
+        if self.alone.is_some() { self.hide_below_layer(path) } else { Ok(()) }
     }
 
     /// Notes that the layer has something under this name.

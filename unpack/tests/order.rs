@@ -34,6 +34,7 @@ fn extracted(root: &Path, archives: &[Vec<u8>], threads: usize) -> Result<Option
                 owners: Owners::new(None)?,
                 ledger: Ledger::default(),
                 devices: false,
+                overlaid: false,
                 privileged: is_root(),
                 setuid: 0.into(),
                 capable: 0.into(),

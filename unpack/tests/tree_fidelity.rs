@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags};
 use scene::{Scene, has, is_root, skip, text};
 use snapshot::What;
 
-const ALL: What = What { holes: true, no_times: false };
+const ALL: What = What { holes: true, no_times: false, no_link_counts: false };
 
 fn run(program: &str, args: &[&str], dir: &Path) {
     let output = Command::new(program).args(args).current_dir(dir).output().unwrap();

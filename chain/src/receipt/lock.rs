@@ -26,24 +26,29 @@ pub enum Lock {
 
 /// For the user of a root.
 pub fn in_use(receipt: impl AsFd) -> nix::Result<Lock> {
-    set(receipt, libc::F_RDLCK, false)
+    set(receipt, libc::F_RDLCK, WHOLE, false)
 }
 
 /// The same, but waits until nobody replaces or removes the root.
 pub fn in_use_soon(receipt: impl AsFd) -> nix::Result<Lock> {
-    set(receipt, libc::F_RDLCK, true)
+    set(receipt, libc::F_RDLCK, WHOLE, true)
 }
 
 /// For replacing or removing it.
 pub fn alone(receipt: impl AsFd) -> nix::Result<Lock> {
-    set(receipt, libc::F_WRLCK, false)
+    set(receipt, libc::F_WRLCK, WHOLE, false)
 }
 
-fn set(receipt: impl AsFd, kind: i32, wait: bool) -> nix::Result<Lock> {
-    let whole = libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 };
+/// Of a file: where it begins, and its length. 0 is up to the end (fcntl(2)).
+pub(crate) type Range = (i64, i64);
+const WHOLE: Range = (0, 0);
+
+pub(crate) fn set(file: impl AsFd, kind: i32, range: Range, wait: bool) -> nix::Result<Lock> {
+    let (l_start, l_len) = range;
+    let range = libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start, l_len, l_pid: 0 };
     let lock = || match wait {
-        true => fcntl(receipt.as_fd(), FcntlArg::F_OFD_SETLKW(&whole)),
-        false => fcntl(receipt.as_fd(), FcntlArg::F_OFD_SETLK(&whole)),
+        true => fcntl(file.as_fd(), FcntlArg::F_OFD_SETLKW(&range)),
+        false => fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&range)),
     };
     match retry(lock) {
         Ok(_) => Ok(Lock::Held),

@@ -66,6 +66,10 @@ impl Tree {
         // It replaces what is there now, and nothing that comes later.
         self.dirs.pending.made(&dir, name)?;
         self.make_way(&dir, name)?;
+        if self.alone.is_some() {
+            self.need_absent(target)?;
+            self.alone.iter_mut().for_each(|alone| alone.hide(join(dir.path(), name)));
+        }
         self.waiting.add(join(dir.path(), name), path, target)
     }
 
@@ -85,8 +89,13 @@ impl Tree {
                 self.dirs.make_room(&self.policy)?;
                 let Some((parent, name)) = split(&place) else { continue };
                 let Some(dir) = self.dirs.find(parent)? else { continue };
-                if !self.link(&dir, name, &path, &target)? {
-                    bail!("{}: hard link to {}, which the image does not have", shown(&path), shown(&target));
+                if self.link(&dir, name, &path, &target)? {
+                    continue;
+                }
+                match &mut self.alone {
+                    // A layer below may have it.
+                    Some(alone) => alone.needs_flattening(),
+                    None => bail!("{}: hard link to {}, which the image does not have", shown(&path), shown(&target)),
                 }
             }
         }
@@ -103,7 +112,14 @@ impl Tree {
         self.dirs.pending.settle_name(&source, target_name)?;
         match dirs::kind(&source, target_name)? {
             None => return Ok(false),
-            Some(FileType::Directory) => bail!("{}: hard link to the directory {}", shown(path), shown(target)),
+            Some(FileType::Directory) => {
+                // A layer below may have a file or a link there.
+                let Some(alone) = &mut self.alone else {
+                    bail!("{}: hard link to the directory {}", shown(path), shown(target));
+                };
+                alone.needs_flattening();
+                return Ok(true);
+            }
             Some(_) if (dir.place(), name) == (source.place(), target_name) => return Ok(true),
             Some(_) => {}
         }

@@ -2,16 +2,17 @@
 //! clears setuid bits and capabilities, then attributes, mode, ACLs, and times last.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
 use chain::capabilities::{CapabilitySet, are_effective};
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
+use serde_json::Value;
 
 use super::owner::{Owned, Owners};
 use super::{acl, shown};
-use crate::args::Owner;
+use crate::args::{Args, Owner};
 use crate::ledger::{Change, Ledger};
 
 const ACL_ACCESS: &str = "system.posix_acl_access";
@@ -72,6 +73,8 @@ pub struct Policy {
     pub ledger: Ledger,
     /// Make every device node.
     pub devices: bool,
+    /// The tree becomes a layer of an overlay, where a device 0:0 is a whiteout.
+    pub overlaid: bool,
     /// Modes do not restrict this process (CAP_DAC_OVERRIDE).
     pub privileged: bool,
     /// How many files run as their owner or group.
@@ -94,6 +97,26 @@ fn why_not_given(may_give: bool) -> &'static str {
 }
 
 impl Policy {
+    pub fn new(owners: Owners, args: &Args) -> Policy {
+        Policy {
+            owners,
+            ledger: Ledger::default(),
+            devices: args.devices,
+            overlaid: args.layers.is_some(),
+            privileged: are_effective(CapabilitySet::DAC_OVERRIDE),
+            setuid: 0.into(),
+            capable: 0.into(),
+        }
+    }
+
+    /// Counts what a layer's receipt says as this tree's.
+    pub fn absorb(&self, receipt: &Value) {
+        self.ledger.absorb(&receipt["skipped"]);
+        for (count, key) in [(&self.setuid, "setuid"), (&self.capable, "capable")] {
+            count.fetch_add(receipt["layer"][key].as_u64().unwrap_or(0), Ordering::Relaxed);
+        }
+    }
+
     pub fn decide(&self, meta: Meta, path: &[u8], directory: bool) -> Result<Final> {
         let owned = self.owners.of(meta.uid, meta.gid, path, &self.ledger)?;
         let mut mode = meta.mode & 0o7777;

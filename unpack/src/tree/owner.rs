@@ -8,7 +8,9 @@ use chain::WithHint;
 use chain::account::Sort;
 use chain::capabilities::{CapabilitySet, are_effective};
 use chain::id_map::{self, Range};
+use clap::ValueEnum;
 use rustix::fs::{AtFlags, Gid, Mode};
+use serde_json::{Value, json};
 
 use crate::args::Owner;
 use crate::ledger::{Change, Ledger};
@@ -44,6 +46,18 @@ impl Owners {
             uids: existing(Sort::User)?,
             gids: existing(Sort::Group)?,
             groups_of_directories: AtomicBool::new(false),
+        })
+    }
+
+    /// What decides which owners files get on disk.
+    pub fn described(&self) -> Value {
+        let ranges = |ranges: &[Range]| ranges.iter().map(ToString::to_string).collect::<Vec<_>>();
+        json!({
+            "how": self.how.to_possible_value().map(|how| how.get_name().to_owned()),
+            "uid": self.uid,
+            "gid": self.gid,
+            "uids": ranges(&self.uids),
+            "gids": ranges(&self.gids),
         })
     }
 

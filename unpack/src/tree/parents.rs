@@ -26,6 +26,7 @@ impl Tree {
             done = path.len() - rest.len() + name.len();
             let last = implied(&self.policy, self.epoch)?;
             (dir, _) = self.make_directory(&dir, name, last)?;
+            self.alone.iter_mut().for_each(|alone| alone.implied(dir.path()));
             self.implied += weight(levels(dir.path()));
         }
         self.made.put_into(&dir);
@@ -47,6 +48,7 @@ impl Tree {
                 return Ok((there, Some(last)));
             }
             made = self.put(dir, name, make)?;
+            self.alone.iter_mut().for_each(|alone| alone.hide(join(dir.path(), name)));
         }
         made.with_context(|| format!("{}: make the directory", shown(&join(dir.path(), name))))?;
         self.waiting.forget(dir, name);

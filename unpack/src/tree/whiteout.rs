@@ -12,6 +12,9 @@ impl Tree {
         let Some((parent, name)) = split(path) else { bail!("a whiteout of the root directory") };
         self.dirs.make_room(&self.policy)?;
         self.dirs.pending.settle()?;
+        if self.alone.is_some() {
+            return self.hide_below_layer(path);
+        }
         let Some(dir) = self.dirs.find(parent)? else { return Ok(()) };
         let Some(kind) = dirs::kind(&dir, name)? else { return Ok(()) };
         if self.made.is_own(&dir) {
@@ -31,6 +34,9 @@ impl Tree {
     pub fn opaque(&mut self, path: &[u8]) -> Result<()> {
         self.dirs.make_room(&self.policy)?;
         self.dirs.pending.settle()?;
+        if self.alone.is_some() {
+            return self.empty_below_layer(path);
+        }
         match self.dirs.find(path)? {
             Some(dir) => self.hide_below(dir.path(), false),
             None => Ok(()),

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 pub struct What {
     pub holes: bool,
     pub no_times: bool,
+    pub no_link_counts: bool,
 }
 
 pub fn of(root: &Path, what: What) -> BTreeMap<String, String> {
@@ -44,7 +45,10 @@ fn walk(root: &Path, at: &Path, what: What, lines: &mut BTreeMap<String, String>
         line += &format!(" mtime {}.{:09}", metadata.mtime(), metadata.mtime_nsec());
     }
     if !kind.is_dir() {
-        line += &format!(" size {} links {}", metadata.len(), metadata.nlink());
+        line += &format!(" size {}", metadata.len());
+        if !what.no_link_counts {
+            line += &format!(" links {}", metadata.nlink());
+        }
         if metadata.nlink() > 1 {
             line += &format!(" with {}", groups.entry(metadata.ino()).or_insert(name.clone()));
         }

@@ -1,0 +1,100 @@
+//! A store of layers, as unpack keeps one and pivot mounts from it: `STORE/.lock`, and a byte of it for each layer.
+//!
+//! The lock file has mode 0600: whoever can open it can keep a layer from being made or removed for ever.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::libc;
+use rustix::fs::{FileType, Mode, OFlags};
+
+use crate::receipt::lock::{Lock, Range, set};
+
+/// The lock file's name in its store.
+pub const LOCK: &str = ".lock";
+/// The seam's number in a stack: above that of any layer.
+pub const SEAM: &str = "layer@9999";
+/// As many lower directories as overlayfs takes (OVL_MAX_STACK).
+pub const MOST: usize = 500;
+
+/// The locks of a store's layers, by one descriptor: they end with it.
+#[derive(Debug)]
+pub struct Locks(OwnedFd);
+
+impl Locks {
+    /// None where the caller cannot lock: in a store of another user's, or on a filesystem that is read-only.
+    pub fn open(store: impl AsFd) -> Option<Locks> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let open = || rustix::fs::openat(&store, LOCK, flags, Mode::RUSR | Mode::WUSR);
+        let file = rustix::io::retry_on_intr(open).ok()?;
+        let stat = rustix::fs::fstat(&file).ok()?;
+        let private = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_mode & 0o077 == 0;
+        let ours = stat.st_uid == 0 || stat.st_uid == rustix::process::geteuid().as_raw();
+        (private && ours).then_some(Locks(file))
+    }
+
+    /// Keeps a layer from being removed. Waits for one that is being removed now.
+    pub fn in_use(&self, layer: &str) -> nix::Result<Lock> {
+        set(&self.0, libc::F_RDLCK, byte(layer, 0), true)
+    }
+
+    /// For removing a layer. Busy: something uses it.
+    pub fn unused(&self, layer: &str) -> nix::Result<Lock> {
+        set(&self.0, libc::F_WRLCK, byte(layer, 0), false)
+    }
+
+    /// For making a layer. Waits for whoever makes it now.
+    pub fn making(&self, layer: &str) -> nix::Result<Lock> {
+        set(&self.0, libc::F_WRLCK, byte(layer, 1), true)
+    }
+
+    pub fn made(&self, layer: &str) -> nix::Result<Lock> {
+        set(&self.0, libc::F_UNLCK, byte(layer, 1), false)
+    }
+
+    pub fn no_longer_in_use(&self, layer: &str) -> nix::Result<Lock> {
+        set(&self.0, libc::F_UNLCK, byte(layer, 0), false)
+    }
+
+    /// For a descriptor to pass on.
+    pub fn into_file(self) -> File {
+        self.0.into()
+    }
+}
+
+/// Two bytes for each layer, by the first 15 digits of its digest.
+fn byte(layer: &str, which: i64) -> Range {
+    let digest = layer.trim_start_matches("chain-").split('-').nth(1).unwrap_or_default();
+    let number = digest.get(..15).and_then(|digits| i64::from_str_radix(digits, 16).ok()).unwrap_or_default();
+    (2 * number + which, 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_has_two_bytes_of_its_own() {
+        let hex = "0123456789abcdef".repeat(4);
+        assert_eq!(byte(&format!("sha256-{hex}-00000000"), 0), (2 * 0x0123_4567_89ab_cde, 1));
+        assert_eq!(byte(&format!("chain-sha256-{hex}-00000000"), 1), (2 * 0x0123_4567_89ab_cde + 1, 1));
+        assert_eq!(byte(&format!("sha256-{}", "f".repeat(64)), 0).0, 2 * 0xfff_ffff_ffff_ffff);
+    }
+
+    #[test]
+    fn a_layer_in_use_is_not_removed_and_another_is() {
+        let dir = std::env::temp_dir().join(format!("chain-store-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let store = File::open(&dir).unwrap();
+        let (one, other) = (Locks::open(&store).unwrap(), Locks::open(&store).unwrap());
+        let (layer, next) = (format!("sha256-{}-k", "1".repeat(64)), format!("sha256-{}-k", "2".repeat(64)));
+        assert_eq!(one.in_use(&layer), Ok(Lock::Held));
+        assert_eq!(other.in_use(&layer), Ok(Lock::Held));
+        assert_eq!(other.no_longer_in_use(&layer), Ok(Lock::Held));
+        assert_eq!(other.unused(&layer), Ok(Lock::Busy));
+        assert_eq!(other.unused(&next), Ok(Lock::Held));
+        drop(one);
+        assert_eq!(other.unused(&layer), Ok(Lock::Held));
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}

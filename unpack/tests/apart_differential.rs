@@ -1,0 +1,62 @@
+//! Layers apart, mounted by overlayfs, are the flat root: for random stacks of layers.
+
+mod archive;
+mod layout;
+mod scene;
+mod snapshot;
+mod stacked;
+mod stacks;
+
+use layout::layout;
+use scene::{Scene, text};
+
+fn seeds(usual: u64) -> std::ops::Range<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|n| n.parse().ok());
+    let first = number("UNPACK_TEST_STACKS_FROM").unwrap_or(0);
+    first..first + number("UNPACK_TEST_STACKS").unwrap_or(usual)
+}
+
+fn told(stack: &stacks::Stack) -> String {
+    let mut text = String::new();
+    for (number, layer) in stack.iter().enumerate() {
+        text += &format!("layer {number}\n");
+        layer.iter().for_each(|item| text += &format!("  {}\n", item.told()));
+    }
+    text
+}
+
+#[test]
+fn random_stacks_are_mounted_as_the_flat_root_is() {
+    // Each layer is made durable, which takes a disk a while.
+    let shm = std::path::Path::new("/dev/shm");
+    let scene = if stacked::takes_layers(shm) { Scene::below(shm) } else { Scene::new() };
+    let (mut same, mut flattened, mut refused) = (0, 0, 0);
+    let mut wrong = Vec::new();
+    for seed in seeds(300) {
+        let stack = stacks::stack(seed);
+        layout(&scene, &stack.iter().map(|layer| stacks::packed(layer)).collect::<Vec<_>>());
+        let flat = scene.unpack(&["-q", "--replace", "oci", "root"]);
+        let apart = scene.unpack(&["-q", "--replace", "--layers", "store", "oci", "n.mstack"]);
+        let why = match (flat.status.success(), apart.status.success()) {
+            (true, true) => {
+                let receipt = std::fs::read_to_string(scene.path("n.mstack.image.json")).unwrap();
+                flattened += usize::from(receipt.contains("chain-"));
+                same += 1;
+                stacked::differing(&scene, "n.mstack", "root")
+            }
+            (false, false) => {
+                refused += 1;
+                None
+            }
+            _ => Some("one of them was refused".to_owned()),
+        };
+        if let Some(why) = why {
+            let said = text(&flat.stderr) + &text(&apart.stderr);
+            wrong.push(format!("seed {seed}: {why}\n{said}{}", told(&stack)));
+        }
+        let _ = std::fs::remove_dir_all(scene.path("store"));
+    }
+    eprintln!("{same} compared, of which {flattened} flattened; {refused} refused; {} wrong", wrong.len());
+    wrong.iter().for_each(|wrong| eprintln!("{}", wrong.lines().next().unwrap_or_default()));
+    assert!(wrong.is_empty(), "{}", wrong[..wrong.len().min(2)].join("\n"));
+}
