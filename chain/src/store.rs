@@ -76,8 +76,8 @@ mod tests {
     #[test]
     fn a_layer_has_two_bytes_of_its_own() {
         let hex = "0123456789abcdef".repeat(4);
-        assert_eq!(byte(&format!("sha256-{hex}-00000000"), 0), (2 * 0x0123_4567_89ab_cde, 1));
-        assert_eq!(byte(&format!("chain-sha256-{hex}-00000000"), 1), (2 * 0x0123_4567_89ab_cde + 1, 1));
+        assert_eq!(byte(&format!("sha256-{hex}-00000000"), 0), (2 * 0x0012_3456_789a_bcde, 1));
+        assert_eq!(byte(&format!("chain-sha256-{hex}-00000000"), 1), (2 * 0x0012_3456_789a_bcde + 1, 1));
         assert_eq!(byte(&format!("sha256-{}", "f".repeat(64)), 0).0, 2 * 0xfff_ffff_ffff_ffff);
     }
 

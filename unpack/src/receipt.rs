@@ -53,8 +53,11 @@ pub fn may_be_written(root: &Path) -> Result<()> {
 /// Where a directory is or will be, whatever links lead there.
 fn place(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let there = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
-    there.map_or(path.clone(), |(above, place)| path.strip_prefix(above).map_or(place.clone(), |rest| place.join(rest)))
+    let Some((above, there)) = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?))) else {
+        return path;
+    };
+    let missing = path.strip_prefix(above).unwrap_or(Path::new(""));
+    there.components().chain(missing.components()).collect()
 }
 
 /// The options that the tree depends on.

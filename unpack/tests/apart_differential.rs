@@ -8,7 +8,7 @@ mod stacked;
 mod stacks;
 
 use layout::layout;
-use scene::{Scene, text};
+use scene::text;
 
 fn seeds(usual: u64) -> std::ops::Range<u64> {
     let number = |name| std::env::var(name).ok().and_then(|n| n.parse().ok());
@@ -27,9 +27,7 @@ fn told(stack: &stacks::Stack) -> String {
 
 #[test]
 fn random_stacks_are_mounted_as_the_flat_root_is() {
-    // Each layer is made durable, which takes a disk a while.
-    let shm = std::path::Path::new("/dev/shm");
-    let scene = if stacked::takes_layers(shm) { Scene::below(shm) } else { Scene::new() };
+    let scene = stacked::scene();
     let (mut same, mut flattened, mut refused) = (0, 0, 0);
     let mut wrong = Vec::new();
     for seed in seeds(300) {

@@ -2,7 +2,7 @@
 //! layer that has it, even one that has it only for what is in it; in the seam it has those of the flat tree.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use rustix::fs::{Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
@@ -37,7 +37,7 @@ pub fn fill(root: BorrowedFd, stack: &[Placed]) -> Result<()> {
         rustix::fs::mkdirat(root, &path[..], Mode::RWXU).with_context(|| shown(path))?;
     }
     for (path, source) in wanted.iter().rev() {
-        let from = open(stack[*source].root.as_fd(), path).with_context(|| shown(path))?;
+        let from = stack[*source].open(path, OFlags::DIRECTORY).with_context(|| shown(path))?;
         let to = open(root, path).with_context(|| shown(path))?;
         copy_metadata(&from, &to).with_context(|| format!("{}: give it its owner, mode and times", shown(path)))?;
     }

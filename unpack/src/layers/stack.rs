@@ -48,8 +48,9 @@ impl Stack {
         Ok(stack)
     }
 
-    fn placed(&self) -> Vec<Placed<'_>> {
-        self.0.iter().map(|stored| Placed { root: &stored.root, needs: &stored.needs }).collect()
+    fn placed<'a>(&'a self, store: &'a Store) -> Vec<Placed<'a>> {
+        let store = store.dir.as_fd();
+        self.0.iter().map(|stored| Placed { store, name: &stored.name, needs: &stored.needs }).collect()
     }
 
     /// Replaces layers that cannot stand over those below them, with all of those, by what they are together.
@@ -63,7 +64,7 @@ impl Stack {
         }
         loop {
             // What stands on a layer that cannot stand is looked at again on what that one is replaced by.
-            let placed = self.placed();
+            let placed = self.placed(store);
             let mut last = None;
             for number in (0..placed.len()).skip(usize::from(flat > 0)) {
                 if !has(&placed[..number], placed[number].needs)? {
@@ -122,7 +123,7 @@ impl Stack {
         }
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let seam = crate::retry_eintr::openat(&tree, SEAM, flags, Mode::empty()).with_context(what)?;
-        seam::fill(seam.as_fd(), &self.placed()).context("the directories above all layers")?;
+        seam::fill(seam.as_fd(), &self.placed(store)).context("the directories above all layers")?;
         rustix::fs::fchmod(&tree, Mode::from_raw_mode(0o755)).with_context(what)?;
         let forms = linked.iter().filter_map(|stored| stored.needs.whiteouts);
         let form = forms.reduce(|one, other| if one == Whiteouts::Attributes { one } else { other });

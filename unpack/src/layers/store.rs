@@ -19,6 +19,7 @@ use crate::digest::{Algorithm, Digest};
 use crate::expected_root::foreign;
 use crate::extract::Setting;
 use crate::image::Layer;
+use crate::notice::Timer;
 use crate::populate::{Counted, Filled, What};
 use crate::publish::publish;
 use crate::tree::{Needs, Owners, Policy};
@@ -28,6 +29,7 @@ const FORMAT: u64 = 1;
 
 pub struct Store<'a> {
     pub path: PathBuf,
+    pub dir: OwnedFd,
     locks: Option<Locks>,
     setting: &'a Setting<'a>,
     options: Value,
@@ -38,7 +40,6 @@ pub struct Store<'a> {
 /// A layer that is in the store, in use until the store is closed.
 pub struct Stored {
     pub name: String,
-    pub root: OwnedFd,
     pub needs: Needs,
     pub receipt: Value,
 }
@@ -69,7 +70,7 @@ impl<'a> Store<'a> {
         });
         let key = Digest::of(Algorithm::Sha256, options.to_string().as_bytes()).hex()[..8].to_owned();
         let locks = Locks::open(&dir);
-        Ok(Store { path, locks, setting, options, key, counted: Counted::default() })
+        Ok(Store { path, dir, locks, setting, options, key, counted: Counted::default() })
     }
 
     /// One layer by itself.
@@ -121,7 +122,7 @@ impl<'a> Store<'a> {
         let receipt = vouching(&receipt_path(&path), &root).map_err(|doubt| foreign(&path, &doubt))?;
         match from_json(&receipt["layer"]["needs"]) {
             Some(needs) if receipt["options"] == self.options => {
-                Ok(Some(Stored { name: name.to_owned(), root, needs, receipt }))
+                Ok(Some(Stored { name: name.to_owned(), needs, receipt }))
             }
             _ => Err(foreign(&path, &Doubt::Damaged("its receipt is not that of a layer".into()))),
         }
@@ -129,6 +130,7 @@ impl<'a> Store<'a> {
 
     fn make(&mut self, name: &str, said: Value, what: What, layers: &mut [Layer]) -> Result<Stored> {
         let root = self.path.join(name);
+        let mut timer = Timer::new(self.setting.args.common.verbose);
         let policy = Arc::new(Policy::new(Owners::new(self.setting.args.owner)?, self.setting.args));
         let Setting { interrupts, .. } = self.setting;
         interrupts.with_stage(&root, |stage| {
@@ -150,6 +152,7 @@ impl<'a> Store<'a> {
             // It is trusted for years, after a power cut as well.
             publish(stage, &root, &serde_json::to_vec_pretty(&receipt)?, false, true).map(drop)
         })?;
+        timer.step_done(format_args!("made layer {name}"));
         self.known(name)?.with_context(|| format!("{}: is gone again", root.display()))
     }
 }

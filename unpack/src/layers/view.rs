@@ -1,6 +1,6 @@
 //! What overlayfs will show of layers, worked out by the same rules without mounting them: an ordinary user could not.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
@@ -10,8 +10,21 @@ use crate::tree::{Needs, shown};
 
 /// A layer in its place in a stack.
 pub struct Placed<'a> {
-    pub root: &'a OwnedFd,
+    pub store: BorrowedFd<'a>,
+    /// In the store. Not a descriptor for each: there may be hundreds.
+    pub name: &'a str,
     pub needs: &'a Needs,
+}
+
+impl Placed<'_> {
+    pub fn open(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        crate::retry_eintr::openat(self.store, &self.at(path)[..], flags, Mode::empty())
+    }
+
+    fn at(&self, path: &[u8]) -> Vec<u8> {
+        [self.name.as_bytes(), b"/", path].concat()
+    }
 }
 
 /// What a stack shows at a path.
@@ -89,13 +102,13 @@ fn find(layer: &Placed, path: &[u8]) -> Result<Found> {
     if path.is_empty() {
         return Ok(Found::Directory { opaque: layer.needs.opaque_root });
     }
-    let stat = match rustix::fs::statat(layer.root, path, AtFlags::SYMLINK_NOFOLLOW) {
+    let stat = match rustix::fs::statat(layer.store, &layer.at(path)[..], AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => return Ok(Found::Nothing),
         stat => stat?,
     };
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => {
-            let opaque = mark(layer.root, path, "user.overlay.opaque", OFlags::DIRECTORY)?.as_deref() == Some(b"y");
+            let opaque = mark(layer, path, "user.overlay.opaque", OFlags::DIRECTORY)?.as_deref() == Some(b"y");
             Ok(Found::Directory { opaque })
         }
         FileType::CharacterDevice if stat.st_rdev == 0 => Ok(Found::Whiteout),
@@ -106,12 +119,11 @@ fn find(layer: &Placed, path: &[u8]) -> Result<Found> {
 
 fn is_whiteout(layer: &Placed, path: &[u8], stat: &Stat) -> Result<bool> {
     let may_be = layer.needs.whiteouts == Some(crate::tree::Whiteouts::Attributes) && stat.st_size == 0;
-    Ok(may_be && mark(layer.root, path, "user.overlay.whiteout", OFlags::empty())?.is_some())
+    Ok(may_be && mark(layer, path, "user.overlay.whiteout", OFlags::empty())?.is_some())
 }
 
-fn mark(root: &OwnedFd, path: &[u8], name: &str, flags: OFlags) -> Result<Option<Vec<u8>>> {
-    let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match crate::retry_eintr::openat(root, path, flags, Mode::empty()) {
+fn mark(layer: &Placed, path: &[u8], name: &str, flags: OFlags) -> Result<Option<Vec<u8>>> {
+    let file = match layer.open(path, flags) {
         // A file that its owner may not read is no whiteout of ours.
         Err(Errno::ACCESS) if !flags.contains(OFlags::DIRECTORY) => return Ok(None),
         file => file?,

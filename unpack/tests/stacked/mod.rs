@@ -4,6 +4,12 @@
 use std::path::Path;
 use std::process::Command;
 
+use rustix::fs::CWD;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
+    fsmount, fsopen, move_mount,
+};
+
 use super::scene::{Scene, is_root, text};
 use super::snapshot;
 
@@ -23,10 +29,16 @@ pub fn differing(scene: &Scene, stack: &str, flat: &str) -> Option<String> {
     (!output.status.success()).then(|| text(&output.stdout) + &text(&output.stderr))
 }
 
-/// Whether layers can be kept below a directory: tmpfs has user attributes since Linux 6.6.
-pub fn takes_layers(parent: &Path) -> bool {
-    let Ok(dir) = tempfile::tempdir_in(parent) else { return false };
-    rustix::fs::setxattr(dir.path(), "user.unpack", b"1", rustix::fs::XattrFlags::empty()).is_ok()
+/// Each layer is made durable, which takes a disk a while. tmpfs has user attributes since Linux 6.6.
+pub fn scene() -> Scene {
+    let shm = Path::new("/dev/shm");
+    let attributes = |dir: tempfile::TempDir| {
+        rustix::fs::setxattr(dir.path(), "user.unpack", b"1", rustix::fs::XattrFlags::empty()).is_ok()
+    };
+    match tempfile::tempdir_in(shm).is_ok_and(attributes) {
+        true => Scene::below(shm),
+        false => Scene::new(),
+    }
 }
 
 #[test]
@@ -47,12 +59,22 @@ fn a_stack_is_mounted_if_another_test_asks() {
     }
 }
 
-/// By relative names: mount(2) takes a page of options.
+/// By relative names. fsconfig(2) takes 255 bytes; more layers are given one by one, to Linux 6.5 and later.
 fn mount(stack: &Path, on: &Path) {
     let mut layers: Vec<String> =
         std::fs::read_dir(stack).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     layers.retain(|name| name.starts_with("layer@"));
     layers.sort_by_key(|name| std::cmp::Reverse(name["layer@".len()..].parse::<u32>().unwrap()));
-    let options = format!("lowerdir={},userxattr,redirect_dir=nofollow,index=off", layers.join(":"));
-    nix::mount::mount(Some("overlay"), on, Some("overlay"), nix::mount::MsFlags::empty(), Some(&*options)).unwrap();
+    let overlay = fsopen("overlay", FsOpenFlags::empty()).unwrap();
+    let set = |key: &str, value: &str| fsconfig_set_string(&overlay, key, value).unwrap();
+    match layers.len() {
+        20.. => layers.iter().for_each(|layer| set("lowerdir+", layer)),
+        _ => set("lowerdir", &layers.join(":")),
+    }
+    fsconfig_set_flag(&overlay, "userxattr").unwrap();
+    set("redirect_dir", "nofollow");
+    set("index", "off");
+    fsconfig_create(&overlay).unwrap();
+    let mounted = fsmount(&overlay, FsMountFlags::empty(), MountAttrFlags::empty()).unwrap();
+    move_mount(&mounted, "", CWD, on, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).unwrap();
 }
