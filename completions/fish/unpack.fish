@@ -4,6 +4,7 @@ complete -c unpack -l owner -d 'Owners: keep the image\'s, squash all to the cal
 squash\t'All the caller\'s'
 map\t'As the image has them where this user namespace maps them, the caller\'s otherwise'"
 complete -c unpack -l bundle -d 'Write an OCI runtime bundle: DIR/rootfs and DIR/config.json, for runc and crun' -r -F
+complete -c unpack -l layers -d 'Keep each layer once, in STORE; ROOT, named NAME.mstack, becomes a directory of links to them' -r -F
 complete -c unpack -l status-fd -d 'Write JSON lines to descriptor N: started, progress, complete (what was skipped), exited (failed, message)' -r
 complete -c unpack -l format -d 'What IMAGE is, where content would tell it wrongly' -r -f -a "auto\t'By content'
 rootfs\t'A plain root filesystem archive, even if it holds a manifest.json'

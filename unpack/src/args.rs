@@ -29,6 +29,8 @@ EXAMPLES
     unpack --platform linux/arm64 ./debian ./arm
   A fresh copy in place of what is there:
     unpack --replace img.tar ./root
+  Each layer once, for all images that share it:
+    unpack --layers ./store img.tar img.mstack
   A runtime bundle:
     unpack --bundle ./bundle img.tar && runc run -b ./bundle name
 
@@ -112,8 +114,8 @@ pub struct Args {
 
     /// Keep each layer once, in STORE; ROOT, named NAME.mstack, becomes a directory of links to them
     ///
-    /// A second image takes the layers that it shares from STORE, and an update adds only what is new. NAME.mstack is
-    /// what systemd.mstack(7) describes: pivot runs it, and systemd-nspawn from 260 on. STORE is made if it is missing.
+    /// A second image takes the layers that it shares from STORE, and an update adds only what is new. NAME.mstack is as
+    /// systemd.mstack(7) describes it, and systemd-nspawn runs it from 260 on. STORE is made if it is missing.
     #[arg(long, value_name = "STORE", conflicts_with_all = ["bundle", "inspect", "digest"], help_heading = "Results")]
     pub layers: Option<PathBuf>,
 

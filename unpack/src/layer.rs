@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::Timespec;
+use rustix::io::Errno;
 
 use crate::budget::{Limits, weight, within};
 use crate::frame::{Archive, Entry, Kind, Segment, Time};
@@ -57,7 +58,11 @@ impl Layers<'_> {
         self.entries += LAYER;
         while let Some(entry) = archive.next()? {
             let offset = entry.offset;
-            self.entry(entry, archive).with_context(|| format!("at byte {offset}"))?;
+            match self.entry(entry, archive) {
+                // With the layers below, the way may lead elsewhere.
+                Err(error) if error.downcast_ref() == Some(&Errno::LOOP) && self.tree.needs_flattening() => {}
+                result => result.with_context(|| format!("at byte {offset}"))?,
+            }
         }
         self.writers.borrow_mut().flush()?;
         let _inside = self.gate.pass();

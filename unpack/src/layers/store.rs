@@ -54,8 +54,6 @@ impl<'a> Store<'a> {
         let dir = dir.with_context(what)?;
         let stat = rustix::fs::fstat(&dir)?;
         if let Some(who) = others(stat.st_uid, stat.st_mode) {
-            //: a store | fstat | others could put their own layers into it | owner and mode |
-            //: unpack/apart_hostile::a_store_that_others_can_write_is_refused
             return Err(anyhow!("{}: {who}: a store of layers must be its user's own", path.display()))
                 .hint("name another STORE, which is made with mode 0700");
         }

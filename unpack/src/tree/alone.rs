@@ -124,6 +124,11 @@ impl Alone {
 }
 
 impl Tree {
+    /// What comes out of this layer alone is not what it is above others. False if it is not extracted alone.
+    pub fn needs_flattening(&mut self) -> bool {
+        self.alone.as_mut().map(Alone::needs_flattening).is_some()
+    }
+
     /// For a whiteout, or a device that is not made.
     pub(super) fn hide_below_layer(&mut self, path: &[u8]) -> Result<()> {
         let Some((parent, name)) = split(path) else { return Ok(()) };
