@@ -5,10 +5,9 @@
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
-use nix::libc;
 use rustix::fs::{FileType, Mode, OFlags};
 
-use crate::receipt::lock::{Lock, Range, set};
+use crate::receipt::lock::{Locked, byte_alone, byte_free, byte_in_use};
 
 /// The lock file's name in its store.
 pub const LOCK: &str = ".lock";
@@ -34,26 +33,26 @@ impl Locks {
     }
 
     /// Keeps a layer from being removed. Waits for one that is being removed now.
-    pub fn in_use(&self, layer: &str) -> nix::Result<Lock> {
-        set(&self.0, libc::F_RDLCK, byte(layer, 0), true)
+    pub fn in_use(&self, layer: &str) -> Locked {
+        byte_in_use(&self.0, byte(layer, 0))
     }
 
     /// For removing a layer. Busy: something uses it.
-    pub fn unused(&self, layer: &str) -> nix::Result<Lock> {
-        set(&self.0, libc::F_WRLCK, byte(layer, 0), false)
+    pub fn unused(&self, layer: &str) -> Locked {
+        byte_alone(&self.0, byte(layer, 0), false)
     }
 
     /// For making a layer. Waits for whoever makes it now.
-    pub fn making(&self, layer: &str) -> nix::Result<Lock> {
-        set(&self.0, libc::F_WRLCK, byte(layer, 1), true)
+    pub fn making(&self, layer: &str) -> Locked {
+        byte_alone(&self.0, byte(layer, 1), true)
     }
 
-    pub fn made(&self, layer: &str) -> nix::Result<Lock> {
-        set(&self.0, libc::F_UNLCK, byte(layer, 1), false)
+    pub fn made(&self, layer: &str) -> Locked {
+        byte_free(&self.0, byte(layer, 1))
     }
 
-    pub fn no_longer_in_use(&self, layer: &str) -> nix::Result<Lock> {
-        set(&self.0, libc::F_UNLCK, byte(layer, 0), false)
+    pub fn no_longer_in_use(&self, layer: &str) -> Locked {
+        byte_free(&self.0, byte(layer, 0))
     }
 
     /// For a descriptor to pass on.
@@ -63,22 +62,23 @@ impl Locks {
 }
 
 /// Two bytes for each layer, by the first 15 digits of its digest.
-fn byte(layer: &str, which: i64) -> Range {
+fn byte(layer: &str, which: i64) -> i64 {
     let digest = layer.trim_start_matches("chain-").split('-').nth(1).unwrap_or_default();
     let number = digest.get(..15).and_then(|digits| i64::from_str_radix(digits, 16).ok()).unwrap_or_default();
-    (2 * number + which, 1)
+    2 * number + which
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::receipt::lock::Lock;
 
     #[test]
     fn a_layer_has_two_bytes_of_its_own() {
         let hex = "0123456789abcdef".repeat(4);
-        assert_eq!(byte(&format!("sha256-{hex}-00000000"), 0), (2 * 0x0012_3456_789a_bcde, 1));
-        assert_eq!(byte(&format!("chain-sha256-{hex}-00000000"), 1), (2 * 0x0012_3456_789a_bcde + 1, 1));
-        assert_eq!(byte(&format!("sha256-{}", "f".repeat(64)), 0).0, 2 * 0xfff_ffff_ffff_ffff);
+        assert_eq!(byte(&format!("sha256-{hex}-00000000"), 0), 2 * 0x0012_3456_789a_bcde);
+        assert_eq!(byte(&format!("chain-sha256-{hex}-00000000"), 1), 2 * 0x0012_3456_789a_bcde + 1);
+        assert_eq!(byte(&format!("sha256-{}", "f".repeat(64)), 0), 2 * 0xfff_ffff_ffff_ffff);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::source::Source;
 pub struct Extract {
     image: PathBuf,
     root: PathBuf,
+    store: Option<PathBuf>,
     /// tar(1) can extract it.
     plain: bool,
 }
@@ -21,6 +22,10 @@ pub struct Extract {
 impl fmt::Display for Extract {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let (image, root) = (shell::quote(&self.image), shell::quote(&self.root));
+        if let Some(store) = &self.store {
+            writeln!(f, "# Each layer by itself, with overlayfs's marks, which no command of every system makes.")?;
+            return write!(f, "unpack --layers {} {image} {root} >/dev/null", shell::quote(store));
+        }
         if !self.plain {
             writeln!(f, "# Layers, with whiteouts, which no command of every system puts together.")?;
             return write!(f, "unpack {image} {root} >/dev/null");
@@ -45,7 +50,7 @@ pub fn print(link: Link, args: &Args, root: &Path) -> Result<()> {
 }
 
 pub fn plan(args: &Args, root: &Path, plain: bool) -> ([Extract; 1], Command) {
-    let steps = [Extract { image: args.image.clone(), root: root.to_owned(), plain }];
+    let steps = [Extract { image: args.image.clone(), root: root.to_owned(), store: args.layers.clone(), plain }];
     let command = match args.command.is_empty() {
         true => Command::new(vec!["echo".into(), root.into()], Default::default),
         false => Command::new(args.command.clone(), Default::default),

@@ -10,16 +10,16 @@ use serde_json::{Value, json};
 
 use crate::args::{Args, Budget};
 use crate::budget::Limits;
-use crate::confine::Confinement;
 use crate::expected_root::{ExpectedRoot, Known};
 use crate::image::{Image, Kind, Layer, Request, Verified, passed_for_root_fs};
 use crate::interrupt::Interrupts;
 use crate::layers::{Stack, Store};
 use crate::notice::{Notices, Timer};
-use crate::populate::{Counted, Filling, What};
+use crate::populate::{Counted, What};
 use crate::progress::{self, Lines, Work};
 use crate::publish::{Old, Published, publish, replaceable};
 use crate::receipt;
+use crate::setting::Setting;
 use crate::source::Source;
 use crate::stage::{self, Stage};
 use crate::status::Status;
@@ -97,16 +97,6 @@ struct Extraction<'a> {
     setting: &'a Setting<'a>,
 }
 
-/// What a whole run has in common.
-pub struct Setting<'a> {
-    pub args: &'a Args,
-    pub limits: &'a Limits,
-    pub interrupts: &'a Interrupts,
-    pub work: &'a Arc<Work>,
-    /// The time of directories without an entry.
-    pub epoch: i64,
-}
-
 impl Extraction<'_> {
     /// Fills the staging directory and puts it in place.
     fn run(self, source: Source, notices: &mut Notices) -> Result<(Published, Known, Value)> {
@@ -129,7 +119,12 @@ impl Extraction<'_> {
                 let vouched = |layer: &Layer| Verified { diff_id: layer.diff_id.clone(), ..Verified::default() };
                 (image.layers.iter().map(vouched).collect(), stack.write(stage, store)?)
             }
-            None => (setting.fill(stage, &mut image, policy.clone()).with_context(named)?, Value::Null),
+            None => {
+                let what = if image.kind == Kind::RootFs { What::RootFs } else { What::Flat };
+                let counted = Counted::default();
+                let filling = setting.filling(stage, &mut image.layers, what, counted, policy.clone())?;
+                (filling.run().with_context(named)?.verified, Value::Null)
+            }
         };
         let tree = stage.open_tree()?;
         if stack.is_null() {
@@ -161,39 +156,6 @@ impl Extraction<'_> {
     }
 }
 
-impl Setting<'_> {
-    /// A whole image, as one tree.
-    fn fill(&self, stage: &Stage, image: &mut Image, policy: Arc<Policy>) -> Result<Vec<Verified>> {
-        let what = if image.kind == Kind::RootFs { What::RootFs } else { What::Flat };
-        let counted = Counted::default();
-        Ok(self.filling(stage, &mut image.layers, what, counted, policy)?.run()?.verified)
-    }
-
-    /// Layers into a staging directory.
-    pub fn filling<'b>(
-        &'b self,
-        stage: &Stage,
-        layers: &'b mut [Layer],
-        what: What,
-        counted: Counted,
-        policy: Arc<Policy>,
-    ) -> Result<Filling<'b>> {
-        Ok(Filling {
-            root: stage.open_tree()?,
-            layers,
-            what,
-            counted,
-            policy,
-            limits: self.limits,
-            threads: self.args.threads.map_or_else(processors, usize::from),
-            epoch: self.epoch,
-            confinement: Arc::new(Confinement::new(&stage.path())?),
-            gate: &self.interrupts.gate,
-            progress: &self.work.extracted,
-        })
-    }
-}
-
 /// How to read the image.
 pub fn request(args: &Args, root: &Path) -> Result<Request> {
     Ok(Request {
@@ -220,10 +182,6 @@ fn limits(args: &Args) -> Limits {
         }
     }
     limits
-}
-
-fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(8)
 }
 
 /// The time of directories without an entry: reproducible-builds.org's variable, or 0.

@@ -24,6 +24,7 @@ mod progress;
 mod publish;
 mod receipt;
 mod retry_eintr;
+mod setting;
 mod signals;
 pub mod source;
 mod stage;

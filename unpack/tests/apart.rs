@@ -323,6 +323,15 @@ fn many_at_once_make_each_layer_once() {
 }
 
 #[test]
+fn what_a_stack_would_be_made_of_is_explained_and_nothing_is_made() {
+    let scene = stacked::scene();
+    lay_out(&scene, &[base()]);
+    let output = scene.unpack(&["--explain", "--layers", "store", "oci", "n.mstack"]);
+    assert!(text(&output.stdout).contains("unpack --layers store oci "), "{}", text(&output.stdout));
+    assert!(!scene.path("store").exists() && !scene.path("n.mstack").exists());
+}
+
+#[test]
 fn a_layer_made_with_other_options_is_another_one() {
     let scene = stacked::scene();
     lay_out(&scene, &[base()]);

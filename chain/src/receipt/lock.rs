@@ -24,26 +24,42 @@ pub enum Lock {
     None,
 }
 
+pub type Locked = nix::Result<Lock>;
+
 /// For the user of a root.
-pub fn in_use(receipt: impl AsFd) -> nix::Result<Lock> {
+pub fn in_use(receipt: impl AsFd) -> Locked {
     set(receipt, libc::F_RDLCK, WHOLE, false)
 }
 
 /// The same, but waits until nobody replaces or removes the root.
-pub fn in_use_soon(receipt: impl AsFd) -> nix::Result<Lock> {
+pub fn in_use_soon(receipt: impl AsFd) -> Locked {
     set(receipt, libc::F_RDLCK, WHOLE, true)
 }
 
 /// For replacing or removing it.
-pub fn alone(receipt: impl AsFd) -> nix::Result<Lock> {
+pub fn alone(receipt: impl AsFd) -> Locked {
     set(receipt, libc::F_WRLCK, WHOLE, false)
 }
 
+/// A read lock on one byte, once nobody has it for himself.
+pub(crate) fn byte_in_use(file: impl AsFd, byte: i64) -> Locked {
+    set(file, libc::F_RDLCK, (byte, 1), true)
+}
+
+/// A write lock on one byte; with `wait` once nobody else has it.
+pub(crate) fn byte_alone(file: impl AsFd, byte: i64, wait: bool) -> Locked {
+    set(file, libc::F_WRLCK, (byte, 1), wait)
+}
+
+pub(crate) fn byte_free(file: impl AsFd, byte: i64) -> Locked {
+    set(file, libc::F_UNLCK, (byte, 1), false)
+}
+
 /// Of a file: where it begins, and its length. 0 is up to the end (fcntl(2)).
-pub(crate) type Range = (i64, i64);
+type Range = (i64, i64);
 const WHOLE: Range = (0, 0);
 
-pub(crate) fn set(file: impl AsFd, kind: i32, range: Range, wait: bool) -> nix::Result<Lock> {
+fn set(file: impl AsFd, kind: i32, range: Range, wait: bool) -> Locked {
     let (l_start, l_len) = range;
     let range = libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start, l_len, l_pid: 0 };
     let lock = || match wait {

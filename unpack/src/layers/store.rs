@@ -17,11 +17,11 @@ use serde_json::{Value, json};
 use super::needs::{from_json, to_json};
 use crate::digest::{Algorithm, Digest};
 use crate::expected_root::foreign;
-use crate::extract::Setting;
 use crate::image::Layer;
 use crate::notice::Timer;
 use crate::populate::{Counted, Filled, What};
 use crate::publish::publish;
+use crate::setting::Setting;
 use crate::tree::{Needs, Owners, Policy};
 
 /// Of a layer's form on disk. Another version takes none of these.
