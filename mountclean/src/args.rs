@@ -83,6 +83,11 @@ pub struct Args {
     #[arg(long, value_name = "ro", num_args = 0..=1, require_equals = true, default_missing_value = "own")]
     pub sys: Option<Sys>,
 
+    /// Run no COMMAND: print "ready" when the proof holds, and stay until standard input ends, for others to come in by
+    /// isolate --join; reap what they leave behind
+    #[arg(long, conflicts_with = "command")]
+    pub hold: bool,
+
     #[command(flatten)]
     pub common: chain::Common,
 }

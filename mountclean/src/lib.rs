@@ -4,6 +4,7 @@ pub mod args;
 mod fresh;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
+mod hold;
 mod mask;
 mod procfs;
 mod proof;
@@ -18,10 +19,14 @@ use args::Args;
 use chain::{Command, HostTree, Link, Tool, WithHint};
 use step::{State, Step};
 
+/// What --hold is in shell.
+const HOLD: [&str; 3] = ["sh", "-c", "echo ready; exec cat >/dev/null"];
+
 /// All of mountclean after its arguments are parsed.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let link = Link::new(Tool::Mountclean, &args.common);
-    let command = Command::new(args.command.clone(), || "/bin/sh".into());
+    let words = if args.hold { HOLD.map(Into::into).to_vec() } else { args.command.clone() };
+    let command = Command::new(words, || "/bin/sh".into());
     if command.tool() == Some(Tool::Pivot) && link.carry.host_tree.is_none() {
         return Err(anyhow!("mountclean comes behind pivot: it detaches what pivot leaves of the host's tree"))
             .hint("turn them round: pivot ROOT -- mountclean -- COMMAND");
@@ -68,6 +73,9 @@ fn plan<'a>(args: &'a Args, keep: &'a [PathBuf], ours: bool, host: Option<HostTr
         steps.push(Step::Mask);
     }
     steps.push(Step::Prove { keep, keep_fd: &args.keep_fd });
+    if args.hold {
+        steps.push(Step::Hold);
+    }
     steps
 }
 

@@ -13,7 +13,7 @@ use nix::mount::MsFlags;
 use crate::args::Sys;
 use crate::fresh::Fresh;
 use crate::proof::{self, Expected};
-use crate::{mask, procfs, sysfs, unmount};
+use crate::{hold, mask, procfs, sysfs, unmount};
 
 pub enum Step<'a> {
     OwnMounts,
@@ -24,6 +24,7 @@ pub enum Step<'a> {
     DetachHost,
     UnmountAll { keep: &'a [PathBuf], options: &'a [String], sys: bool },
     Prove { keep: &'a [PathBuf], keep_fd: &'a [i32] },
+    Hold,
 }
 
 /// What the steps hand to each other.
@@ -78,6 +79,7 @@ impl fmt::Display for Step<'_> {
             Step::DetachHost => f.write_str("umount -l /"),
             Step::UnmountAll { keep, options, sys } => f.write_str(&unmount::shell(keep, options, *sys)),
             Step::Prove { .. } => f.write_str("# prove that no mount, directory or descriptor of the host's is left"),
+            Step::Hold => f.write_str("# until standard input ends"),
         }
     }
 }
@@ -108,6 +110,10 @@ impl chain::Step for Step<'_> {
                 locks: &state.carry.locks,
                 follows_pivot: state.carry.host_tree.is_some(),
             })?,
+            Step::Hold => {
+                hold::until_stdin_ends()?;
+                std::process::exit(0);
+            }
         }
         Ok(())
     }

@@ -19,6 +19,22 @@ macro_rules! needs_slurm {
     };
 }
 
+const USER: &str = "setpriv --reuid 65534 --regid 65534 --clear-groups --";
+
+/// Whether another user than root can run the scripts and tools where they are.
+fn user_can_run() -> bool {
+    Work::new().sh(&format!("{USER} isolate --version && {USER} test -r {}", script("on-slurm"))).status == 0
+}
+
+macro_rules! needs_user {
+    () => {
+        needs_slurm!();
+        if !user_can_run() {
+            chainroot_tests::skip!("the tools or scripts cannot be read by others");
+        }
+    };
+}
+
 /// Submits a job of `on-slurm` and waits for its end; then its status and output, and what the scheduler says of it.
 fn job(work: &Work, options: &str, arguments: &str, meanwhile: &str) -> Outcome {
     job_of("", work, options, arguments, meanwhile)
@@ -36,6 +52,8 @@ fn job_of(user: &str, work: &Work, options: &str, arguments: &str, meanwhile: &s
         {meanwhile}
         wait $!
         echo "status $?"
+        # It is told of the end before the last processes are gone.
+        until [ -z "$(squeue --noheader)" ]; do sleep 0.1; done
         cat ../out
         cd ..
         ls -A disk
@@ -48,16 +66,12 @@ fn job_of(user: &str, work: &Work, options: &str, arguments: &str, meanwhile: &s
 
 #[test]
 fn an_ordinary_user_needs_no_privilege_on_the_nodes() {
-    needs_slurm!();
+    needs_user!();
     let work = Work::new();
-    let user = "setpriv --reuid 65534 --regid 65534 --clear-groups --";
-    if work.sh(&format!("chmod 755 .; {user} isolate --version && {user} test -r {}", script("on-slurm"))).status != 0 {
-        chainroot_tests::skip!("the tools or scripts cannot be read by others");
-    }
-    let task = r#"sh -c 'echo $(id -u) $$ $(cat /etc/image); echo x >/etc/image; echo x >made; exit 9'"#;
-    let outcome = job_of(user, &work, "--nodes=1 --ntasks=1", &format!("../image.tar {task}"), "");
+    let task = r#"sh -c 'echo $(id -u) $(whoami) $(cat /etc/image); echo x >/etc/image; echo x >made; exit 9'"#;
+    let outcome = job_of(USER, &work, "--nodes=1 --ntasks=1", &format!("../image.tar {task}"), "");
     assert_eq!(outcome.status, 0, "{outcome:?}");
-    assert!(outcome.stdout.contains("status 9\n0 1 busybox\n"), "{outcome:?}");
+    assert!(outcome.stdout.contains("status 9\n65534 nobody busybox\n"), "{outcome:?}");
     assert!(outcome.stdout.ends_with("JobState=FAILED ExitCode=9:0\n"), "{outcome:?}");
     work.sh("stat -c %u shared/made; ls -A disk").expect(0, "65534\n");
 }
@@ -70,7 +84,8 @@ fn a_directory_that_another_user_made_is_never_the_root() {
     std::fs::copy(busybox_image(), work.join("image.tar")).expect("copy");
     let script = format!(
         r#"mkdir -m 1777 disk path
-        printf '#!/bin/sh\nwhile [ $1 != sh ]; do shift; done\nexec "$@"\n' >path/srun; chmod 755 path/srun
+        printf '#!/bin/sh\nwhile [ $1 != sh ]; do shift; done\nexec "$@"\n' >path/srun
+        ln -s /bin/true path/scontrol; ln -s /bin/true path/squeue; chmod 755 path/srun
         for name in chain-7-one chain-7-one.AAAAAA chain-7-one.zzzzzz; do
             mkdir -p disk/$name/root; echo other >disk/$name/root/other; chown -R 31347 disk/$name
         done
@@ -82,26 +97,29 @@ fn a_directory_that_another_user_made_is_never_the_root() {
     work.sh(&script).expect(0, "busybox\n4\n");
 }
 
-fn sorted(text: &str) -> Vec<&str> {
-    let mut lines: Vec<&str> = text.lines().collect();
-    lines.sort_unstable();
-    lines
+#[test]
+fn the_tasks_of_a_node_are_in_one_container_and_every_node_unpacks_once() {
+    needs_slurm!();
+    let work = Work::new();
+    // The second of each node ends the first, which it can only where it sees it.
+    let task = r#"sh -c 'cd /tmp; if [ $SLURM_LOCALID = 0 ]; then mkfifo /wait; echo $$ >/wait; sleep 100; else until [ -p /wait ]; do sleep 0.1; done; read first </wait; kill $first; ls -d /proc/[0-9]* | wc -l; ls /work; fi'"#;
+    let outcome = job(&work, "--nodes=2 --ntasks-per-node=2", &format!("../image.tar {task}"), "");
+    assert_eq!(outcome.status, 0, "{outcome:?}");
+    assert!(outcome.stdout.starts_with("status 143\n") && !outcome.stdout.contains("chain-"), "{outcome:?}");
+    assert_eq!(outcome.stdout.matches(": Terminated\n").count(), 2, "{outcome:?}");
 }
 
 #[test]
-fn every_task_has_a_container_and_every_node_unpacks_once() {
-    needs_slurm!();
+fn with_a_container_for_each_task_none_sees_what_another_writes() {
+    needs_user!();
     let work = Work::new();
-    let task = r#"sh -c 'echo task $SLURM_PROCID: $$ $(cat /etc/image) $(ls /..| wc -l) >/etc/own; cat /etc/own; echo $SLURMD_NODENAME >$SLURM_PROCID; ls /work | wc -l >/dev/null'"#;
-    let outcome = job(&work, "--nodes=2 --ntasks-per-node=2", &format!("../image.tar {task}"), "");
+    let task = r#"sh -c 'echo task $SLURM_PROCID: $(cat /etc/image) >/etc/own; echo $(cat /etc/own) $OMPI_MCA_btl_vader_single_copy_mechanism; echo $SLURMD_NODENAME >$SLURM_PROCID'"#;
+    let outcome = job_of(USER, &work, "--nodes=2 --ntasks-per-node=2", &format!("-1 ../image.tar {task}"), "");
     assert_eq!(outcome.status, 0, "{outcome:?}");
-    // Each is PID 1 of its own, and sees its own change of /etc alone; nothing is left on the disk.
-    let directories = outcome.stdout.lines().find_map(|line| line.strip_prefix("task 0: 1 busybox ")).expect("task 0");
-    let mut expected: Vec<String> = (0..4).map(|task| format!("task {task}: 1 busybox {directories}")).collect();
-    expected.extend(["status 0".into(), "JobState=COMPLETED ExitCode=0:0".into()]);
-    expected.sort_unstable();
-    assert_eq!(sorted(&outcome.stdout), expected, "{}", outcome.stderr);
-    // What they wrote to the directory of the job is there, from both nodes.
+    for task in 0..4 {
+        assert!(outcome.stdout.contains(&format!("task {task}: busybox none\n")), "{outcome:?}");
+    }
+    assert!(outcome.stdout.starts_with("status 0\n") && !outcome.stdout.contains("chain-"), "{outcome:?}");
     work.sh("cat shared/[0-3] | sort | uniq -c | tr -s ' '").expect(0, " 2 one\n 2 two\n");
 }
 
@@ -136,18 +154,141 @@ fn a_task_that_is_killed_takes_its_container_along_and_leaves_the_others_alone()
     assert!(outcome.stdout.ends_with("JobState=FAILED ExitCode=137:0\n"), "{outcome:?}");
 }
 
+/// A job of two tasks that say what they get, and how it is ended once both are there; then what is left on the disk.
+fn ended(options: &str, how: &str) -> Outcome {
+    let work = Work::new();
+    let end = format!(
+        r#"until [ -e up0 ] && [ -e up1 ]; do sleep 0.1; done
+        job=$(squeue --noheader --format=%A)
+        keeper() {{ pgrep -f "^isolate.*--status-fd" | head -n 1; }}
+        {how}"#
+    );
+    // A shell runs a trap once its child has ended: this one is told of its end by a pipe of its own.
+    let task = r#"sh -c 'mkfifo /tmp/$SLURM_PROCID; trap "echo $SLURM_PROCID got TERM" TERM; trap "echo $SLURM_PROCID got USR1" USR1; : >up$SLURM_PROCID; cat /tmp/$SLURM_PROCID & wait $!; kill $!; exit 4'"#;
+    let outcome = job(&work, &format!("--nodes=2 --ntasks=2 {options}"), &format!("../image.tar {task}"), &end);
+    assert_eq!(outcome.status, 0, "{outcome:?}");
+    assert!(!outcome.stdout.contains("chain-"), "a root is left: {outcome:?}");
+    outcome
+}
+
+fn both_got(signal: &str, outcome: &Outcome) {
+    for task in 0..2 {
+        assert!(outcome.stdout.contains(&format!("{task} got {signal}\n")), "{outcome:?}");
+    }
+}
+
 #[test]
 fn a_cancelled_job_ends_its_containers_and_removes_their_roots() {
     needs_slurm!();
+    let outcome = ended("", "scancel $job");
+    both_got("TERM", &outcome);
+    assert!(outcome.stdout.contains("JobState=CANCELLED"), "{outcome:?}");
+}
+
+#[test]
+fn a_job_cancelled_with_all_its_processes_removes_the_roots() {
+    needs_slurm!();
+    let outcome = ended("", "scancel --full $job");
+    both_got("TERM", &outcome);
+}
+
+#[test]
+fn a_signal_to_the_batch_shell_reaches_the_tasks() {
+    needs_slurm!();
+    for signal in ["TERM", "USR1"] {
+        let outcome = ended("", &format!("scancel --batch --signal={signal} $job"));
+        both_got(signal, &outcome);
+        assert!(outcome.stdout.contains("status 4\n"), "{outcome:?}");
+        assert!(outcome.stdout.contains("JobState=FAILED ExitCode=4:0"), "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_signal_to_the_steps_reaches_the_tasks_and_not_the_containers() {
+    needs_slurm!();
+    let outcome = ended("", "scancel --signal=USR1 $job");
+    both_got("USR1", &outcome);
+    assert!(outcome.stdout.contains("status 4\n"), "{outcome:?}");
+}
+
+#[test]
+fn where_the_container_is_killed_its_tasks_end_and_the_roots_go() {
+    needs_slurm!();
+    let outcome = ended("--time=1", "kill -9 $(keeper); scancel --signal=TERM $job");
+    assert!(outcome.stdout.contains("Killed"), "{outcome:?}");
+    assert!(outcome.stdout.contains("JobState=FAILED ExitCode=137:0"), "{outcome:?}");
+}
+
+/// What kill -9 of everything leaves, or a node that goes down; an image's directory without write permission is in it.
+#[test]
+fn what_killed_jobs_left_goes_with_the_next_one_and_nothing_else() {
+    needs_user!();
     let work = Work::new();
-    let cancel = r#"until [ -p wait0 ] && [ -p wait1 ]; do sleep 0.1; done
-        scancel --batch --signal=TERM $(squeue --noheader --format=%A)
-        scancel --signal=TERM $(squeue --noheader --format=%A)"#;
-    let task = "sh -c 'mkfifo wait$SLURM_PROCID; exec cat wait$SLURM_PROCID'";
-    let outcome = job(&work, "--nodes=2 --ntasks=2", &format!("../image.tar {task}"), cancel);
-    assert_eq!(outcome.status, 0, "{outcome:?}");
-    assert!(!outcome.stdout.contains("status 0\n"), "{outcome:?}");
-    assert!(!outcome.stdout.contains("chain-"), "a root is left: {outcome:?}");
+    work.sh("chmod 755 .; mkdir -m 777 disk; cd disk
+        for left in 900-one.AAAAAA 900-two.AAAAAA 901-one.LOCKED 902-one.KNOWN_ 903-one.OTHERS; do
+            mkdir -p chain-$left/root/full; chmod 555 chain-$left/root
+        done
+        mkdir other chain-other; ln -s other chain-904-one.LINKED
+        chown -Rh 65534 .; chown 0 chain-903-one.OTHERS")
+        .expect(0, "");
+    let known = r#"#!/bin/sh
+        echo 902; exec /usr/bin/squeue "$@""#;
+    std::fs::write(work.join("squeue"), known).expect("write");
+    work.sh("mkdir path; mv squeue path; chmod 755 path path/squeue").expect(0, "");
+    let user = format!("flock disk/chain-901-one.LOCKED {USER} env PATH={}:$PATH", work.join("path").display());
+    let outcome = job_of(&user.replace("disk/", "../disk/"), &work, "--nodes=2 --ntasks=2", "../image.tar true", "");
+    assert!(outcome.stdout.starts_with("status 0\n"), "{outcome:?}");
+    work.sh("ls disk").expect(
+        0,
+        "chain-901-one.LOCKED\nchain-902-one.KNOWN_\nchain-903-one.OTHERS\nchain-904-one.LINKED\nchain-other\nother\n",
+    );
+}
+
+#[test]
+fn a_job_whose_every_process_is_killed_leaves_what_the_next_one_removes() {
+    needs_slurm!();
+    let work = Work::new();
+    let kill = format!(
+        r#"until [ -e up0 ] && [ -e up1 ]; do sleep 0.1; done
+        kill -9 $(pgrep -f slurm_script) $(pgrep slurmstepd) $(pgrep -x isolate) $(pgrep -x srun) $(pgrep -f '^/usr/bin/sh.*on-slurm')
+        ls ../disk | cut -d . -f 1 >left
+        scancel $(squeue --noheader --format=%A)
+        until [ -z "$(squeue --noheader)" ]; do sleep 0.1; done
+        sbatch --nodes=2 --ntasks=2 --quiet --wait --output=../again {} ../image.tar true"#,
+        script("on-slurm")
+    );
+    let task = "sh -c ': >up$SLURM_PROCID; exec sleep 100'";
+    let outcome = job(&work, "--nodes=2 --ntasks=2", &format!("../image.tar {task}"), &kill);
+    assert_eq!(work.sh("cat shared/left").stdout, "chain-1-one\nchain-1-two\n", "{outcome:?}");
+    assert!(!outcome.stdout.contains("chain-"), "{outcome:?}");
+}
+
+/// As --export=NONE does in a script of one's own, which says what it needs; srun then has to be told to pass it on.
+#[test]
+fn what_sbatch_exports_does_not_matter_and_values_keep_their_blanks() {
+    needs_slurm!();
+    let work = Work::new();
+    std::fs::write(
+        work.join("own"),
+        format!(
+            "#!/bin/sh\nexport CHAINROOT_BIN={} NODE_DIR={} A='b  c\nd' LD_PRELOAD=\nexec {} \"$@\"\n",
+            work.sh("dirname $(command -v isolate)").stdout.trim(),
+            work.join("disk").display(),
+            script("on-slurm")
+        ),
+    )
+    .expect("write");
+    std::fs::copy(busybox_image(), work.join("image.tar")).expect("copy");
+    let commands = r#"mkdir disk; sbatch --quiet --wait --export=NONE --output=out own image.tar sh -c 'echo "$A"; echo "$1"; env | grep -cE "^(ON_SLURM|LD_)"; true' x 'y  "z'
+        echo $?; cat out; ls disk"#;
+    std::fs::write(work.join("commands"), commands).expect("write");
+    work.sh(&format!("{} sh ./commands", script("test-slurm"))).expect(0, "0\nb  c\nd\ny  \"z\n0\n");
+}
+
+#[test]
+fn where_the_batch_shell_is_killed_the_roots_go() {
+    needs_slurm!();
+    ended("", "kill -9 $(pgrep -f '^/bin/sh.*slurm_script' | head -n 1)");
 }
 
 #[test]

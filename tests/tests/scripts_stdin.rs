@@ -79,11 +79,11 @@ fn of_a_task_of_a_job() {
     std::fs::write(
         work.join("bin/srun"),
         "#!/bin/sh\nwhile case $1 in -*) ;; *) ! : ;; esac; do shift; done\n\
-         case $5 in\nrun) { ls -d \"$NODE_DIR\"/*/root; echo more; } | \"$@\" ;;\n*) \"$@\" </dev/null ;;\nesac\n",
+         case $ON_SLURM in\nrun) { ls -d \"$NODE_DIR\"/*/root; echo more; } | \"$@\" ;;\n*) \"$@\" ;;\nesac\n",
     )
     .expect("write");
     let outcome = work.sh(&format!(
-        "mkdir disk; chmod +x bin/srun; export PATH=$PWD/bin:$PATH NODE_DIR=$PWD/disk SLURM_JOB_ID=7 SLURM_JOB_NUM_NODES=1 \
+        "mkdir disk; chmod +x bin/srun; ln -s /bin/true bin/scontrol; export PATH=$PWD/bin:$PATH NODE_DIR=$PWD/disk SLURM_JOB_ID=7 SLURM_JOB_NUM_NODES=1 \
          SLURMD_NODENAME=one; {} '{}' cat",
         script("on-slurm"),
         busybox_image().display()
