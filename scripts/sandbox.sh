@@ -1,6 +1,6 @@
-# What container, ci-sandbox and enter have in common: each reads this file, and its functions.
+# What container, ci-sandbox and enter have in common; each sources this file.
 # shellcheck shell=sh
-# shellcheck disable=SC2034 # what the one does not need, another does
+# shellcheck disable=SC2034 # not each of them uses everything
 
 script=${0##*/}
 clean_path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -8,7 +8,7 @@ usage() { sed -n '2,/^set -e/{/^set -e/d;s/^# \{0,1\}//;p;}' "$0"; }
 wrong() { usage >&2; exit 125; }
 die() { echo "$script: $*" >&2; exit 125; }
 
-# What getopts found, where the first character of its options is a colon.
+# Reports what getopts found wrong; its option string must begin with a colon.
 no_option() {
     # shellcheck disable=SC2154 # getopts sets it
     case $option in
@@ -17,7 +17,7 @@ no_option() {
     esac
 }
 
-# A word that eval reads back as it is, whatever is in it.
+# Quotes a word so that eval reads it back unchanged, whatever it contains.
 quote() {
     case $1 in
     *\'*) printf "'"; printf %s "$1" | sed "s/'/'\\\\''/g"; printf "' " ;;
@@ -25,7 +25,7 @@ quote() {
     esac
 }
 
-# -e NAME=VALUE, or -e NAME for the caller's: quoted, and nothing where the caller has none.
+# -e NAME=VALUE, or -e NAME for the caller's value: quoted, or nothing if the caller has none.
 variable() {
     case $1 in
     [!A-Za-z_]* | '') die "-e $1: not a variable" ;;
@@ -34,8 +34,8 @@ variable() {
     esac
 }
 
-# To pass $1, whose assignment is $2. What was given has been on a command line; what is the caller's stays in the
-# environment, which nobody else can read (proc_pid_environ(5)), unless something given before has to be overridden.
+# Passes on $1, whose assignment is $2. A value that was given has been on a command line anyway; the caller's own stays
+# in the environment, which nobody else can read (proc_pid_environ(5)), unless it must override a value given before.
 kept=''
 pass() {
     case "$1 $passed" in
@@ -44,18 +44,18 @@ pass() {
     esac
 }
 
-# The options of env(1) that leave nothing of the caller's environment but what is kept. The arguments that come after
-# env -i would be everybody's to read for a moment.
+# The options of env(1) that remove everything from the caller's environment but what is kept. With env -i, the values
+# would be arguments, which anybody can read for a moment.
 find_others() {
     others=$(
         export LC_ALL=C
         eval "env -0 | cut -z -d = -f 1 | grep -zvxF -e '' $kept" | sed -z "s/'/'\\\\''/g; s/.*/--unset='&'/" | tr '\0' ' '
     )
-    # There is PWD at least, by the shell.
-    [ -n "$others" ] || die "the caller's environment: cannot be listed"
+    # The shell sets at least PWD.
+    [ -n "$others" ] || die "the caller's environment: cannot list it"
 }
 
-# A path that still leads there from another working directory.
+# Makes a path independent of the working directory.
 absolute() {
     case $1 in
     /*) printf %s "$1" ;;
@@ -63,7 +63,7 @@ absolute() {
     esac
 }
 
-# The same for the SRC of SRC:DST, where a colon of the working directory's own has to be escaped.
+# The same for the SRC of SRC:DST, where a colon in the working directory's path must be escaped.
 absolute_source() {
     case $1 in
     /*) printf %s "$1" ;;
@@ -78,7 +78,7 @@ find_tools() {
     case $isolate in /*) ;; *) isolate=$PWD/$isolate ;; esac
 }
 
-# The options of container and ci-sandbox, as lists of quoted words. Sets $operands to how many words they were.
+# Reads the options of container and ci-sandbox into lists of quoted words. Sets $operands to the number of words read.
 read_options() {
     binds='' variables='' chdir='' memory='' pids='' cpus='' net=--net resolv='' keep='' ids='' read_only='' hostname=$script
     terminal=''
@@ -91,7 +91,7 @@ read_options() {
         case $option in
         v) binds="$binds--bind=$(quote "$(absolute_source "$OPTARG")")" ;;
         e)
-            # In a list of its own: what fails in a substitution within words is not heard.
+            # On a line of its own: a substitution that fails within words goes unnoticed.
             assignment=$(variable "$OPTARG") || exit
             # By the environment, which is the caller's to read: ps(1) shows everybody a command line. But what a program of
             # the host's would act on is not for isolate.
@@ -125,8 +125,8 @@ read_options() {
     operands=$((OPTIND - 1))
 }
 
-# As root the image's users are those of the host; an ordinary user is root inside, and has the image's other users where
-# he was granted ids for them.
+# For root, the image's users are those of the host. An ordinary user is root inside, with the image's other users if
+# subordinate ids were granted.
 find_user() {
     user=''
     [ "$(id -u)" != 0 ] || return 0
@@ -134,9 +134,9 @@ find_user() {
     ! isolate --map-auto -- true 2>/dev/null || user=--map-auto
 }
 
-# Refuses a cache in which others could have written a root, or could give its name to another: anyone who can write to a
-# directory can rename what is in it, but in a sticky one only his own. The owner of / has everything anyway, also where a
-# user namespace does not show him as root.
+# Refuses a cache in which others could have written a root, or whose name they could give to another directory: anyone
+# who can write to a directory can rename what is in it, except in a sticky one. The owner of / has everything anyway,
+# even if a user namespace does not show that owner as root.
 refuse_others() {
     way=${1%/*}
     set -- /
@@ -153,9 +153,9 @@ find_cache() {
     # A system service has neither variable (systemd.exec(5)).
     cache=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}
     [ -n "$cache" ] || [ "$(id -u)" != 0 ] || cache=/var/cache
-    [ -n "$cache" ] || die 'neither XDG_CACHE_HOME nor HOME is set: where to keep roots is not known'
+    [ -n "$cache" ] || die 'neither XDG_CACHE_HOME nor HOME is set: no place to keep roots'
     cache=$(realpath -m -- "$cache/chainroot")
-    # Before anything is made there, and after it, for what others made meanwhile in a sticky directory.
+    # Check before making anything there, and again after, for what others made meanwhile in a sticky directory.
     refuse_others "$cache"
     why=$(umask 077 && mkdir -p "$cache" 2>&1) || die "$cache: ${why##*: }"
     refuse_others "$cache"
@@ -163,11 +163,11 @@ find_cache() {
         die "$cache: must be yours, and nobody else may write there"
 }
 
-# A container holds a lock on its root's receipt as long as it runs (proc_locks(5)).
+# A container locks its root's receipt as long as it runs (proc_locks(5)).
 runs() { grep -q ":$(stat -c %i "$1") " /proc/locks; }
 
-# Removes roots by their receipts, but for those that a container runs on. A container that is just starting looks for the
-# root's name again once it has its lock, so what is locked under another name never started.
+# Removes roots by their receipts, except those in which a container runs. A container that is just starting looks the
+# root's name up again once it has its lock, so a root locked under another name never started.
 prune() {
     find_user
     for receipt in "$@"; do
@@ -184,7 +184,7 @@ prune() {
     done
 }
 
-# Unpacks $image once. Another image at the same place gets another root, and the older one goes when nothing runs on it.
+# Unpacks $image once. Another image at the same path gets another root, and the older root goes once nothing runs in it.
 find_root() {
     find_cache
     # shellcheck disable=SC2154 # whose file this is sets it
@@ -196,11 +196,11 @@ find_root() {
     # shellcheck disable=SC2086 # an option or none
     isolate $user -- unpack --quiet "$image" "$root" >/dev/null
     prune "$place".*.image.json
-    # What the image says of variables, directory, user and command counts, where it says anything.
+    # The image's variables, directory, user and command count, if it has any.
     grep -q '"config": *{' "$root.image.json" || as_image=''
 }
 
-# A limit that was asked for is set or is an error. The default ones are set, or we say that they are not.
+# A limit that was asked for is set, or it is an error. Default limits are set, or we say that they are not.
 find_limits() {
     asked=$memory$pids$cpus
     limits="${memory:---memory=512M }${pids:---pids-max=512 }$cpus"
@@ -218,15 +218,15 @@ find_limits() {
 # Makes the hint's command line one with this script.
 own_words() { printf '%s\n' "$1" | sed "s/^isolate:/$script:/; s/ -- isolate …/ -- $script …/"; }
 
-# A terminal for COMMAND where the caller's is ours to read; no terminal anywhere else. The process group is the third field
-# after the name, and the terminal's the sixth (proc_pid_stat(5)).
+# COMMAND gets a terminal if we are in the foreground of the caller's, otherwise none. The process group is the third
+# field after the name, the terminal's foreground group the sixth (proc_pid_stat(5)).
 find_session() {
     session=--new-session
     if [ ! -t 0 ]; then
         [ -z "$terminal" ] || die '-t: standard input is not a terminal'
         return 0
     fi
-    # The reader of a pipe may want the keys itself, as less(1) does, and only one of the two can have them.
+    # The reader of a pipe may want the keys itself, as less(1) does, and only one of them can have them.
     [ -n "$terminal" ] || { [ ! -p "/proc/$$/fd/1" ] && [ ! -S "/proc/$$/fd/1" ]; } || return 0
     read -r stat </proc/$$/stat
     # shellcheck disable=SC2086 # words
@@ -234,7 +234,7 @@ find_session() {
     [ "$3" != "$6" ] || session=--pty
 }
 
-# pasta answers here for the resolver that the host asks, be it one on the host's loopback.
+# pasta answers at this address for the host's resolver, even if that is on the host's loopback.
 find_resolver() {
     [ -n "$resolv" ] || return 0
     if grep -q '^nameserver [0-9.]*$' /etc/resolv.conf; then
