@@ -40,6 +40,7 @@ mod plan;
 pub mod receipt;
 mod report;
 pub mod retry_eintr;
+pub mod security_module;
 pub mod shell;
 mod small_file;
 mod start;

@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, Signal, signal};
 
-use crate::{FAILED, Tool, failures};
+use crate::{FAILED, Tool, failures, security_module};
 
 /// What to do about an error. It travels in the error's chain and prints on a line of its own.
 #[derive(Debug)]
@@ -67,11 +67,19 @@ pub fn fail(tool: Tool, error: &anyhow::Error) -> u8 {
             //: isolate/process::a_limit_that_is_too_low_is_named_or_enough
             say(tool, "hint: RLIMIT_NOFILE is too low: ulimit -n 64 or more");
         }
+        None if is_forbidden(error) => {
+            security_module::hint().inspect(|hint| say(tool, &format!("hint: {hint}")));
+        }
         None => {}
     }
     let status = status_of(error);
     failures::report(tool, status);
     status
+}
+
+fn is_forbidden(error: &anyhow::Error) -> bool {
+    let cause = describe(error.root_cause());
+    [Errno::EPERM, Errno::EACCES].iter().any(|errno| cause == errno.desc())
 }
 
 /// The exit status that goes with an error.

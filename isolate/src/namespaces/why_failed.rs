@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Error, anyhow};
 use chain::capabilities::{CapabilitySet, are_effective};
+use chain::security_module::APPARMOR;
 use chain::{Hint, mountinfo, why_no_new_namespace};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
@@ -86,11 +87,7 @@ fn user_namespaces_forbidden(setting: impl Fn(&str) -> Option<i64>) -> String {
         return "user namespaces are for root only here: sysctl kernel.unprivileged_userns_clone=1".into();
     }
     if setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == Some(1) {
-        //: new namespaces, --user | clone, unshare: EPERM | AppArmor restricts user namespaces (Ubuntu) | the sysctl |
-        //: isolate/src/namespaces/why_failed::the_setting_that_forbids_user_namespaces_is_named
-        return "AppArmor restricts user namespaces here: load isolate's profile, \
-                share/doc/chainroot/apparmor/chainroot-isolate (it says how), or sysctl kernel.apparmor_restrict_unprivileged_userns=0"
-            .into();
+        return APPARMOR.into();
     }
     if crate::ids::is_unmapped() {
         //: new namespaces, --user | clone, unshare: EPERM | the caller's ids are not mapped | the maps of /proc/self |
