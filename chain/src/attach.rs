@@ -135,21 +135,38 @@ pub fn filesystem(kind: &str, options: &[(&str, Option<&str>)], attributes: u64,
     match attached {
         Ok(made) => Ok(made),
         Err(error) if error.downcast_ref() == Some(&Errno::ENOSYS) => {
-            let options: Vec<String> = options.iter().map(|(key, value)| option(key, *value)).collect();
-            let (flags, options) = (old_flags(attributes), options.join(","));
-            let target = place.open()?;
-            match mount_on(&target, |path| mount(Some(kind), path, Some(kind), flags, Some(options.as_str()))) {
-                // The old call does not stack a filesystem on itself; a move does (Linux's do_add_mount).
-                Err(Errno::EBUSY) => {
-                    mount(Some(kind), "/", Some(kind), flags, Some(options.as_str()))?;
-                    mount_on(&target, |path| mount(Some("/.."), path, None::<&str>, MsFlags::MS_MOVE, None::<&str>))?;
-                }
-                mounted => mounted?,
-            }
-            reopened(place)
+            filesystem_by_old_call(kind, options, attributes, place)
         }
         Err(error) => Err(error),
     }
+}
+
+/// What mount(2) takes of options.
+const PAGE: usize = 4096;
+
+/// The same by mount(2).
+pub fn filesystem_by_old_call(
+    kind: &str,
+    options: &[(&str, Option<&str>)],
+    attributes: u64,
+    place: Place,
+) -> Result<OwnedFd> {
+    let options: Vec<String> = options.iter().map(|(key, value)| option(key, *value)).collect();
+    let (flags, options) = (old_flags(attributes), options.join(","));
+    if options.len() >= PAGE {
+        // The kernel would cut them off and say nothing (copy_mount_options in Linux).
+        return Err(Errno::E2BIG.into());
+    }
+    let target = place.open()?;
+    match mount_on(&target, |path| mount(Some(kind), path, Some(kind), flags, Some(options.as_str()))) {
+        // The old call does not stack a filesystem on itself; a move does (Linux's do_add_mount).
+        Err(Errno::EBUSY) => {
+            mount(Some(kind), "/", Some(kind), flags, Some(options.as_str()))?;
+            mount_on(&target, |path| mount(Some("/.."), path, None::<&str>, MsFlags::MS_MOVE, None::<&str>))?;
+        }
+        mounted => mounted?,
+    }
+    reopened(place)
 }
 
 /// ENOSPC where a mount is attached: the namespace has as many as fs.mount-max allows (count_mounts in Linux).

@@ -38,6 +38,8 @@ EXAMPLES
   A root whose changes vanish, one whose changes are kept in ./changes:
     pivot --ephemeral ./root -- sh
     pivot --overlay ./changes ./root -- sh
+  A stack of layers, which stay as they are, with changes in ./changes:
+    pivot --overlay ./changes ./root.mstack -- sh
   A volume that the container can change and the host keeps as it is, and one
   whose changes are kept elsewhere:
     pivot --bind ./data:/data:ephemeral ./root -- sh
@@ -120,7 +122,7 @@ chain::arguments! {
 #[derive(Parser, Clone, Debug, Default)]
 #[command(name = "pivot", version, after_help = EXAMPLE, after_long_help = EXAMPLES, max_term_width = 80)]
 pub struct Args {
-    /// Directory to become /; - takes its path from unpack on standard input
+    /// Directory to become /, or NAME.mstack, a stack of layers; - takes its path from unpack on standard input
     #[arg(value_name = "ROOT")]
     pub root: PathBuf,
 

@@ -15,11 +15,11 @@ use nix::sys::stat::Mode;
 
 use crate::args::{Bind, Changes};
 use crate::flags::{REMOUNT_BELOW, attributes, words};
-use crate::overlay;
+use crate::overlay::{self, Lower};
 use crate::place::{self, Kind, inside};
 use crate::receives::Receives;
 use crate::tree::{Tree, Wanted};
-use crate::{descriptors, id_map, why_failed};
+use crate::{changes, descriptors, id_map, why_failed};
 
 /// Mounts it below `tree`. Returns the mount through which a directory that takes changes is locked.
 pub fn mount(bind: &Bind, tree: &mut Tree) -> Result<Option<OwnedFd>> {
@@ -65,18 +65,18 @@ fn overlaid(bind: &Bind, source: OwnedFd, place: Place) -> Result<Option<OwnedFd
         Some(_) => mapped(bind, &source, place)?,
         None => source,
     };
-    let mut lower = vec![source];
+    let mut lower = Lower { dirs: vec![source], stack: false };
     for dir in &bind.lower {
         let opened = open_source(dir)?;
         if place::kind_of(&opened)? == Kind::File {
             return Err(anyhow!("{}: an overlay is over a directory", dir.display()));
         }
-        lower.push(opened);
+        lower.dirs.push(opened);
     }
     let layer = match &bind.changes {
         Changes::Source => None,
-        Changes::Memory => Some(overlay::in_memory_at(place, &lower[0])?),
-        Changes::Directory(dir) => Some(overlay::kept(dir, &lower)?),
+        Changes::Memory => Some(changes::in_memory_at(place, &lower.dirs[0])?),
+        Changes::Directory(dir) => Some(changes::kept(dir, &lower.dirs, false)?),
     };
     overlay::mount_at(layer.as_ref(), &lower, attributes(bind.flags), place)?;
     Ok(layer.and_then(|layer| layer.lock))
@@ -165,7 +165,7 @@ pub fn shell(bind: &Bind, root: &str, private: bool, f: &mut fmt::Formatter) -> 
             None => &source,
         };
         let lower: Vec<String> = std::iter::once(source.clone()).chain(bind.lower.iter().map(quote)).collect();
-        overlay::shell(&bind.changes, &lower, &target, f)?;
+        overlay::shell(&bind.changes, &lower, false, &target, f)?;
         if !words.is_empty() {
             write!(f, "\nmount -o remount,bind,{words} {target}")?;
         }

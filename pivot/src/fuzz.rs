@@ -14,7 +14,7 @@ pub fn argv(data: &[u8]) {
     let command = chain::Command::new(args.command.clone(), || "/bin/sh".into());
     let link = Link::new(Tool::Pivot, &args.common);
     let files = crate::etc_files(&args);
-    let steps = crate::plan(&args, &files, None, &link, &command, crate::host_tree(&args, &command));
+    let steps = crate::plan(&args, &files, None, None, &link, &command, crate::host_tree(&args, &command));
     chain::fuzz::plan(Tool::Pivot, &steps, &command);
 }
 
@@ -36,7 +36,7 @@ pub fn as_image(data: &[u8]) {
     args.chdir = config.working_dir;
     let command = chain::Command::new(Vec::new(), || "/bin/sh".into());
     let link = Link::new(Tool::Pivot, &args.common);
-    let mut steps = crate::plan(&args, &[], Some(config.tree), &link, &command, crate::HostTree::Gone);
+    let mut steps = crate::plan(&args, &[], Some(config.tree), None, &link, &command, crate::HostTree::Gone);
     steps.push(crate::Step::Environment { env: &config.env });
     chain::fuzz::plan(Tool::Pivot, &steps, &command);
 }

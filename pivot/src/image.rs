@@ -11,7 +11,7 @@ use chain::receipt::{self, Doubt};
 use chain::{Image, WithHint};
 use serde_json::Value;
 
-use crate::root;
+use crate::{root, stack};
 
 pub struct Config {
     /// The tree that the receipt vouches for.
@@ -33,8 +33,9 @@ pub fn read(path: &Path) -> Result<Config> {
         .filter_map(|pair| pair.split_once('='))
         .map(|(name, value)| (name.into(), value.into()))
         .collect();
-    let user =
-        in_root(config["User"].as_str().unwrap_or_default(), &root).hint("leave out --as-image and name a COMMAND")?;
+    let stacked = stack::is_one(path).then(|| stack::merged(&root, path)).transpose()?;
+    let user = in_root(config["User"].as_str().unwrap_or_default(), stacked.as_ref().unwrap_or(&root))
+        .hint("leave out --as-image and name a COMMAND")?;
     if !env.iter().any(|(name, _)| name == "HOME") {
         env.push(("HOME".into(), user.home.into()));
     }

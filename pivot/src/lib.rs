@@ -3,6 +3,7 @@
 mod advice;
 pub mod args;
 mod bind;
+mod changes;
 mod cover;
 mod descriptors;
 mod dev;
@@ -15,11 +16,13 @@ mod id_map;
 mod image;
 mod initramfs;
 mod lock;
+mod merge;
 mod overlay;
 mod place;
 mod places;
 mod receives;
 mod root;
+mod stack;
 mod step;
 mod switch;
 mod tree;
@@ -27,6 +30,7 @@ mod volume;
 mod why_failed;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use args::{Args, Bind, Changes, EtcFile, Flags, Volume};
 use chain::{Command, HostTree, Link, Tool};
@@ -49,7 +53,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     let host = host_tree(&args, &command);
     let files = etc_files(&args);
-    let mut steps = plan(&args, &files, tree, &link, &command, host);
+    let stack = stack::is_one(&args.root);
+    if stack {
+        stack::no_id_map(args.idmap.as_ref())?;
+    }
+    let shown = stack && (link.explains() || args.common.verbose);
+    let layers = shown.then(|| stack::paths(&args.root)).transpose()?;
+    let layers = stack.then(|| layers.unwrap_or_default());
+    let mut steps = plan(&args, &files, tree, layers, &link, &command, host);
     if !env.is_empty() {
         steps.push(Step::Environment { env: &env });
     }
@@ -86,6 +97,7 @@ fn plan<'a>(
     args: &'a Args,
     files: &'a [EtcFile],
     tree: Option<(u64, u64)>,
+    layers: Option<Vec<PathBuf>>,
     link: &Link,
     command: &Command,
     host: HostTree,
@@ -93,6 +105,7 @@ fn plan<'a>(
     let root = &args.root;
     let volumes = &args.volumes.0;
     let overlaid = args.ephemeral || args.overlay.is_some();
+    let is_stack = layers.is_some();
     let mut steps = vec![Step::CheckDescriptors { keep: &args.keep_fd }];
     if !args.no_handoff || root.as_os_str() == "-" {
         let shown = link.explains() || args.common.verbose;
@@ -122,14 +135,16 @@ fn plan<'a>(
             steps.push(Step::Bind { root, in_memory: false, id_map, receives });
         }
         let changes = args.overlay.clone().map_or(Changes::Memory, Changes::Directory);
-        steps.push(Step::Overlay { changes, root, receives });
+        steps.push(Step::Overlay { changes, root, layers, receives });
         if flags != Flags::default() {
             steps.push(Step::Bind { root, in_memory: false, id_map: None, receives });
         }
+    } else if layers.is_some() {
+        steps.push(Step::Overlay { changes: Changes::Source, root, layers, receives });
     } else {
         steps.push(Step::Bind { root, in_memory: read_only, id_map, receives });
     }
-    if read_only {
+    if read_only || (is_stack && !overlaid) {
         let start = args.chdir.as_deref().filter(|_| args.as_image);
         steps.push(Step::MakePlaces { volumes, files, start, in_memory: !overlaid, root });
     }

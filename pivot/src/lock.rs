@@ -5,18 +5,20 @@
 //! opened through a detached read-only copy of the mount: nothing is above its root, and nothing can be changed through
 //! it.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use chain::attach::{self, READ_ONLY};
 use chain::receipt::lock::{Lock, in_use, in_use_soon};
-use chain::receipt::{self, Doubt, Found};
+use chain::receipt::{self, Doubt, Found, others};
 use chain::retry_eintr::{open, openat};
-use chain::{WithHint, lock_alone};
+use chain::store::{LOCK, Locks};
+use chain::{WithHint, file_kind, lock_alone};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::{Mode, SFlag, fstat};
 
 use crate::root::{self, identity};
 use crate::why_failed;
@@ -78,6 +80,60 @@ fn hold(receipt: &Found) -> Result<Option<(OwnedFd, OwnedFd)>> {
         locked => locked,
     };
     Ok((locked.context("lock ROOT's receipt")? == Lock::Held).then_some((opened, copy)))
+}
+
+/// Keeps the layers that are in stores from being removed, as long as COMMAND runs. Returns the mounts through which the
+/// locks were taken, with the files that they are of.
+pub fn layers(layers: &[OwnedFd]) -> Result<Vec<(OwnedFd, OwnedFd)>> {
+    let mut stores: Vec<((u64, u64), Option<Locks>)> = Vec::new();
+    let mut through = Vec::new();
+    for layer in layers {
+        let Some(name) = attach::path_of(layer).ok().and_then(|path| path.file_name().map(OsStr::to_owned)) else {
+            continue;
+        };
+        let Some(name) = name.to_str().filter(|name| is_in_a_store(name)) else { continue };
+        let store = openat(layer, "..", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+        let identity = identity(&store)?;
+        let index = match stores.iter().position(|(known, _)| *known == identity) {
+            Some(index) => index,
+            None => {
+                let opened = locks_of(&store)?;
+                let locks = opened.map(|(opened, mount, file)| {
+                    through.push((mount, file));
+                    opened
+                });
+                stores.push((identity, locks));
+                stores.len() - 1
+            }
+        };
+        if let Some(locks) = &stores[index].1 {
+            locks.in_use(name).context("lock a layer of the store")?;
+        }
+    }
+    for locks in stores.into_iter().filter_map(|(_, locks)| locks) {
+        keep(locks.into_file())?;
+    }
+    Ok(through)
+}
+
+/// The names that unpack gives to the layers of a store.
+fn is_in_a_store(name: &str) -> bool {
+    name.strip_prefix("chain-").unwrap_or(name).starts_with("sha256-")
+}
+
+/// The lock file of a store, opened through a copy of its mount. None where the caller may not open it, as in another
+/// user's store: nobody removes layers for him.
+fn locks_of(store: &OwnedFd) -> Result<Option<(Locks, OwnedFd, OwnedFd)>> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let Ok(file) = openat(store, LOCK, flags, Mode::empty()) else { return Ok(None) };
+    let stat = fstat(&file)?;
+    // Whoever else could open it could hold us up.
+    if file_kind(&file)? != SFlag::S_IFREG || stat.st_mode & 0o077 != 0 || others(stat.st_uid, stat.st_mode).is_some() {
+        return Ok(None);
+    }
+    let Some(copy) = read_only(&file)? else { return Ok(None) };
+    let opened = open(&attach::by_number(&copy), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+    Ok(opened.ok().map(|opened| (Locks::from(opened), copy, file)))
 }
 
 /// Keeps other containers out.

@@ -1,175 +1,112 @@
-//! Layers over ROOT that take every change: kept in a directory, or in memory for one run.
+//! Overlays: directories as one, with a layer over them that takes every change.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 
-use anyhow::{Context, Error, Result, anyhow};
-use chain::attach::{self, NODEV, NOSUID, Place};
+use anyhow::{Error, Result};
+use chain::Hint;
+use chain::attach::{self, Place};
 use chain::capabilities::{CapabilitySet, are_effective};
-use chain::id_map::why_unknown_here;
 use chain::mounts::{self, Mount};
-use chain::retry_eintr::{fstatfs, openat};
+use chain::retry_eintr::fstatfs;
 use chain::shell::quote;
-use chain::{Hint, Tool, Umask, WithHint, warn, xattr};
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, fstat, futimens, mkdirat, stat};
 use nix::sys::statfs::OVERLAYFS_SUPER_MAGIC;
-use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, fchown};
 
 use crate::args::Changes;
-use crate::{lock, root};
+use crate::changes::{FIRST_USER_NAMESPACE, Layer, in_user_namespace, let_remove, warn_without_attributes};
+use crate::root;
 
 /// A value of fsconfig(2) is no longer.
 const LONGEST: usize = 255;
-/// The first user namespace has this inode on every machine (PROC_USER_INIT_INO).
-const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 
-/// Where the changes go.
-pub struct Layer {
-    upper: OwnedFd,
-    work: OwnedFd,
-    /// The mount through which the directory's lock is held.
-    pub lock: Option<OwnedFd>,
+/// Lower directories, the uppermost first.
+pub struct Lower {
+    pub dirs: Vec<OwnedFd>,
+    /// Whether they are a stack's. Its marks are `user.*` attributes, whoever mounts it.
+    pub stack: bool,
 }
 
-/// In memory, mounted over ROOT: it goes when the host's tree is detached.
-pub fn in_memory(root: &OwnedFd) -> Result<Layer> {
-    let options = [("mode", Some("755"))];
-    let attributes = NOSUID | NODEV;
-    let memory = root::stack(root, attach::unattached("tmpfs", &options, attributes), |place| {
-        attach::filesystem("tmpfs", &options, attributes, place)
-    })?;
-    layer(&memory, root)
-}
-
-/// In memory, at a place of the new root that the overlay then covers.
-pub fn in_memory_at(place: Place, like: &OwnedFd) -> Result<Layer> {
-    layer(&attach::filesystem("tmpfs", &[("mode", Some("755"))], NOSUID | NODEV, place)?, like)
-}
-
-/// In a directory that no other container may use at the same time: the kernel leaves that undefined.
-pub fn kept(dir: &Path, lower: &[OwnedFd]) -> Result<Layer> {
-    let made = match nix::unistd::mkdir(dir, Mode::from_bits_truncate(0o700)) {
-        Ok(()) => true,
-        Err(Errno::EEXIST) => false,
-        Err(errno) => return Err(not_made(errno)).with_context(|| dir.display().to_string()),
-    };
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let opened = chain::retry_eintr::open(dir, flags, Mode::empty()).with_context(|| dir.display().to_string())?;
-    // On another filesystem it would not be seen below.
-    let contains = |lower: &OwnedFd| -> Result<bool> {
-        let is_below = attach::path_of(&opened)?.starts_with(attach::path_of(lower)?);
-        Ok(is_below && fstat(&opened)?.st_dev == fstat(lower)?.st_dev)
-    };
-    if lower.iter().map(contains).collect::<Result<Vec<_>>>()?.contains(&true) {
-        if made {
-            let _ = std::fs::remove_dir(dir);
-        }
-        return Err(anyhow!("{}: the DIR of an overlay lies in ROOT or SRC, which it would change", dir.display()))
-            .hint("put it beside that, or on another filesystem");
-    }
-    only_ours(&opened).with_context(|| dir.display().to_string())?;
-    let layer = layer(&opened, &lower[0]).with_context(|| dir.display().to_string())?;
-    // Anyone who can open a directory can lock it (flock(2)). DIR may be open to all, this one is not.
-    fchmod(&layer.work, Mode::S_IRWXU).with_context(|| dir.join("work").display().to_string())?;
-    let lock = lock::alone(&layer.work).with_context(|| dir.display().to_string())?;
-    Ok(Layer { lock, ..layer })
-}
-
-fn not_made(errno: Errno) -> Error {
-    match errno {
-        Errno::EOVERFLOW => Error::new(errno).context(Hint(why_unknown_here())),
-        _ => errno.into(),
-    }
-}
-
-/// What lies in the directory is run as the root's own.
-fn only_ours(dir: &OwnedFd) -> Result<()> {
-    let stat = fstat(dir)?;
-    match chain::receipt::others(stat.st_uid, stat.st_mode) {
-        None => Ok(()),
-        Some(who) => Err(anyhow!("--overlay DIR {who}"))
-            .hint("anyone who can write there decides what runs: chmod go-w DIR, or name a directory of your own"),
-    }
-}
-
-fn layer(dir: &OwnedFd, root: &OwnedFd) -> Result<Layer> {
-    let path = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let made = |name: &str| match mkdirat(dir, name, Mode::from_bits_truncate(0o755)) {
-        Ok(()) => Ok(true),
-        Err(Errno::EEXIST) => Ok(false),
-        Err(errno) => Err(not_made(errno)),
-    };
-    let _umask = Umask::set(0o022);
-    let fresh = made("upper")?;
-    made("work")?;
-    let upper = openat(dir, "upper", path, Mode::empty())?;
-    let work = openat(dir, "work", path, Mode::empty())?;
-    if fresh {
-        // The merged root shows the upper directory's own owner, mode and times.
-        let like = fstat(root)?;
-        let owner = (Uid::from_raw(like.st_uid), Gid::from_raw(like.st_gid));
-        // A user namespace cannot give files to an owner that it does not map.
-        let _ = fchown(&upper, Some(owner.0), Some(owner.1));
-        fchmod(&upper, Mode::from_bits_truncate(like.st_mode))?;
-        let (read, written) =
-            (TimeSpec::new(like.st_atime, like.st_atime_nsec), TimeSpec::new(like.st_mtime, like.st_mtime_nsec));
-        futimens(&upper, &read, &written)?;
-    }
-    Ok(Layer { upper, work, lock: None })
-}
-
-/// Directories, the uppermost first, with the layer over them, attached on the first.
-pub fn mount(layer: &Layer, lower: &[OwnedFd]) -> Result<OwnedFd> {
-    made(Some(layer), lower, |options| {
-        root::stack(&lower[0], attach::unattached("overlay", options, 0), |place| {
+/// The directories with the layer over them, attached on `root`. Without a layer nothing can be changed.
+pub fn mount(layer: Option<&Layer>, lower: &Lower, root: &OwnedFd) -> Result<OwnedFd> {
+    made(layer, lower, |options, how| match how {
+        Call::New => root::stack(root, attach::unattached("overlay", options, 0), |place| {
             attach::filesystem("overlay", options, 0, place)
-        })
+        }),
+        Call::Old => root::stack(root, Err(Errno::ENOSYS.into()), |place| {
+            attach::filesystem_by_old_call("overlay", options, 0, place)
+        }),
     })
 }
 
-/// The same, attached at a place. Without a layer nothing can be changed.
-pub fn mount_at(layer: Option<&Layer>, lower: &[OwnedFd], attributes: u64, place: Place) -> Result<OwnedFd> {
-    made(layer, lower, |options| attach::filesystem("overlay", options, attributes, place))
+/// The same, attached at a place.
+pub fn mount_at(layer: Option<&Layer>, lower: &Lower, attributes: u64, place: Place) -> Result<OwnedFd> {
+    made(layer, lower, |options, how| match how {
+        Call::New => attach::filesystem("overlay", options, attributes, place),
+        Call::Old => attach::filesystem_by_old_call("overlay", options, attributes, place),
+    })
+}
+
+/// The directories without a layer, attached nowhere.
+pub fn unattached(lower: &Lower) -> Result<OwnedFd> {
+    made(None, lower, |options, _| attach::unattached("overlay", options, attach::READ_ONLY))
+}
+
+enum Call {
+    New,
+    Old,
 }
 
 fn made(
     layer: Option<&Layer>,
-    lower: &[OwnedFd],
-    mount: impl FnOnce(&[(&str, Option<&str>)]) -> Result<OwnedFd>,
+    lower: &Lower,
+    mount: impl Fn(&[(&str, Option<&str>)], Call) -> Result<OwnedFd>,
 ) -> Result<OwnedFd> {
     let path = |fd: &OwnedFd| attach::by_number(fd).display().to_string();
-    let lowers: Vec<String> = lower.iter().map(path).collect();
+    let lowers: Vec<String> = lower.dirs.iter().map(path).collect();
     let joined = lowers.join(":");
     let changes = layer.map(|layer| (path(&layer.upper), path(&layer.work)));
-    let mut options = if joined.len() <= LONGEST {
-        vec![("lowerdir", Some(&*joined))]
-    } else {
-        lowers.iter().map(|lower| ("lowerdir+", Some(&**lower))).collect()
-    };
+    let mut others = Vec::new();
     if let Some((upper, work)) = &changes {
-        options.extend([("upperdir", Some(&**upper)), ("workdir", Some(&**work))]);
+        others.extend([("upperdir", Some(&**upper)), ("workdir", Some(&**work))]);
     }
-    if in_user_namespace() {
-        // trusted.* attributes are not for us; Linux 5.11 has the overlay's marks in user.* ones.
-        options.push(("userxattr", None));
+    if lower.stack || in_user_namespace() {
+        // trusted.* attributes are not for a user namespace; Linux 5.11 has the overlay's marks in user.* ones.
+        others.push(("userxattr", None));
+    }
+    if lower.stack {
+        // What the kernel was built with must not decide what a stack is.
+        others.extend([("redirect_dir", Some("nofollow")), ("index", Some("off"))]);
     }
     if let Some(layer) = layer {
         warn_without_attributes(layer);
     }
-    let merged = mount(&options);
+    let one = || [&[("lowerdir", Some(&*joined))], &*others].concat();
+    let merged = if joined.len() <= LONGEST {
+        mount(&one(), Call::New)
+    } else {
+        let each: Vec<_> = lowers.iter().map(|lower| ("lowerdir+", Some(&**lower))).chain(others.clone()).collect();
+        match mount(&each, Call::New) {
+            // Before Linux 6.8 there is no lowerdir+, and mount(2) takes a page of options.
+            Err(error) if matches!(error.downcast_ref(), Some(Errno::EINVAL | Errno::E2BIG)) => {
+                mount(&one(), Call::Old).or(Err(error))
+            }
+            made => made,
+        }
+    };
     if let Some(layer) = layer {
         let_remove(layer);
     }
-    merged.map_err(|error| explained(error, layer, lower))
+    merged.map_err(|error| explained(error, layer, &lower.dirs))
 }
 
-/// The kernel makes work/work with mode 000, which keeps its owner from removing it.
-fn let_remove(layer: &Layer) {
-    let _ = fchmodat(&layer.work, "work", Mode::S_IRWXU, FchmodatFlags::FollowSymlink);
+/// Whether the kernel takes fewer directories.
+fn are_too_many(error: &Error) -> bool {
+    match error.downcast_ref() {
+        Some(Errno::E2BIG) => true,
+        Some(Errno::EINVAL) => format!("{error:#}").contains("lowerdir+"),
+        _ => false,
+    }
 }
 
 fn explained(error: Error, layer: Option<&Layer>, lower: &[OwnedFd]) -> Error {
@@ -191,9 +128,9 @@ fn explained(error: Error, layer: Option<&Layer>, lower: &[OwnedFd]) -> Error {
         //: mount -t overlay | fsconfig: ESTALE | the changes are another ROOT's | the only cause (ovl_verify_origin) |
         //: pivot/roots::refusals_of_an_overlay_with_an_index_are_explained
         Some(Errno::ESTALE) => "the directory was used over another ROOT: give each ROOT its own --overlay DIR",
-        //: mount -t overlay | fsconfig: EINVAL | more directories than one value takes, before Linux 6.8 | it knows no lowerdir+
+        //: mount -t overlay | fsconfig: EINVAL, mount: E2BIG | more directories than one value takes, before Linux 6.8 | it knows no lowerdir+
         //: for one either | pivot/changes::a_volume_can_have_many_lower_directories
-        Some(Errno::EINVAL) if lower.len() > 1 && error.to_string().contains("lowerdir+") => {
+        Some(Errno::EINVAL | Errno::E2BIG) if lower.len() > 1 && are_too_many(&error) => {
             "that many directories in an overlay take Linux 6.8"
         }
         Some(Errno::EINVAL) => invalid(layer, lower),
@@ -237,34 +174,27 @@ fn has_mounts_below(root: &OwnedFd, own: Option<u64>) -> bool {
     mounts::table().is_ok_and(|table| table.iter().any(is_below))
 }
 
-/// Without extended attributes an overlay cannot mark a directory that hides the one below it.
-fn warn_without_attributes(layer: &Layer) {
-    let name = if in_user_namespace() { "user.overlay.opaque" } else { "trusted.overlay.opaque" };
-    match xattr::set(&layer.work, name, b"0") {
-        Err(Errno::EOPNOTSUPP) => warn(
-            Tool::Pivot,
-            "the filesystem of the changes has no extended attributes (in a user namespace tmpfs has them since Linux 6.6): \
-             directories of ROOT can be neither removed nor renamed",
-        ),
-        // The mount itself reports anything else.
-        Err(_) => {}
-        Ok(()) => drop(xattr::remove(&layer.work, name)),
-    }
-}
-
-fn in_user_namespace() -> bool {
-    stat("/proc/self/ns/user").is_ok_and(|namespace| namespace.st_ino != FIRST_USER_NAMESPACE)
-}
-
 /// `lower`, the uppermost first, and `place` are quoted already.
-pub fn shell(changes: &Changes, lower: &[String], place: &str, f: &mut fmt::Formatter) -> fmt::Result {
+pub fn shell(changes: &Changes, lower: &[String], stack: bool, place: &str, f: &mut fmt::Formatter) -> fmt::Result {
     let top = lower.first().map_or("", String::as_str);
     let joined = lower.join(":");
-    writeln!(
-        f,
-        "userxattr=$([ \"$(stat -L -c %i /proc/self/ns/user)\" = {FIRST_USER_NAMESPACE} ] || echo ,userxattr)"
-    )?;
+    match stack {
+        true => writeln!(f, "userxattr=,userxattr,redirect_dir=nofollow,index=off")?,
+        false => writeln!(
+            f,
+            "userxattr=$([ \"$(stat -L -c %i /proc/self/ns/user)\" = {FIRST_USER_NAMESPACE} ] || echo ,userxattr)"
+        )?,
+    }
     match changes {
+        // An overlay without changes is of two directories at least.
+        Changes::Source if stack && lower.len() == 1 => write!(
+            f,
+            "lone_layer() (\n\
+             place=$(cd -P \"$2\" && pwd); cd -P \"$1\"\n\
+             mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs \"$place\"; mkdir \"$place/empty\"\n\
+             mount -t overlay -o \"lowerdir=.:$place/empty$userxattr\" overlay \"$place\"\n\
+             )\nlone_layer {top} {place}"
+        ),
         Changes::Source => write!(f, "mount -t overlay -o lowerdir={joined}$userxattr overlay {place}"),
         Changes::Directory(dir) => {
             let dir = quote(dir);

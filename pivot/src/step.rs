@@ -18,7 +18,7 @@ use crate::etc;
 use crate::flags::{self, REMOUNT_BELOW};
 use crate::receives::Receives;
 use crate::tree::Tree;
-use crate::{advice, descriptors, lock, overlay, place, places, root, switch, volume};
+use crate::{advice, descriptors, lock, merge, overlay, place, places, root, stack, switch, volume};
 
 pub enum Step<'a> {
     CheckDescriptors {
@@ -43,6 +43,8 @@ pub enum Step<'a> {
     Overlay {
         changes: Changes,
         root: &'a Path,
+        /// What the script has below the changes, if ROOT is a stack.
+        layers: Option<Vec<PathBuf>>,
         receives: Receives,
     },
     Bind {
@@ -118,6 +120,16 @@ impl State {
         State { carry, path, source: None, tree: None, start: None, put_old: None, host, followed }
     }
 
+    /// The root becomes an overlay.
+    fn overlay(&mut self, changes: &Changes, receives: Receives) -> Result<()> {
+        let source = self.source.take().ok_or_else(|| anyhow!("ROOT is not open yet"))?;
+        let merged = merge::merge(&source, &self.path, changes, &mut self.carry)?;
+        // Without changes no place can be made in it.
+        self.tree = Some(Tree::new(merged.try_clone()?, *changes == Changes::Source, receives));
+        self.source = Some(merged);
+        Ok(())
+    }
+
     fn source(&self) -> Result<&OwnedFd> {
         self.source.as_ref().ok_or_else(|| anyhow!("ROOT is not open yet"))
     }
@@ -152,7 +164,17 @@ impl fmt::Display for Step<'_> {
             Step::Lock { .. } => {
                 f.write_str("# lock ROOT's receipt against unpack --replace, through a mount that is attached nowhere")
             }
-            Step::Overlay { changes, root, .. } => overlay::shell(changes, &[word(root)], &word(root), f),
+            Step::Overlay { changes, root, layers: None, .. } => {
+                overlay::shell(changes, &[word(root)], false, &word(root), f)
+            }
+            Step::Overlay { changes, root, layers: Some(layers), .. } => {
+                let lower: Vec<String> = match layers.is_empty() {
+                    // In an error.
+                    true => vec![format!("{}/layer@*", word(root)), "...".into()],
+                    false => layers.iter().map(quote).collect(),
+                };
+                overlay::shell(changes, &lower, true, &word(root), f)
+            }
             Step::Bind { root, id_map, receives, .. } => root::shell(&word(root), *id_map, *receives, f),
             Step::MakePlaces { volumes, files, start, in_memory, root } => {
                 places::shell(&word(root), volumes, files, *start, *in_memory, f)
@@ -234,17 +256,10 @@ impl chain::Step for Step<'_> {
                 }
                 state.source = Some(root);
             }
-            Step::Overlay { changes, receives, .. } => {
-                let source = state.source.take().ok_or_else(|| anyhow!("ROOT is not open yet"))?;
-                let lower = [source];
-                let layer = match changes {
-                    Changes::Directory(dir) => overlay::kept(dir, &lower)?,
-                    _ => overlay::in_memory(&lower[0])?,
-                };
-                let merged = overlay::mount(&layer, &lower)?;
-                layer.lock.map(|mount| state.carry.lock_through(mount)).transpose()?;
-                state.tree = Some(Tree::new(merged.try_clone()?, false, *receives));
-                state.source = Some(merged);
+            Step::Overlay { changes, receives, .. } => state.overlay(changes, *receives)?,
+            Step::Bind { id_map, receives, .. } if state.tree.is_none() && stack::is_one(&state.path) => {
+                stack::no_id_map(*id_map)?;
+                state.overlay(&Changes::Source, *receives)?;
             }
             Step::Bind { in_memory, id_map, receives, .. } => {
                 let bound = root::bind(state.source()?, *id_map, *receives)?;

@@ -4,7 +4,7 @@
 use std::os::unix::process::CommandExt;
 
 use chainroot_tests::scene::{has_overlay_for, scene, ways, ways_for};
-use chainroot_tests::{Outcome, Work};
+use chainroot_tests::{Outcome, Work, have};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
 /// open_tree, move_mount, fsopen, fsconfig, fsmount, fspick, mount_setattr, close_range, statmount,
@@ -225,4 +225,26 @@ fn without_a_pivot_both_paths_unmount_everything() {
     assert_eq!(new.status, 0, "{}", new.stderr);
     let old = without(&NEW, &work, &script);
     assert_eq!((old.status, &old.stdout), (0, &new.stdout), "{}", old.stderr);
+}
+
+/// lowerdir+ is of Linux 6.8: before that, more layers than one value takes are mounted by the old call.
+#[test]
+fn a_stack_of_many_layers_is_mounted_by_either_call() {
+    for way in ways_for("--overlay") {
+        let work = scene();
+        work.sh(
+            "mkdir many.mstack; mv root many.mstack/layer@0; n=1
+            while [ $n -lt 150 ]; do mkdir -p many.mstack/layer@$n/etc; echo $n >many.mstack/layer@$n/etc/top; n=$((n+1)); done",
+        )
+        .expect(0, "");
+        let look = "many.mstack -- sh -c 'cat /etc/image /etc/top'";
+        for option in ["", "--ephemeral"] {
+            without(&NEW, &work, &format!("{way} pivot {option} {look}")).expect(0, "busybox\n149\n");
+        }
+        if have("strace") {
+            let old = "strace -o log -e trace=fsconfig -e inject=fsconfig:error=EINVAL:when=2+";
+            work.sh(&format!("{way} {old} pivot {look}; grep -c 'lowerdir+.*INJECTED' log"))
+                .expect(0, "busybox\n149\n1\n");
+        }
+    }
 }

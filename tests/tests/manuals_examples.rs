@@ -24,7 +24,8 @@ CONFIG
     tar -cf img.tar manifest.json config.json layer.tar
     rm manifest.json config.json layer.tar
     unpack --quiet img.tar ./root >/dev/null
-    mkdir some data changes root/mnt
+    mkdir some data changes root/mnt root.mstack
+    ln -s ../root root.mstack/layer@0
     ln -s root r"#;
 
 /// What would come from a registry is made here: an image of two architectures less one.
