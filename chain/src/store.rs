@@ -61,6 +61,13 @@ impl Locks {
     }
 }
 
+impl From<OwnedFd> for Locks {
+    /// A lock file that was opened for reading, which is enough for [`Locks::in_use`].
+    fn from(file: OwnedFd) -> Locks {
+        Locks(file)
+    }
+}
+
 /// Two bytes for each layer, by the first 15 digits of its digest.
 fn byte(layer: &str, which: i64) -> i64 {
     let digest = layer.trim_start_matches("chain-").split('-').nth(1).unwrap_or_default();
