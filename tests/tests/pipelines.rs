@@ -2,7 +2,10 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, Stdio};
+
+use nix::libc;
 
 use chainroot_tests::{Work, busybox_image, have, needs_root, skip};
 
@@ -23,8 +26,13 @@ fn late(work: &Work, shell: &str, line: &str, isolate: &str) {
     let words: Vec<&str> = shell.split(' ').chain(["-c", &line]).collect();
     let mut child = spawn(work, &words);
     work.wait_until("pivot to wait", || work.processes().iter().any(|line| line.split(' ').nth(1) == Some("pivot")));
-    // Opening it waits for the reader.
-    File::create(work.join("go")).and_then(|mut go| go.write_all(b"go\n")).expect("go");
+    // Not a plain open, which would wait for ever where the line has failed (fifo(7)).
+    let mut go = None;
+    work.wait_until("the line to wait for go", || {
+        go = File::options().write(true).custom_flags(libc::O_NONBLOCK).open(work.join("go")).ok();
+        go.is_some()
+    });
+    go.expect("it is there").write_all(b"go\n").expect("go");
     let mut said = String::new();
     child.stdout.take().expect("stdout").read_to_string(&mut said).expect("read");
     assert_eq!((said.as_str(), child.wait().expect("wait").code()), ("busybox\n", Some(0)), "{shell}: {line}");
