@@ -14,6 +14,7 @@ complete -c unpack -l limit -d 'What the image may cost at most: bytes, entries,
 complete -c unpack -l threads -d 'Threads that write files [default: the number of processors, at most 8]' -r
 complete -c unpack -l replace -d 'Replace what ROOT is by a fresh extraction, in one atomic exchange'
 complete -c unpack -s q -l quiet -d 'No progress and no notes about what was skipped on stderr'
+complete -c unpack -l prune -d 'Remove the layers of a STORE, given in IMAGE\'s place, that no stack uses and no container runs on'
 complete -c unpack -l inspect -d 'Print the image\'s configuration as JSON; extract nothing'
 complete -c unpack -l digest -d 'Print the digest of the finished tree in place of its path'
 complete -c unpack -l sync -d 'Make the result durable (syncfs) before it appears'

@@ -119,6 +119,11 @@ pub struct Args {
     #[arg(long, value_name = "STORE", conflicts_with_all = ["bundle", "inspect", "digest"], help_heading = "Results")]
     pub layers: Option<PathBuf>,
 
+    /// Remove the layers of a STORE, given in IMAGE's place, that no stack uses and no container runs on
+    #[arg(long, conflicts_with_all = ["root", "command", "bundle", "replace", "digest", "layers", "inspect", "status_fd"],
+        help_heading = "Results")]
+    pub prune: bool,
+
     /// Print the image's configuration as JSON; extract nothing
     #[arg(long, conflicts_with_all = ["root", "command", "bundle", "replace", "digest"], help_heading = "Results")]
     pub inspect: bool,

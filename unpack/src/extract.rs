@@ -127,6 +127,13 @@ impl Extraction<'_> {
             }
         };
         let tree = stage.open_tree()?;
+        if stack["counted"] == false {
+            let store = args.layers.as_deref().unwrap_or(Path::new("")).display();
+            notices.tell(format_args!(
+                "{}: not counted in {store}, which is on another filesystem or another user's: --prune may remove its layers",
+                wanted.root.display()
+            ));
+        }
         if stack.is_null() {
             passed_for_root_fs(tree.as_fd(), &image, request).with_context(named)?;
         }

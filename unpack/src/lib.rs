@@ -48,6 +48,7 @@ use chain::{Carry, Command, Link, Tool};
 use explain::Extract;
 use extract::Ensured;
 use image::{Image, print_config};
+use interrupt::Interrupts;
 use signals::CallerSignals;
 use source::Source;
 use status::Status;
@@ -63,6 +64,15 @@ fn perform(args: Args, status: Status) -> Result<()> {
     let link = Link::new(Tool::Unpack, &args.common);
     if args.inspect {
         return inspect(&args);
+    }
+    if args.prune && link.explains() {
+        return chain::print(format!("unpack --prune {}\n", chain::shell::quote(&args.image)))
+            .context("standard output");
+    }
+    if args.prune {
+        crate::descriptors::reserve()?;
+        let said = layers::prune(&args.image, &Interrupts::watch(status)?).map_err(hinted)?;
+        return chain::print(format!("{said}\n")).context("standard output");
     }
     if args.layers.is_some() && !layers::is_stack_name(&args.root) {
         return Err(anyhow!("{}: with --layers its name has to end in .mstack", args.root.display()))

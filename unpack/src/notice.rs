@@ -41,7 +41,7 @@ pub struct Notices {
 }
 
 impl Notices {
-    fn tell(&mut self, text: impl fmt::Display) {
+    pub fn tell(&mut self, text: impl fmt::Display) {
         if !self.quiet {
             warn(Tool::Unpack, &text);
         }

@@ -1,6 +1,8 @@
 //! NAME.mstack: links to an image's layers, numbered from the base up, and the seam above them (systemd.mstack(7)).
 
-use std::os::fd::AsFd;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
@@ -110,11 +112,12 @@ impl Stack {
         let parent = stage.parent_path.canonicalize().with_context(what)?;
         let to_store = relative(&parent.join(&stage.name), &store.path);
         let linked = self.linked();
+        let mut counted = true;
         for (number, stored) in linked.iter().enumerate() {
             let link = format!("layer@{number}");
             rustix::fs::symlinkat(to_store.join(&stored.name), &tree, &link).with_context(what)?;
             let receipt = receipt_path(&store.path.join(&stored.name));
-            count(&receipt, tree.as_fd(), &format!(".{}.json", stored.name)).with_context(what)?;
+            counted &= count(&receipt, tree.as_fd(), &format!(".{}.json", stored.name)).with_context(what)?;
         }
         // Overlayfs without an upper directory takes no fewer than two.
         let names = if linked.is_empty() { &["layer@0", SEAM][..] } else { &[SEAM] };
@@ -132,6 +135,7 @@ impl Stack {
             "store": store.path.to_string_lossy(),
             "layers": linked.iter().map(|stored| stored.name.as_str()).collect::<Vec<_>>(),
             "whiteouts": form.map(name_of),
+            "counted": counted,
         }))
     }
 
@@ -147,17 +151,18 @@ impl Stack {
     }
 }
 
-/// A hard link of a layer's receipt, whose link count is how many stacks use the layer.
-fn count(receipt: &Path, tree: std::os::fd::BorrowedFd, name: &str) -> Result<()> {
+/// A hard link of a layer's receipt, whose link count is how many stacks use the layer. False where it has to be a copy.
+fn count(receipt: &Path, tree: BorrowedFd, name: &str) -> Result<bool> {
     match rustix::fs::linkat(rustix::fs::CWD, receipt, tree, name, AtFlags::empty()) {
         // Another filesystem, or another user's file (proc_sys_fs(5), protected_hardlinks).
         Err(Errno::XDEV | Errno::PERM | Errno::ACCESS | Errno::MLINK | Errno::OPNOTSUPP) => {
             let text = std::fs::read(receipt)?;
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
             let copy = crate::retry_eintr::openat(tree, name, flags, Mode::from_raw_mode(0o644))?;
-            Ok(std::io::Write::write_all(&mut std::fs::File::from(copy), &text)?)
+            File::from(copy).write_all(&text)?;
+            Ok(false)
         }
-        linked => Ok(linked?),
+        linked => Ok(linked.map(|()| true)?),
     }
 }
 
