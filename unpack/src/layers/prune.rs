@@ -40,8 +40,10 @@ pub fn prune(store: &Path, interrupts: &Interrupts) -> Result<String> {
 }
 
 fn cannot_lock(store: &Path) -> anyhow::Error {
-    let hint = "only its owner, or root, prunes a store, on a filesystem that can be written to and has locks";
-    anyhow!("{}: its layers cannot be locked", store.display()).context(Hint(hint.into()))
+    let error = anyhow!("{}: its layers cannot be locked", store.display());
+    error.context(Hint(
+        "only its owner, or root, prunes a store, on a filesystem that can be written to and has locks".into(),
+    ))
 }
 
 /// By their directories, their receipts, and what killed runs left of them.
