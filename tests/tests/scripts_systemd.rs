@@ -209,6 +209,24 @@ fn who_enters_a_container_of_another_unit_is_under_its_limits() {
     assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("\n0::/\n", ""), "{outcome:?}");
 }
 
+/// As from a login's shell, whose session is root's to divide.
+#[test]
+fn a_box_that_may_not_limit_takes_a_scope_of_its_users_manager() {
+    needs_systemd!();
+    if is_root() {
+        skip!("for an ordinary user");
+    }
+    let work = Work::new();
+    let boxed = |words: &str| format!("mkdir -p home/work; cd home/work; HOME=${{PWD%/*}} {} {words}", script("box"));
+    let outcome = in_unit(&work, "", &boxed("-m 64M -- dd if=/dev/zero of=/dev/null bs=256M count=1"));
+    assert_eq!(outcome.status, 137, "{outcome:?}");
+    assert!(outcome.stderr.contains("memory"), "{outcome:?}");
+    let bomb = "sh -c 'i=0; while [ $i -lt 60 ]; do sleep 1000 & i=$((i + 1)); done'";
+    let outcome = in_unit(&work, "", &boxed(&format!("-p 20 -- {bomb}")));
+    assert!(outcome.stderr.contains("fork"), "{outcome:?}");
+    in_unit(&work, "", &boxed("-p 20 -m 64M -c 1 -- echo fits")).expect(0, "fits\n");
+}
+
 /// /srv/web.tar and the name web are the example's own.
 #[test]
 fn the_example_of_services_header_serves() {
