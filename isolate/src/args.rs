@@ -107,8 +107,9 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true, help_heading = "Namespaces")]
     pub monotonic: Option<i64>,
 
-    /// Enter what exists: of process PID, or of the one that FILE of a --status-fd names once it has started, all
-    /// namespaces and the limits it is under, or WHAT of it: namespaces, root, wd, env; or namespaces kept in files
+    /// Enter existing namespaces: all those of process PID, and its limits, or only WHAT of it (namespaces, root, wd,
+    /// env); those of the process named in FILE, which another isolate's --status-fd writes; or namespaces kept in
+    /// files
     #[arg(long, value_name = "PID|FILE[:WHAT,...]|NS=FILE,...", help_heading = "Namespaces")]
     pub join: Option<Join>,
 
@@ -116,25 +117,25 @@ pub struct Args {
     #[arg(short = 'r', long, alias = "map-root-user")]
     pub map_root: bool,
 
-    /// Keep the own user and group in the new user namespace (implies --user); links of ours that follow have the
-    /// capabilities that they need, and COMMAND has none of them
+    /// Keep your user and group in the new user namespace (implies --user); later links of the chain have the
+    /// capabilities that they need, COMMAND has none
     #[arg(short = 'c', long, alias = "map-current-user", conflicts_with_all = ["map_root", "map_user", "map_group"], help_heading = "Ids")]
     pub map_current: bool,
 
-    /// Map the own user to USER, a number or name (implies --user)
+    /// Map your user to USER, a number or name (implies --user)
     #[arg(long, value_name = "USER", conflicts_with = "map_root", help_heading = "Ids")]
     pub map_user: Option<OsString>,
 
-    /// Map the own group to GROUP, a number or name (implies --user)
+    /// Map your group to GROUP, a number or name (implies --user)
     #[arg(long, value_name = "GROUP", conflicts_with = "map_root", help_heading = "Ids")]
     pub map_group: Option<OsString>,
 
-    /// Map the ranges of /etc/subuid and /etc/subgid as well, around the own id; to be root if nothing says who
-    /// (implies --user)
+    /// Also map your ranges in /etc/subuid and /etc/subgid, around your own id; you are root unless another option says
+    /// otherwise (implies --user)
     #[arg(long)]
     pub map_auto: bool,
 
-    /// Map the ranges of /etc/subuid and /etc/subgid to themselves (implies --user)
+    /// Map your ranges in /etc/subuid and /etc/subgid to themselves (implies --user)
     #[arg(long, help_heading = "Ids")]
     pub map_subids: bool,
 
@@ -163,20 +164,20 @@ pub struct Args {
     #[arg(short = 'G', long, value_name = "GROUP", help_heading = "Ids")]
     pub setgid: Option<OsString>,
 
-    /// Supplementary groups, numbers or names; with --setgid these are kept, and without it the group as well
+    /// Have these supplementary groups, numbers or names, beside the current group or that of --setgid
     #[arg(long, value_name = "GROUP,...", value_delimiter = ',', help_heading = "Ids")]
     pub groups: Vec<OsString>,
 
-    /// Stay and wait for COMMAND even where no namespace needs it
+    /// Stay and wait for COMMAND even if no namespace needs it
     #[arg(short, long, help_heading = "Process")]
     pub fork: bool,
 
-    /// Pass signals on to COMMAND, which isolate always does; for scripts of unshare(1) (implies --fork)
+    /// Accepted for scripts written for unshare(1): isolate always passes signals on to COMMAND (implies --fork)
     #[arg(long, help_heading = "Process")]
     pub forward_signals: bool,
 
-    /// What COMMAND gets when isolate dies, by name or number; SIGKILL is the default. A PID 1 that would not
-    /// see it is killed (implies --fork)
+    /// Send COMMAND this signal when isolate dies, by name or number, SIGKILL by default; a PID 1 that would not see it
+    /// is killed (implies --fork)
     #[arg(long, value_name = "SIGNAL", num_args = 0..=1, require_equals = true, default_missing_value = "KILL", help_heading = "Process")]
     pub kill_child: Option<SignalName>,
 
@@ -188,13 +189,13 @@ pub struct Args {
     #[arg(long, help_heading = "Process")]
     pub init: bool,
 
-    /// Give COMMAND a terminal and a session of its own: it can neither read, set nor push into the caller's
+    /// Give COMMAND a terminal and a session of its own: it cannot read or configure the caller's, nor type into it
     /// (implies --fork)
     #[arg(long, conflicts_with = "new_session", help_heading = "Process")]
     pub pty: bool,
 
-    /// Give COMMAND a session of its own without a terminal: what it reads of one is empty, what it writes to one is
-    /// passed on (implies --fork)
+    /// Give COMMAND a session of its own without a terminal: it reads nothing from the caller's, and what it writes
+    /// there is passed on (implies --fork)
     #[arg(long, help_heading = "Process")]
     pub new_session: bool,
 
@@ -206,7 +207,7 @@ pub struct Args {
     #[arg(short = 'w', long, value_name = "DIR", help_heading = "Process")]
     pub wd: Option<PathBuf>,
 
-    /// Start with PATH, HOME and TERM alone in the environment
+    /// Start with only PATH, HOME and TERM in the environment
     #[arg(long, help_heading = "Process")]
     pub clean_env: bool,
 
@@ -214,7 +215,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "clean_env", help_heading = "Process")]
     pub clear_env: bool,
 
-    /// Start with these variables alone, or with --clean-env with these as well
+    /// Start with only these variables, or, with --clean-env, these in addition
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', help_heading = "Process")]
     pub whitelist_env: Vec<OsString>,
 
@@ -222,11 +223,11 @@ pub struct Args {
     #[arg(long, value_name = "N", help_heading = "Process")]
     pub status_fd: Option<i32>,
 
-    /// Memory, swap included: bytes, or with K, M, G, T of 1024
+    /// Memory, including swap: bytes, or with K, M, G, T of 1024
     #[arg(long, value_name = "SIZE", help_heading = "Limits")]
     pub memory: Option<Size>,
 
-    /// Processors' time: 0.5 is half of one
+    /// Processor time: 0.5 is half a processor
     #[arg(long, value_name = "NUMBER", help_heading = "Limits")]
     pub cpus: Option<Cpus>,
 
@@ -246,7 +247,7 @@ pub struct Args {
     #[arg(long, value_name = "CAP,...", value_delimiter = ',', help_heading = "Privileges")]
     pub cap_drop: Vec<CapabilityName>,
 
-    /// Keep these though dropped; for a command that is not root, make them effective
+    /// Keep these even if dropped; make them effective for a command that is not root
     #[arg(long, value_name = "CAP,...", value_delimiter = ',', help_heading = "Privileges")]
     pub cap_add: Vec<CapabilityName>,
 
@@ -254,19 +255,20 @@ pub struct Args {
     #[arg(long, help_heading = "Privileges")]
     pub keep_caps: bool,
 
-    /// Let no setuid or setgid file or file capability give privileges (no_new_privs)
+    /// Gain no privileges from setuid or setgid files or file capabilities (no_new_privs)
     #[arg(long, help_heading = "Privileges")]
     pub no_new_privs: bool,
 
-    /// Filter system calls: `default`; `fakeroot`, where chown, setgroups and set*id do nothing and succeed; both with +NAME
-    /// and -NAME, to let a call pass or refuse it; or a JSON profile as container runtimes have them, in a file or open as N
+    /// Filter system calls: `default`; `fakeroot`, with which chown, setgroups and set*id do nothing and succeed;
+    /// either with +NAME or -NAME to allow or refuse one more call; or a JSON profile in the form of container
+    /// runtimes, in a file or open as N
     #[arg(long, value_name = "WORD,...|FILE|fd:N", help_heading = "Privileges")]
     pub seccomp: Option<PathBuf>,
 
     #[command(flatten)]
     pub common: chain::Common,
 
-    /// What to run, with its arguments; without it $SHELL or /bin/sh
+    /// Command to run, with its arguments; $SHELL or /bin/sh if none is given
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }

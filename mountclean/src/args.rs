@@ -48,20 +48,20 @@ NOTES
 chain::arguments! {
 /// Mount a fresh /proc, unmount the host's tree, prove that it is gone, and run a command
 ///
-/// After pivot it detaches the host's tree that pivot left for it; without a pivot it unmounts everything but / and the
-/// new /proc. COMMAND runs only if the proof holds; without COMMAND, /bin/sh.
+/// After pivot, detaches the host's tree that pivot left; without a pivot, unmounts everything but / and the new /proc.
+/// COMMAND runs only if the proof holds; it is /bin/sh if none is given.
 #[derive(Parser, Clone, Debug, Default)]
 #[command(name = "mountclean", version, after_help = EXAMPLE, after_long_help = EXAMPLES, max_term_width = 80)]
 pub struct Args {
-    /// Command to become, with its arguments; /bin/sh where there is none
+    /// Command to become, with its arguments; /bin/sh if none is given
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 
-    /// Leave the mount at this place, and those below it (can be given again)
+    /// Keep the mount at DST, and those below it (can be given again)
     #[arg(long, value_name = "DST")]
     pub keep_mount: Vec<PathBuf>,
 
-    /// Let COMMAND have this descriptor whatever it leads to (can be given again)
+    /// Let COMMAND have this descriptor, wherever it leads (can be given again)
     #[arg(long, value_name = "N")]
     pub keep_fd: Vec<i32>,
 
@@ -69,17 +69,17 @@ pub struct Args {
     #[arg(long, value_name = "OPTIONS", value_delimiter = ',')]
     pub proc_opts: Vec<String>,
 
-    /// Show the host's /proc, as it is outside, where COMMAND has no pid namespace of its own: its user's processes lead to
+    /// Show the host's /proc if COMMAND has no pid namespace of its own; through it, processes of the same user lead to
     /// the host's tree
     #[arg(long, value_name = "bind", value_enum, conflicts_with = "proc_opts")]
     pub proc: Option<From>,
 
-    /// Hide or make read-only the paths of /proc and /sys that container runtimes do; this forbids nesting in user
-    /// namespaces
+    /// Hide the paths of /proc and /sys that container runtimes hide, or make them read-only as they do; this prevents
+    /// nesting in user namespaces
     #[arg(long)]
     pub mask: bool,
 
-    /// Mount a /sys for the net namespace that the chain made; ro: the host's, read-only, where it made none
+    /// Mount a /sys for the chain's own net namespace; ro: without one, mount the host's read-only
     #[arg(long, value_name = "ro", num_args = 0..=1, require_equals = true, default_missing_value = "own")]
     pub sys: Option<Sys>,
 

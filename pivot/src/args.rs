@@ -117,8 +117,8 @@ NOTES
 chain::arguments! {
 /// Make a directory the root of a mount namespace of its own and run a command in it
 ///
-/// Binds ROOT, makes it / with pivot_root(2) and detaches the host's tree, all in a mount namespace that the chain made
-/// and that is private, so that nothing of it shows outside. COMMAND is sought in ROOT; without COMMAND, /bin/sh.
+/// Binds ROOT, makes it / with pivot_root(2) and detaches the host's tree, all in a private mount namespace of the
+/// chain's own, so that nothing of it shows outside. COMMAND is looked up in ROOT; it is /bin/sh if none is given.
 #[derive(Parser, Clone, Debug, Default)]
 #[command(name = "pivot", version, after_help = EXAMPLE, after_long_help = EXAMPLES, max_term_width = 80)]
 pub struct Args {
@@ -126,37 +126,37 @@ pub struct Args {
     #[arg(value_name = "ROOT")]
     pub root: PathBuf,
 
-    /// Command to become, with its arguments; /bin/sh where there is none
+    /// Command to become, with its arguments; /bin/sh if none is given
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 
-    /// Make the root read-only, and every mount that it brings along; volumes stay as they were given
+    /// Make the root and all mounts in it read-only; volumes stay as their options say
     #[arg(long)]
     pub read_only: bool,
 
-    /// Let no setuid or setgid file, nor file capability, of the root give privileges
+    /// Ignore setuid and setgid bits and file capabilities in the root
     #[arg(long, help_heading = "The root")]
     pub nosuid: bool,
 
-    /// Open no device node of the root
+    /// Allow no device node of the root to be opened
     #[arg(long, help_heading = "The root")]
     pub nodev: bool,
 
-    /// Run no program of the root
+    /// Allow no program of the root to run
     #[arg(long, help_heading = "The root")]
     pub noexec: bool,
 
-    /// Let changes go to memory and vanish at the end; ROOT itself is never changed
+    /// Keep changes in memory and discard them at the end; ROOT itself is never changed
     #[arg(long, conflicts_with = "overlay")]
     pub ephemeral: bool,
 
-    /// Let changes go to this directory, which is yours alone, and be there the next time; ROOT itself is never changed
+    /// Keep changes in DIR, which must be yours alone, for the next time; ROOT itself is never changed
     #[arg(long, value_name = "DIR")]
     pub overlay: Option<PathBuf>,
 
-    /// Show the owners of the root's files under other ids, as mount(8)'s X-mount.idmap does: ID and those that follow
-    /// appear as SHOWN and those that follow, a u: or g: before it makes it users or groups alone; several maps in one
-    /// word, with spaces between them, or the path of a user namespace (/proc/PID/ns/user)
+    /// Show the owners of the root's files under other ids, like mount(8)'s X-mount.idmap: COUNT ids from ID on appear
+    /// as those from SHOWN on, with u: or g: in front only for users or groups; several maps in one word, separated by
+    /// spaces, or the path of a user namespace (/proc/PID/ns/user)
     #[arg(long, value_name = "ID:SHOWN:COUNT", help_heading = "The root")]
     pub idmap: Option<IdMap>,
 
@@ -164,7 +164,7 @@ pub struct Args {
     pub volumes: Volumes,
 
     /// Put read-only copies of these files in /etc, comma-separated: the host's resolv.conf and hosts, the uts
-    /// namespace's hostname, the root's own passwd and group with the caller's entry added
+    /// namespace's hostname, the root's own passwd and group with your entry added
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_enum)]
     pub etc: Vec<EtcFile>,
 
@@ -172,7 +172,7 @@ pub struct Args {
     #[arg(long)]
     pub as_image: bool,
 
-    /// Set a variable for COMMAND, or keep the caller's, over what the image says (can be given again)
+    /// Set a variable for COMMAND, or pass on yours, whatever the image says (can be given again)
     #[arg(long, value_name = "NAME[=VALUE]", value_parser = OsStringValueParser::new().try_map(variable))]
     pub env: Vec<(OsString, OsString)>,
 
@@ -180,11 +180,11 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub chdir: Option<PathBuf>,
 
-    /// Keep the host's tree, under this directory of the root
+    /// Keep the host's tree, below this directory of the root
     #[arg(long, value_name = "DIR", conflicts_with = "keep_host", help_heading = "The root")]
     pub put_old: Option<PathBuf>,
 
-    /// Keep the host's tree stacked on /, where /.. leads to it: no directory of ROOT is needed
+    /// Keep the host's tree stacked on /, where /.. leads to it; needs no directory in ROOT
     #[arg(long, help_heading = "The root")]
     pub keep_host: bool,
 

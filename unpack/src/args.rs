@@ -66,8 +66,8 @@ NOTES
 /// Extract a container image into a root directory, all or nothing
 ///
 /// Reads root filesystem archives (docker export, debootstrap, minirootfs), docker save archives and OCI layouts, plain
-/// or compressed, told by content; from a file, a directory or a pipe. The root's path goes to stdout, its newline only
-/// when the root is complete; with COMMAND nothing is printed and COMMAND runs in unpack's place.
+/// or compressed, recognized by content; from a file, a directory or a pipe. Prints the root's path, and its newline
+/// only once the root is complete; with COMMAND, prints nothing and then becomes COMMAND.
 #[derive(Parser, Clone, Debug)]
 #[allow(rustdoc::broken_intra_doc_links, reason = "a default in brackets is no link")]
 #[command(name = "unpack", version, after_help = EXAMPLE, after_long_help = EXAMPLES, max_term_width = 80)]
@@ -80,18 +80,18 @@ pub struct Args {
     #[arg(value_name = "ROOT", default_value = "./root")]
     pub root: PathBuf,
 
-    /// Command to become when the root is complete; only after --
+    /// Command to become once the root is complete; only after --
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 
-    /// Replace what ROOT is by a fresh extraction, in one atomic exchange
+    /// Replace ROOT with a fresh extraction, in one atomic exchange
     #[arg(long)]
     pub replace: bool,
 
-    /// Which image: a tag or annotated name, or the digest that it must have (a pin)
+    /// Which image: its tag or annotated name, or the digest that it must have (a pin)
     ///
-    /// A digest is a manifest's, an index's or a configuration's; of a plain archive it is the file's own, as sha256sum
-    /// prints it. An image of another digest is refused, with both in the message.
+    /// The digest is that of a manifest, an index or a configuration; for a plain archive, that of the file, as
+    /// sha256sum prints it. An image with another digest is refused, and the message has both.
     #[arg(long = "ref", value_name = "NAME")]
     pub reference: Option<String>,
 
@@ -99,12 +99,12 @@ pub struct Args {
     #[arg(long, value_name = "PLATFORM")]
     pub platform: Option<String>,
 
-    /// Owners: keep the image's, squash all to the caller, or map: keep those that this user namespace knows and squash
-    /// the rest [default: map with CAP_CHOWN, squash without]
+    /// Owners: keep the image's; squash all to you; or map: keep those that this user namespace maps and squash the
+    /// rest [default: map with CAP_CHOWN, squash without]
     #[arg(long, value_enum, value_name = "HOW")]
     pub owner: Option<Owner>,
 
-    /// No progress and no notes about what was skipped on stderr
+    /// Print no progress, and no notes about what was skipped
     #[arg(short, long)]
     pub quiet: bool,
 
@@ -128,14 +128,14 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["root", "command", "bundle", "replace", "digest"], help_heading = "Results")]
     pub inspect: bool,
 
-    /// Print the digest of the finished tree in place of its path
+    /// Print the digest of the finished tree instead of its path
     ///
     /// It covers names, types, modes, owners, times, contents, links, devices and extended attributes, so two
     /// extractions of one image on two machines agree.
     #[arg(long, conflicts_with_all = ["command", "bundle"], help_heading = "Results")]
     pub digest: bool,
 
-    /// Make the result durable (syncfs) before it appears
+    /// Write the result to disk (syncfs) before it appears
     #[arg(long, help_heading = "Results")]
     pub sync: bool,
 
@@ -149,13 +149,13 @@ pub struct Args {
         value_parser = clap::value_parser!(u32).range(1..), help_heading = "Results")]
     pub tick: u32,
 
-    /// What IMAGE is, where content would tell it wrongly
+    /// What IMAGE is, if its content misleads
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Auto, help_heading = "Reading the image")]
     pub format: Format,
 
-    /// Make every device node, not only null, zero, full, random, urandom, tty, console and ptmx
+    /// Make all device nodes, not only null, zero, full, random, urandom, tty, console and ptmx
     ///
-    /// A disk's node in a directory that others can search is a hole in the host.
+    /// The node of a disk, in a directory that others can search, is a hole in the host.
     #[arg(long, help_heading = "Reading the image")]
     pub devices: bool,
 
@@ -163,9 +163,9 @@ pub struct Args {
     #[arg(long, help_heading = "Reading the image")]
     pub strict: bool,
 
-    /// What the image may cost at most: bytes, entries, depth, name, pax, sparse, ratio, window (can be given again)
+    /// Limit what the image may cost: bytes, entries, depth, name, pax, sparse, ratio, window (can be given again)
     ///
-    /// What is over it is refused. Numbers or sizes, with K, M, G, T of 1024:
+    /// An image over a limit is refused. Numbers or sizes, with K, M, G, T of 1024:
     ///   bytes=N    bytes of file content in the whole image [1T]
     ///   entries=N  entries in the whole image [32K and one for every 8 bytes
     ///              of the image as stored, at most 16M]. Directories that a
@@ -227,11 +227,11 @@ pub enum Format {
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// As the image has them; one that cannot be set is an error
+    /// The image's; one that cannot be set is an error
     Keep,
-    /// All the caller's
+    /// All yours
     Squash,
-    /// As the image has them where this user namespace maps them, the caller's otherwise
+    /// The image's if this user namespace maps them, otherwise yours
     Map,
 }
 

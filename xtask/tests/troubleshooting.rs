@@ -25,7 +25,7 @@ const CHOSEN: &[(&str, &[&str])] = &[
     ("isolate/src/limits/cgroup.rs", &[]),
     ("isolate/src/limits/why_refused.rs", &["fn "]),
     ("isolate/src/limits/hierarchy.rs", &["fn missing"]),
-    ("isolate/src/namespaces/join.rs", &["    let hint"]),
+    ("isolate/src/namespaces/join/why_refused.rs", &["    let hint"]),
     ("isolate/src/namespaces/pasta.rs", &["        let hint"]),
     ("isolate/src/namespaces/persist.rs", &["    let hint"]),
     ("isolate/src/privileges.rs", &["fn privilege", "fn unmapped"]),

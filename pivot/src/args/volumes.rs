@@ -23,14 +23,14 @@ pub enum Volume {
 
 #[derive(clap::Args, Clone, Debug, Default)]
 struct VolumeOptions {
-    /// Mount a file or directory of the host's at DST (SRC where it is left out or empty); OPTIONS, comma-separated: ro,
-    /// rw, nosuid, nodev, noexec; bind, without what is mounted below SRC; rslave, with what is mounted there later;
-    /// ephemeral, where changes vanish at the end; overlay=DIR, where they go to DIR and are there the next time;
-    /// lower=DIR, with DIR showing below SRC; idmap=MAP, with other owners, as --idmap has it (can be given again)
+    /// Mount a file or directory of the host at DST (SRC if omitted or empty); OPTIONS, comma-separated: ro, rw,
+    /// nosuid, nodev, noexec; bind, without what is mounted below SRC; rslave, with what is mounted there later;
+    /// ephemeral, to discard changes at the end; overlay=DIR, to keep changes in DIR for the next time; lower=DIR, to
+    /// show DIR below SRC; idmap=MAP, to show other owners, as with --idmap (can be given again)
     #[arg(long, value_name = "SRC[:DST[:OPTIONS]]", value_parser = OsStringValueParser::new().try_map(|text| bind(text).map(Volume::Bind)))]
     bind: Vec<Volume>,
 
-    /// Like --bind, but do nothing where SRC is not there (can be given again)
+    /// Like --bind, but do nothing if SRC does not exist (can be given again)
     #[arg(long, value_name = "SRC[:DST[:OPTIONS]]", value_parser = OsStringValueParser::new().try_map(|text| bind_try(text).map(Volume::Bind)), help_heading = "More mounts")]
     bind_try: Vec<Volume>,
 
@@ -39,20 +39,20 @@ struct VolumeOptions {
     #[arg(long, value_name = "DST[:OPTIONS]", value_parser = OsStringValueParser::new().try_map(tmpfs), help_heading = "More mounts")]
     tmpfs: Vec<Volume>,
 
-    /// Cover what is at PATH with an empty file or directory; do nothing where nothing is (can be given again)
+    /// Cover PATH with an empty file or directory; do nothing if it does not exist (can be given again)
     #[arg(long, value_name = "PATH", value_parser = OsStringValueParser::new().try_map(hide), help_heading = "More mounts")]
     hide: Vec<Volume>,
 
-    /// Make a directory in the root, where it is not there (can be given again)
+    /// Make a directory in the root, unless it exists (can be given again)
     #[arg(long, value_name = "PATH", value_parser = OsStringValueParser::new().try_map(directory), help_heading = "More mounts")]
     dir: Vec<Volume>,
 
-    /// Make a symbolic link to TARGET in the root, where nothing is (can be given again)
+    /// Make a symbolic link to TARGET in the root, unless PATH exists (can be given again)
     #[arg(long, value_name = "TARGET:PATH", value_parser = OsStringValueParser::new().try_map(symlink), help_heading = "More mounts")]
     symlink: Vec<Volume>,
 
-    /// Make a minimal /dev: null, zero, full, random, urandom, tty, a devpts of its own, shm, and mqueue in an own ipc
-    /// namespace
+    /// Make a minimal /dev: null, zero, full, random, urandom, tty, a new devpts, shm, and mqueue if the ipc namespace
+    /// is new
     #[arg(long)]
     dev: bool,
 }
