@@ -34,6 +34,7 @@ const CHOSEN: &[(&str, &[&str])] = &[
     ("pivot/src/root.rs", &[]),
     ("pivot/src/why_failed.rs", &[]),
     ("pivot/src/overlay.rs", &["    let hint", "fn invalid"]),
+    ("pivot/src/changes.rs", &[]),
     ("pivot/src/place.rs", &["fn why_not_made"]),
     ("unpack/src/image/foreign.rs", &["const "]),
     ("unpack/src/image/recognise.rs", &[]),
