@@ -324,3 +324,110 @@ fn an_image_that_cannot_be_unpacked_starts_no_task() {
     assert_eq!(outcome.status, 0, "{outcome:?}");
     assert!(outcome.stdout.contains("status 125\n") && !outcome.stdout.contains("started"), "{outcome:?}");
 }
+
+#[test]
+fn a_task_that_dies_of_a_signal_dies_of_it_for_the_scheduler() {
+    needs_slurm!();
+    let work = Work::new();
+    let outcome = job(&work, "--ntasks=1", "../image.tar sh -c 'kill -SEGV $$; sleep 1'", "");
+    assert!(outcome.stdout.contains("task 0: Segmentation fault"), "{outcome:?}");
+    assert!(outcome.stdout.contains("status 139\n"), "{outcome:?}");
+}
+
+/// Slurm looks at the clock every half minute.
+#[test]
+fn the_signal_before_the_time_limit_reaches_the_tasks() {
+    needs_slurm!();
+    let how = "until grep -q '0 got' ../out && grep -q '1 got' ../out; do sleep 0.1; done; scancel $job";
+    both_got("USR1", &ended("--time=1 --signal=USR1@60", how));
+}
+
+/// The devices and libraries are stand-ins: no machine of the tests has an accelerator.
+#[test]
+fn what_a_cdi_file_or_nvidias_program_names_is_there_under_all_of_its_names() {
+    needs_slurm!();
+    for how in ["cli", "$PWD/spec.yaml", "$PWD/spec.json"] {
+        let work = Work::new();
+        let given = r#"mkdir shared gpu bin; cd gpu; echo library >libcuda.so.550; ln -s libcuda.so.550 libcuda.so.1; cd ../shared
+            gpu=${PWD%/*}/gpu
+            printf '#!/bin/sh\necho %s\necho /dev/kmsg\n' "$gpu/libcuda.so.550" >../bin/nvidia-container-cli; chmod 755 ../bin/*
+            cat >spec.yaml <<END
+cdiVersion: 0.5.0
+devices:
+- name: "0"
+  containerEdits:
+    deviceNodes:
+    - path: /dev/kmsg
+containerEdits:
+  hooks:
+  - hookName: createContainer
+    path: /usr/bin/nvidia-cdi-hook
+  mounts:
+  - containerPath: /lib/libcuda.so.550
+    hostPath: $gpu/libcuda.so.550
+END
+            echo '{"devices":[{"name":"0","containerEdits":{"deviceNodes":[{"path":"/dev/kmsg"}]}}],"containerEdits":{"mounts":[{"hostPath":"'$gpu'/libcuda.so.550","containerPath":"/x"}]}}' >spec.json"#;
+        work.sh(given).expect(0, "");
+        let task = r#"sh -c 'ls /dev | grep kmsg; cd $LD_LIBRARY_PATH; cat libcuda.so.550 libcuda.so.1'"#;
+        let user = "PATH=${PWD%/*}/bin:$PATH";
+        let outcome = job_of(user, &work, "--ntasks=1", &format!("-i -g {how} ../image.tar {task}"), "");
+        assert!(outcome.stdout.starts_with("status 0\nkmsg\nlibrary\nlibrary\n"), "{how}: {outcome:?}");
+    }
+}
+
+#[test]
+fn what_is_bound_is_there_and_so_is_the_home() {
+    needs_slurm!();
+    let work = Work::new();
+    work.sh("mkdir -p shared 'some: where' home; echo data >'some: where/file'; echo mine >home/file").expect(0, "");
+    let task = "sh -c 'cat /data/file $HOME/file; echo x >/data/file'";
+    let arguments = format!(r#"-H -b "${{PWD%/*}}/some\: where:/data:ro" ../image.tar {task}"#);
+    let outcome = job_of("HOME=${PWD%/*}/home", &work, "--ntasks=1", &arguments, "");
+    assert!(outcome.stdout.contains("data\nmine\n") && outcome.stdout.contains("Read-only"), "{outcome:?}");
+}
+
+#[test]
+fn a_cache_is_filled_once_however_many_jobs_start() {
+    needs_user!();
+    let work = Work::new();
+    std::fs::copy(busybox_image(), work.join("image.tar")).expect("copy");
+    let commands = format!(
+        r#"chmod 755 .; mkdir -m 777 disk shared bin; export NODE_DIR=$PWD/disk; cd shared
+        printf '#!/bin/sh\necho unpacked >>%s/unpacks\nexec %s "$@"\n' $PWD $(command -v unpack) >../bin/unpack
+        chmod 755 ../bin/unpack
+        {USER} env CHAINROOT_BIN= PATH=${{PWD%/*}}/bin:$PATH sbatch --quiet --wait --array=1-8 --mem=60 --ntasks=1 \
+            --output=out.%a {} -c $NODE_DIR/cache ../image.tar sh -c 'cat /etc/image; echo x >/etc/image'
+        echo $?; cat out.* | sort | uniq -c | tr -s ' '; cat unpacks; ls ../disk; ls ../disk/cache | wc -l"#,
+        script("on-slurm")
+    );
+    std::fs::write(work.join("commands"), commands).expect("write");
+    let outcome = work.sh(&format!("{} sh ./commands", script("test-slurm")));
+    assert_eq!(outcome.stdout, "0\n 8 busybox\nunpacked\ncache\n3\n", "{outcome:?}");
+}
+
+#[test]
+fn sbcast_takes_the_image_to_the_nodes() {
+    needs_slurm!();
+    let work = Work::new();
+    std::fs::copy(busybox_image(), work.join("image.tar")).expect("copy");
+    let commands = format!(
+        "export NODE_DIR=$CLUSTER/disk/own
+        sbatch --quiet --wait --nodes=2 --ntasks=2 --output=out {} -s image.tar cat /etc/image
+        echo $?; cat out; ls $CLUSTER/disk/one $CLUSTER/disk/two",
+        script("on-slurm")
+    );
+    std::fs::write(work.join("commands"), commands).expect("write");
+    let outcome = work.sh(&format!("{} sh ./commands", script("test-slurm")));
+    assert!(outcome.stdout.starts_with("0\nbusybox\nbusybox\n"), "{outcome:?}");
+    assert!(!outcome.stdout.contains("chain-"), "{outcome:?}");
+}
+
+/// stat(1) stands in for the filesystem.
+#[test]
+fn a_filesystem_that_nodes_share_is_refused() {
+    needs_slurm!();
+    let work = Work::new();
+    work.sh("mkdir bin shared; printf '#!/bin/sh\\necho lustre\\n' >bin/stat; chmod 755 bin/stat").expect(0, "");
+    let outcome = job_of("PATH=${PWD%/*}/bin:$PATH", &work, "--ntasks=1", "../image.tar true", "");
+    assert!(outcome.stdout.contains("status 125\n") && outcome.stdout.contains("that the nodes share"), "{outcome:?}");
+}
