@@ -168,6 +168,14 @@ pub struct Args {
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_enum)]
     pub etc: Vec<EtcFile>,
 
+    // The spellings of version 0.1.
+    #[arg(long, hide = true)]
+    pub resolv: bool,
+    #[arg(long, hide = true)]
+    pub hosts: bool,
+    #[arg(long, hide = true)]
+    pub hostname: bool,
+
     /// Run what the image says: its Env, WorkingDir, User, Entrypoint and Cmd; COMMAND replaces Cmd
     #[arg(long)]
     pub as_image: bool,

@@ -33,7 +33,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use args::{Args, Bind, Changes, EtcFile, Flags, Volume};
-use chain::{Command, HostTree, Link, Tool};
+use chain::{Command, HostTree, Link, Tool, warn};
 use clap::ValueEnum;
 use receives::Receives;
 use step::{State, Step};
@@ -42,6 +42,7 @@ use step::{State, Step};
 pub fn run(args: Args) -> anyhow::Result<()> {
     let mut link = Link::new(Tool::Pivot, &args.common);
     let mut args = args;
+    take_old_spellings(&mut args);
     args.root = descriptors::named(&args.root)?;
     let mut command = Command::new(std::mem::take(&mut args.command), || "/bin/sh".into());
     let image = args.as_image.then(|| as_image(&mut args, &mut link, &mut command)).transpose()?;
@@ -176,6 +177,20 @@ fn plan<'a>(
         steps.push(Step::ChangeDirectory { dir });
     }
     steps
+}
+
+/// Options of version 0.1 that are words of --etc now.
+fn take_old_spellings(args: &mut Args) {
+    for (given, name, file) in [
+        (args.resolv, "resolv", EtcFile::Resolv),
+        (args.hosts, "hosts", EtcFile::Hosts),
+        (args.hostname, "hostname", EtcFile::Hostname),
+    ] {
+        if given {
+            warn(Tool::Pivot, format_args!("--{name} will go: type --etc {name}"));
+            args.etc.push(file);
+        }
+    }
 }
 
 /// Each once.

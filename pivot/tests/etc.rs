@@ -112,10 +112,17 @@ fn root_of_a_namespace_has_the_images_root_and_its_home() {
 }
 
 #[test]
-fn the_old_options_are_gone_and_a_wrong_word_is_answered_with_the_list() {
+fn a_wrong_word_is_answered_with_the_list() {
     let work = scene();
-    for option in ["--resolv", "--hosts", "--hostname"] {
-        work.sh(&format!("pivot {option} root -- true")).expect_refusal(&[option, "unknown option"]);
-    }
     work.sh("pivot --etc shadow root -- true").expect_refusal(&["shadow", "resolv, hosts, hostname, passwd, group"]);
+}
+
+#[test]
+fn the_spellings_of_the_version_before_work_and_name_the_new_ones() {
+    let work = scene();
+    let own = ways()[0].replace("--pid", "--pid --uts --hostname inner");
+    let outcome = work.sh(&format!("{own} pivot --hostname --resolv --etc hostname root -- cat /etc/hostname"));
+    assert_eq!(outcome.stdout, "inner\n", "{outcome:?}");
+    let said = "pivot: --resolv will go: type --etc resolv\npivot: --hostname will go: type --etc hostname\n";
+    assert_eq!(outcome.stderr, said);
 }
