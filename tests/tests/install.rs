@@ -31,7 +31,7 @@ fn install_puts_tools_manuals_completions_and_examples_below_the_prefix() {
     }
     work.sh("ls usr/share/doc/chainroot/examples | tr '\\n' ' '").expect(
         0,
-        "box box.d bridge-net by-hand ci-sandbox container debian docker-image enter image initramfs layer on-slurm sandbox.sh service ",
+        "box box.d bridge-net by-hand ci-sandbox container debian docker-image enter erofs image initramfs layer on-slurm sandbox.sh service ",
     );
     // Pages find each other where they are installed.
     let links = "grep -oh '](docs/[^)]*)' README.md | tr -d ']()'";

@@ -2,7 +2,7 @@
 
 use chainroot_tests::{Work, have, is_root, script, skip};
 
-const SCRIPTS: [&str; 13] = [
+const SCRIPTS: [&str; 14] = [
     "box",
     "bridge-net",
     "ci-sandbox",
@@ -10,6 +10,7 @@ const SCRIPTS: [&str; 13] = [
     "debian",
     "docker-image",
     "enter",
+    "erofs",
     "image",
     "initramfs",
     "layer",
@@ -85,6 +86,8 @@ fn a_program_that_is_missing_is_named_with_its_package() {
         ("docker-image oci:layout true", "skopeo"),
         ("initramfs /etc/passwd boot.img", "busybox-static"),
         ("bridge-net add web 10.88.0.2/24", "iproute2"),
+        ("erofs -c /etc/passwd root.erofs", "erofs-utils"),
+        ("erofs -c /etc/passwd root.squashfs", "squashfs-tools"),
         ("layer scripts", "attr"),
         ("image /etc/passwd /etc/passwd out.tar", "jq"),
         ("test-slurm true", "munge"),
@@ -108,6 +111,7 @@ fn tools_that_are_not_built_are_an_error_that_says_how() {
         "ci-sandbox /etc/passwd . true",
         "service web /etc/passwd true",
         "enter 1 true",
+        "erofs /etc/passwd true",
         "debian true",
         "docker-image oci:layout true",
         "initramfs /etc/passwd boot.img",
