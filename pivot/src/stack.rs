@@ -39,7 +39,7 @@ pub fn paths(root: &Path) -> Result<Vec<PathBuf>> {
 pub fn open(stack: &OwnedFd, path: &Path, carry: &mut Carry) -> Result<Vec<OwnedFd>> {
     let shown = || path.display().to_string();
     let names = names(stack, path)?;
-    whiteouts_are_known(path)?;
+    marks_are_known(path)?;
     let layers = names.iter().map(|name| layer(stack, name)).collect::<Result<Vec<_>>>().with_context(shown)?;
     for (mount, file) in lock::layers(&layers).with_context(shown)? {
         carry.opened_through(mount, file);
@@ -156,11 +156,16 @@ pub fn no_id_map(id_map: Option<&IdMap>) -> Result<()> {
     }
 }
 
-/// Before Linux 6.8 overlayfs takes a whiteout in the form of an attribute for an empty file.
-fn whiteouts_are_known(path: &Path) -> Result<()> {
+/// Before Linux 5.11 overlayfs has no marks in user attributes, and before 6.8 it takes a whiteout in the form of an
+/// attribute for an empty file.
+fn marks_are_known(path: &Path) -> Result<()> {
     let release = uname()?.release().to_string_lossy().into_owned();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
     let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version < (5, 11) {
+        return Err(anyhow!("{}: a stack of layers takes Linux 5.11", path.display()))
+            .hint("its marks are user attributes, which older overlays pass over: unpack into a plain ROOT");
+    }
     let beside = [path.to_path_buf(), path.canonicalize()?].map(|path| receipt::path(&path));
     if version < (6, 8)
         && beside.iter().filter_map(|path| receipt::read(path).ok()).any(|said| said["stack"]["whiteouts"] == "xattr")
