@@ -133,7 +133,8 @@ fn why_refused(errno: Errno, recursive: bool, source: &OwnedFd, namespace: &Owne
     }
 }
 
-/// A function in the script: takes the map, mount's other options and both places.
+/// A function in the script: takes the map, mount's other options and both places. mount(8) makes a user namespace in a child
+/// that it has to find in /proc, which must be of its own pid namespace.
 pub const SHELL: &str = "\
-idmapped() { mount \"$2\" -o \"X-mount.idmap=$1\" \"$3\" \"$4\" && \
+idmapped() { read -r pid _ </proc/self/stat; [ \"$pid\" = $$ ] || mount -t proc proc /proc; mount \"$2\" -o \"X-mount.idmap=$1\" \"$3\" \"$4\" && \
 findmnt -n -o VFS-OPTIONS --mountpoint \"$4\" | grep -q idmapped || { echo 'no idmap: it takes util-linux 2.39' >&2; exit 1; }; }";

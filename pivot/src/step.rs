@@ -192,7 +192,7 @@ impl fmt::Display for Step<'_> {
             }
             Step::LendProc => f.write_str("# for the umount below, which is the root's own\nmount --rbind /proc proc"),
             Step::PivotRoot => f.write_str("PATH=$PATH:/usr/sbin:/sbin pivot_root . ."),
-            Step::DetachHost => f.write_str("umount -l . && umount -l /proc"),
+            Step::DetachHost => f.write_str("umount -l .\numount -l /proc"),
             Step::PutOld { dir } => write!(f, "mount --move /.. {}", quote(Path::new("/").join(dir))),
             Step::ChangeDirectory { dir } => write!(f, "cd {}", quote(Path::new("/").join(dir))),
             Step::Environment { env } => {
