@@ -15,6 +15,7 @@ use indicatif::BinaryBytes;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
+use super::store::staged;
 use crate::interrupt::Interrupts;
 use crate::stage::{RECEIPT, TREE, sweep_beside};
 use crate::tree::remove::names;
@@ -50,9 +51,8 @@ fn cannot_lock(store: &Path) -> anyhow::Error {
 fn layers(dir: &OwnedFd) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     for name in names(dir.as_fd())? {
-        let Ok(name) = String::from_utf8(name) else { continue };
-        let staged = name.strip_prefix('.').and_then(|name| Some(name.rsplit_once(".unpack-")?.0));
-        let name = staged.unwrap_or(name.strip_suffix(".image.json").unwrap_or(&name));
+        let Ok(name) = std::str::from_utf8(&name) else { continue };
+        let name = staged(name.as_bytes()).unwrap_or(name.strip_suffix(".image.json").unwrap_or(name));
         if name.trim_start_matches("chain-").starts_with("sha") && !name.contains('.') {
             found.insert(name.to_owned());
         }

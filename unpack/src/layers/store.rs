@@ -1,7 +1,7 @@
 //! A directory of layers, each whole or not there, read-only from then on.
 
 use std::fs::DirBuilder;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +22,8 @@ use crate::notice::Timer;
 use crate::populate::{Counted, Filled, What};
 use crate::publish::publish;
 use crate::setting::Setting;
+use crate::stage::sweep_beside;
+use crate::tree::remove::names;
 use crate::tree::{Needs, Owners, Policy};
 
 /// Of a layer's form on disk. Another version takes none of these.
@@ -67,6 +69,8 @@ impl<'a> Store<'a> {
             "source_date_epoch": setting.epoch,
         });
         let key = Digest::of(Algorithm::Sha256, options.to_string().as_bytes()).hex()[..8].to_owned();
+        // Of layers that were made in the end, too: nobody stages those again.
+        names(dir.as_fd())?.iter().filter_map(|name| staged(name)).for_each(|name| sweep_beside(&path.join(name)));
         let locks = Locks::open(&dir);
         Ok(Store { path, dir, locks, setting, options, key, counted: Counted::default() })
     }
@@ -153,6 +157,12 @@ impl<'a> Store<'a> {
         timer.step_done(format_args!("made layer {name}"));
         self.known(name)?.with_context(|| format!("{}: is gone again", root.display()))
     }
+}
+
+/// The layer that was to be made in a staging directory of this name.
+pub fn staged(name: &[u8]) -> Option<&str> {
+    let name = std::str::from_utf8(name).ok()?.strip_prefix('.')?;
+    Some(name.rsplit_once(".unpack-")?.0)
 }
 
 /// OCI image specification, "Layer ChainID".

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
-use rustix::fs::{FileType, Mode, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Mode, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
 
 use super::path::{join, shown, split};
@@ -239,6 +239,8 @@ impl Tree {
 
     fn make_whiteouts(&mut self, whiteouts: &[(Vec<u8>, Vec<u8>)]) -> Result<Option<Whiteouts>> {
         let mut form = None;
+        let time = Timespec { tv_sec: self.epoch, tv_nsec: 0 };
+        let times = Timestamps { last_access: time, last_modification: time };
         for (parent, name) in whiteouts {
             let dir = self.make(parent)?;
             let what = || format!("{}: make a whiteout", shown(&join(parent, name)));
@@ -257,6 +259,8 @@ impl Tree {
                 let file = super::new_file::open(dir.fd(), name, 0o600).with_context(what)?;
                 set(&file, "user.overlay.whiteout", b"y").with_context(what)?;
             }
+            // A layer made twice is the same.
+            rustix::fs::utimensat(dir.fd(), &name[..], &times, AtFlags::SYMLINK_NOFOLLOW).with_context(what)?;
         }
         Ok(form)
     }
