@@ -12,6 +12,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use entries::{Layer, file, packed};
 use layout::layout;
@@ -176,22 +177,16 @@ fn killed_at_any_moment_a_run_leaves_whole_layers_or_none() {
     let layers: Vec<Layer> = (0..3).map(|number| vec![file(&format!("d/{number}"), &"x".repeat(5000))]).collect();
     lay_out(&scene, &layers);
     assert!(scene.unpack(&["-q", "oci", "root"]).status.success());
-    let kills = std::env::var("UNPACK_TEST_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
+    let kills = std::env::var("UNPACK_TEST_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(40_u32);
     let (mut killed, mut pruned) = (0, 0);
     for number in 0..kills {
-        // strace(1) would slow it down; timeout(1) kills it after so many tenths of a millisecond.
         let prunes = number % 4 == 3;
-        let step = if prunes { 0.0002 } else { 0.0008 };
-        let after = format!("{:.4}", f64::from(number % 40) * step + 0.001);
         let args = if prunes { &["--prune", "store"][..] } else { &["-q", "--layers", "store", "oci", "n.mstack"] };
-        let status = Command::new("timeout")
-            .args(["-s", "KILL", &after, UNPACK])
-            .args(args)
-            .current_dir(scene.path(""))
-            .stdout(std::process::Stdio::null())
-            .status()
-            .unwrap();
-        let was_killed = status.signal() == Some(9) || status.code() == Some(137);
+        let mut run = scene.command(args).stdout(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(u64::from(number % 40) * if prunes { 200 } else { 800 }));
+        run.kill().unwrap();
+        // Waited for, it has no lock any more.
+        let was_killed = run.wait().unwrap().signal() == Some(9);
         killed += u32::from(was_killed);
         pruned += u32::from(was_killed && prunes);
         apart(&scene, &["-q", "oci", "n.mstack"]);
