@@ -7,10 +7,12 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::stat::SFlag;
 
 use super::peer;
 use crate::file_kind;
+use crate::retry_eintr::poll;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Writer {
@@ -57,48 +59,26 @@ pub fn of_stdin() -> Writer {
     look().unwrap_or(Writer::Unseen)
 }
 
+/// How often, and milliseconds apart.
+const LOOKS: u32 = 20;
+const PAUSE: u8 = 5;
+
 fn look() -> Option<Writer> {
-    let end = match End::of_stdin()? {
-        Some(end) => end,
-        None => return Some(Writer::Caller),
-    };
-    let line = ancestry()?;
-    let (mut hidden, mut copy, mut stage): (_, _, Option<Process>) = (None, None, None);
-    for process in relatives(&line)? {
-        match end.held_by(process.pid) {
-            // Prefer unpack itself among several, as below a subshell.
-            Holds::AsStdout if stage.as_ref().is_none_or(|_| process.name == "unpack") => stage = Some(process),
-            Holds::Elsewhere => copy = Some(process),
-            // Such as sudo. A daemon's other children have sessions of their own.
-            Holds::Hidden if process.session == line[0].session => hidden = Some(process),
-            _ => {}
+    let Some(end) = End::of_stdin()? else { return Some(Writer::Caller) };
+    for _ in 0..LOOKS {
+        match end.writer()? {
+            // A stage whose open(2) of a named pipe has let ours return, and has not returned itself, has no descriptor yet.
+            None if end.is_named() && nothing_comes_for(PAUSE) => {}
+            writer => return Some(writer.unwrap_or(Writer::Caller)),
         }
     }
-    if let Some(process) = stage {
-        return Some(process.holds());
-    }
-    // A shell closes the writing end before it makes the next stage; a program that talks to us keeps it, and each of
-    // its forks has a copy until it execs.
-    // fish alone runs a block or a function of a pipeline itself, and closes the end with it.
-    let above: Vec<_> = line.iter().filter(|process| end.held_by(process.pid).is_held()).collect();
-    match above[..] {
-        [] => {}
-        [shell] if shell.name == "fish" => return Process::read(shell.pid).map(Process::holds),
-        _ => return Some(Writer::Caller),
-    }
-    // A forked stage that has not moved the pipe to its standard output yet.
-    if let Some(process) = copy {
-        return Some(process.holds());
-    }
-    // A stage whose parent is gone, or one of another shell (a named pipe): a stage writes to its standard output.
-    let others = numbers("/proc").into_iter().filter(|pid| line.iter().all(|process| process.pid != *pid));
-    if let Some(process) = others.filter(|&pid| end.is_at(pid, "1")).find_map(Process::read) {
-        return Some(process.holds());
-    }
-    Some(hidden.map_or(Writer::Caller, |process| Writer::Stage {
-        who: format!("{process}, which may be starting unpack (its descriptors cannot be read)"),
-        unpack: false,
-    }))
+    Some(Writer::Caller)
+}
+
+/// Neither bytes nor the end.
+fn nothing_comes_for(milliseconds: u8) -> bool {
+    let stdin = std::io::stdin();
+    poll(&mut [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)], PollTimeout::from(milliseconds)) == Ok(0)
 }
 
 /// The writing end, as the links in /proc/PID/fd name it (proc_pid_fd(5)).
@@ -135,6 +115,52 @@ impl End {
         }
         let inode = peer::inode_of_peer(stdin.as_fd()).ok()?;
         Some(inode.map(|inode| End { link: format!("socket:[{inode}]").into(), pipe: false }))
+    }
+
+    /// `Some(None)`: nobody that can be seen. None: /proc does not tell.
+    fn writer(&self) -> Option<Option<Writer>> {
+        let line = ancestry()?;
+        let (mut hidden, mut copy, mut stage): (_, _, Option<Process>) = (None, None, None);
+        for process in relatives(&line)? {
+            match self.held_by(process.pid) {
+                // Prefer unpack itself among several, as below a subshell.
+                Holds::AsStdout if stage.as_ref().is_none_or(|_| process.name == "unpack") => stage = Some(process),
+                Holds::Elsewhere => copy = Some(process),
+                // Such as sudo. A daemon's other children have sessions of their own.
+                Holds::Hidden if process.session == line[0].session => hidden = Some(process),
+                _ => {}
+            }
+        }
+        if let Some(process) = stage {
+            return Some(Some(process.holds()));
+        }
+        // A shell closes the writing end before it makes the next stage; a program that talks to us keeps it, and each of
+        // its forks has a copy until it execs.
+        // fish alone runs a block or a function of a pipeline itself, and closes the end with it.
+        let above: Vec<_> = line.iter().filter(|process| self.held_by(process.pid).is_held()).collect();
+        match above[..] {
+            [] => {}
+            [shell] if shell.name == "fish" => return Process::read(shell.pid).map(|shell| Some(shell.holds())),
+            _ => return Some(Some(Writer::Caller)),
+        }
+        // A forked stage that has not moved the pipe to its standard output yet.
+        if let Some(process) = copy {
+            return Some(Some(process.holds()));
+        }
+        // A stage whose parent is gone, or one of another shell (a named pipe): a stage writes to its standard output.
+        let others = numbers("/proc").into_iter().filter(|pid| line.iter().all(|process| process.pid != *pid));
+        if let Some(process) = others.filter(|&pid| self.is_at(pid, "1")).find_map(Process::read) {
+            return Some(Some(process.holds()));
+        }
+        Some(hidden.map(|process| Writer::Stage {
+            who: format!("{process}, which may be starting unpack (its descriptors cannot be read)"),
+            unpack: false,
+        }))
+    }
+
+    /// A pipe with a name of its own (fifo(7)); that of any other is pipe:[INODE].
+    fn is_named(&self) -> bool {
+        self.pipe && self.link.is_absolute()
     }
 
     fn held_by(&self, pid: i32) -> Holds {
