@@ -4,6 +4,8 @@ static program that exits at once."""
 import ctypes
 import json
 import os
+import pwd
+import shlex
 import shutil
 import signal
 import subprocess
@@ -30,6 +32,8 @@ def run(bench):
     for at_once in (1, 10, 100):
         some = [c for c in quick if c.name != "floor: three programs"]
         bench.cell("start", f"{at_once} at once", some, count=max(50, 2 * at_once), at_once=at_once, about="time for each container")
+    for files in (1, 50_000):
+        boxes(bench, root, files)
     waiting_memory(bench, root)
 
 
@@ -147,6 +151,34 @@ def many_mounts(bench, everyone, number):
             raise OSError(f"mount {n} of {number}")
     bench.cell("start", f"{max(number, there)} mounts on the host", everyone, count=20, about="the same, with so many mounts to copy")
     subprocess.run(["umount", "-l", place], check=True)
+
+
+def boxes(bench, root, files):
+    """scripts/box beside the chain that it runs, in a directory of so many files."""
+    name = f"box, {files} file" + ("s" if files > 1 else "")
+    if bench.only and bench.only not in name:
+        return
+    if not os.path.exists(bench.tool("isolate")):
+        return
+    tree = os.path.join(bench.work, f"tree-{files}")
+    for number in range(files):
+        directory = os.path.join(tree, str(number // 1000))
+        if number % 1000 == 0:
+            os.makedirs(directory)
+        open(os.path.join(directory, str(number)), "w").close()
+    # Below /tmp, which a box hides, but for the directory itself.
+    program = shutil.copy(os.path.join(root, "static-true"), tree)
+    nobody = pwd.getpwnam("nobody")
+    os.chown(tree, nobody.pw_uid, nobody.pw_gid)
+    env = {"CHAINROOT_BIN": bench.tools, "HOME": nobody.pw_dir}
+    box = os.path.join(os.path.dirname(bench.source), "box")
+    user = ["setpriv", "--reuid=nobody", f"--regid={nobody.pw_gid}", "--clear-groups", "env", "-C", tree]
+    explained = subprocess.run([*user, box, "--explain", program], env={**os.environ, **env}, text=True, stdout=subprocess.PIPE, check=True)
+    chain = shlex.split(explained.stdout.replace("\\\n", " "))
+    bench.cell("start", name, [
+        Contender("box", [*user, box, program], "ours", env=env),
+        Contender("the chain that it runs", [*user, *chain], "part", env=env),
+    ], count=20, about="scripts/box as an ordinary user")
 
 
 LIBC = ctypes.CDLL(None, use_errno=True)
