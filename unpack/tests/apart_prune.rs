@@ -59,7 +59,7 @@ fn layers_that_no_stack_uses_go_and_what_they_took_is_told() {
     apart(&scene, &["oci", "one.mstack"]);
     lay_out(&scene, &[vec![file("base", "b")], vec![file("two", "2")]]);
     apart(&scene, &["oci", "two.mstack"]);
-    assert!(prune(&scene).starts_with("removed 0 layers (0 B), kept 3\n"));
+    assert!(prune(&scene).starts_with("layers removed: 0 (0 B), kept: 3\n"));
     // Moved, a stack still counts.
     fs::create_dir(scene.path("elsewhere")).unwrap();
     fs::rename(scene.path("two.mstack"), scene.path("elsewhere/two.mstack")).unwrap();
@@ -68,10 +68,10 @@ fn layers_that_no_stack_uses_go_and_what_they_took_is_told() {
     assert_eq!(text(&explained.stdout), "unpack --prune store\n");
     assert_eq!(stored(&scene), 6);
     let said = prune(&scene);
-    assert!(said.starts_with("removed 1 layers (1") && said.contains("KiB), kept 2\n"), "{said}");
+    assert!(said.starts_with("layers removed: 1 (1") && said.contains("KiB), kept: 2\n"), "{said}");
     assert_eq!(stored(&scene), 4);
     fs::remove_dir_all(scene.path("elsewhere")).unwrap();
-    assert!(prune(&scene).contains("kept 0\n"));
+    assert!(prune(&scene).contains("kept: 0\n"));
     assert_eq!(stored(&scene), 0);
     scene.nothing_staged();
 }
@@ -86,7 +86,7 @@ fn a_layer_that_something_runs_on_stays() {
     // As pivot has it locked while its container lives.
     let container = chain::store::Locks::open(fs::File::open(scene.path("store")).unwrap()).unwrap();
     container.in_use(&name).unwrap();
-    assert!(prune(&scene).ends_with("kept 1, 1 only because they run\n"));
+    assert!(prune(&scene).ends_with("kept: 1, of those only because it runs: 1\n"));
     drop(container);
     assert!(prune(&scene).starts_with("removed 1 "));
 }

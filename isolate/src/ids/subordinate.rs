@@ -72,7 +72,7 @@ pub fn within_limit(sort: Sort, mut ranges: Vec<Range>) -> Vec<Range> {
         let file = sort.sub_file();
         warn(
             Tool::Isolate,
-            format_args!("{left} ids of {file} are left out: the kernel takes no more than {taken} ranges of them"),
+            format_args!("ids of {file} are left out ({left}): the kernel takes no more than {taken} ranges of them"),
         );
         ranges.truncate(taken);
     }

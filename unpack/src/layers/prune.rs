@@ -36,8 +36,8 @@ pub fn prune(store: &Path, interrupts: &Interrupts) -> Result<String> {
         pruning.layer(&name).with_context(|| pruning.path.join(&name).display().to_string())?;
     }
     let Pruning { removed, bytes, kept, running, .. } = pruning;
-    let running = if running > 0 { format!(", {running} only because they run") } else { String::new() };
-    Ok(format!("removed {removed} layers ({}), kept {kept}{running}", BinaryBytes(bytes)))
+    let running = if running > 0 { format!(", of those only because it runs: {running}") } else { String::new() };
+    Ok(format!("layers removed: {removed} ({}), kept: {kept}{running}", BinaryBytes(bytes)))
 }
 
 fn cannot_lock(store: &Path) -> anyhow::Error {
