@@ -68,14 +68,18 @@ fn the_directory_is_writable_at_its_own_path() {
 #[test]
 fn a_directory_that_holds_what_is_hidden_is_refused() {
     let person = Person::new();
-    for (dir, word) in
-        [("/", "/: holds"), ("/tmp", "/tmp"), ("/home", "/home"), ("..", "home: holds"), ("../..", "stays hidden")]
-    {
+    for (dir, word) in [
+        ("/", "/: contains"),
+        ("/tmp", "/tmp"),
+        ("/home", "/home"),
+        ("..", "home: contains"),
+        ("../..", "stays hidden"),
+    ] {
         person.sh(&format!("cd {dir} && box true")).expect_refusal(&[word]);
     }
     // By whatever name.
-    person.sh("ln -s .. up; box -w up true").expect_refusal(&["home: holds"]);
-    person.sh("box -r / true").expect_refusal(&["/: holds /tmp"]);
+    person.sh("ln -s .. up; box -w up true").expect_refusal(&["home: contains"]);
+    person.sh("box -r / true").expect_refusal(&["/: contains /tmp"]);
     person.sh("HOME=/ box true").expect_refusal(&["HOME is '/'"]);
 }
 

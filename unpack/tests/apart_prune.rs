@@ -88,7 +88,7 @@ fn a_layer_that_something_runs_on_stays() {
     container.in_use(&name).unwrap();
     assert!(prune(&scene).ends_with("kept: 1, of those only because it runs: 1\n"));
     drop(container);
-    assert!(prune(&scene).starts_with("removed 1 "));
+    assert!(prune(&scene).starts_with("layers removed: 1 "));
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn what_killed_runs_left_goes_and_what_is_not_a_layer_stays() {
     for kept in ["thesis", "sha256-notes.txt", ".hidden"] {
         fs::write(scene.path("store").join(kept), "kept").unwrap();
     }
-    assert!(prune(&scene).starts_with("removed 0 "));
+    assert!(prune(&scene).starts_with("layers removed: 0 "));
     let mut left: Vec<_> = fs::read_dir(scene.path("store"))
         .unwrap()
         .map(|name| name.unwrap().file_name().into_string().unwrap())
