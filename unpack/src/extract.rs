@@ -51,7 +51,7 @@ pub fn ensure(args: &Args, root: &Path, status: Status) -> Result<Ensured> {
         args,
         root,
         source: identity.map_or(Ok(Value::Null), serde_json::to_value)?,
-        options: receipt::options(args, owners.how, epoch),
+        options: receipt::options(args, owners.how, epoch)?,
     };
     if args.replace {
         match replaceable(root)? {

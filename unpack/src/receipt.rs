@@ -1,5 +1,6 @@
 //! What stands at ROOT, by the receipt beside it, and what goes into a receipt.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
@@ -51,20 +52,25 @@ pub fn may_be_written(root: &Path) -> Result<()> {
 }
 
 /// Where a directory is or will be, whatever links lead there.
-fn place(path: &Path) -> PathBuf {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let Some((above, there)) = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?))) else {
-        return path;
-    };
-    let missing = path.strip_prefix(above).unwrap_or(Path::new(""));
-    there.components().chain(missing.components()).collect()
+fn place(path: &Path) -> Result<PathBuf> {
+    let path = std::path::absolute(path).with_context(|| path.display().to_string())?;
+    for above in path.ancestors() {
+        let there = match above.canonicalize() {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            there => there.with_context(|| above.display().to_string())?,
+        };
+        let missing = path.strip_prefix(above).unwrap_or(Path::new(""));
+        return Ok(there.components().chain(missing.components()).collect());
+    }
+    Ok(path)
 }
 
 /// The options that the tree depends on.
-pub fn options(args: &Args, owner: crate::args::Owner, epoch: i64) -> Value {
+pub fn options(args: &Args, owner: crate::args::Owner, epoch: i64) -> Result<Value> {
     use clap::ValueEnum;
     let name = |value: Option<clap::builder::PossibleValue>| value.map(|value| value.get_name().to_owned());
-    json!({
+    let store = args.layers.as_deref().map(place).transpose()?;
+    Ok(json!({
         "format": name(args.format.to_possible_value()),
         "platform": args.platform,
         "ref": args.reference,
@@ -73,6 +79,6 @@ pub fn options(args: &Args, owner: crate::args::Owner, epoch: i64) -> Value {
         "gid": rustix::process::getegid().as_raw(),
         "devices": args.devices,
         "source_date_epoch": epoch,
-        "layers": args.layers.as_deref().map(|store| place(store).to_string_lossy().into_owned()),
-    })
+        "layers": store.map(|store| store.to_string_lossy().into_owned()),
+    }))
 }
