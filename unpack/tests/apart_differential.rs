@@ -9,22 +9,7 @@ mod stacks;
 
 use layout::layout;
 use scene::text;
-use stacks::Kind;
-
-fn seeds(usual: u64) -> std::ops::Range<u64> {
-    let number = |name| std::env::var(name).ok().and_then(|n| n.parse().ok());
-    let first = number("UNPACK_TEST_STACKS_FROM").unwrap_or(0);
-    first..first + number("UNPACK_TEST_STACKS").unwrap_or(usual)
-}
-
-fn told(stack: &stacks::Stack) -> String {
-    let mut text = String::new();
-    for (number, layer) in stack.iter().enumerate() {
-        text += &format!("layer {number}\n");
-        layer.iter().for_each(|item| text += &format!("  {}\n", item.told()));
-    }
-    text
-}
+use stacks::{Kind, seeds, told};
 
 /// Without links most layers stand alone.
 fn without_links(stack: &stacks::Stack) -> stacks::Stack {

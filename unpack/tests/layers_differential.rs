@@ -13,12 +13,7 @@ use std::process::Command;
 use layout::layout;
 use scene::{Scene, has, is_root, skip, text};
 use stacks::model::Model;
-
-fn seeds(usual: u64) -> std::ops::Range<u64> {
-    let number = |name| std::env::var(name).ok().and_then(|n| n.parse().ok());
-    let first = number("UNPACK_TEST_STACKS_FROM").unwrap_or(0);
-    first..first + number("UNPACK_TEST_STACKS").unwrap_or(usual)
-}
+use stacks::{seeds, told};
 
 fn differing(ours: &BTreeMap<String, String>, theirs: &BTreeMap<String, String>) -> String {
     let all: std::collections::BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
@@ -27,15 +22,6 @@ fn differing(ours: &BTreeMap<String, String>, theirs: &BTreeMap<String, String>)
         .filter(|path| ours.get(*path) != theirs.get(*path))
         .map(|path| format!("{path:?}\n  is:     {:?}\n  should: {:?}\n", ours.get(path), theirs.get(path)));
     lines.collect()
-}
-
-fn told(stack: &stacks::Stack) -> String {
-    let mut text = String::new();
-    for (number, layer) in stack.iter().enumerate() {
-        text += &format!("layer {number}\n");
-        layer.iter().for_each(|item| text += &format!("  {}\n", item.told()));
-    }
-    text
 }
 
 /// A directory that nobody spoke of has the time of umoci's run.

@@ -29,7 +29,7 @@ impl Owner {
     }
 
     /// Becomes this user for good.
-    pub fn become_it(self) -> Result<()> {
+    pub fn assume(self) -> Result<()> {
         let (user, group) = (Uid::from_raw(self.user), Gid::from_raw(self.group));
         setgroups(&[]).and_then(|()| setresgid(group, group, group)).and_then(|()| setresuid(user, user, user)).map_err(
             |errno| {

@@ -99,7 +99,7 @@ pub fn start(start: Start) -> Result<Child> {
         (joined, owner) => {
             let enter = || {
                 joined.map_or(Ok(()), |opened| opened.enter())?;
-                owner.map_or(Ok(()), Owner::become_it)
+                owner.map_or(Ok(()), Owner::assume)
             };
             join::fork_into(enter, at_once, wait.status, || guard.dismiss())
         }

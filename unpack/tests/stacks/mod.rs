@@ -6,6 +6,22 @@ pub mod model;
 use super::archive::{Block, END};
 use model::Model;
 
+/// So many as are asked for in the environment, from there on.
+pub fn seeds(usual: u64) -> std::ops::Range<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|n| n.parse().ok());
+    let first = number("UNPACK_TEST_STACKS_FROM").unwrap_or(0);
+    first..first + number("UNPACK_TEST_STACKS").unwrap_or(usual)
+}
+
+pub fn told(stack: &Stack) -> String {
+    let mut text = String::new();
+    for (number, layer) in stack.iter().enumerate() {
+        text += &format!("layer {number}\n");
+        layer.iter().for_each(|item| text += &format!("  {}\n", item.told()));
+    }
+    text
+}
+
 #[derive(Clone, Debug)]
 pub struct Item {
     /// As the archive has it; whiteouts are files.
