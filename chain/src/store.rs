@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags};
 
@@ -15,6 +16,17 @@ pub const LOCK: &str = ".lock";
 pub const SEAM: &str = "layer@9999";
 /// As many lower directories as overlayfs takes (OVL_MAX_STACK).
 pub const MOST: usize = 500;
+
+/// systemd.mstack(7): the suffix is how a stack is known.
+pub fn is_stack_name(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "mstack")
+}
+
+/// The names that unpack gives to a store's layers: by a digest, of one layer or of those that were flattened.
+pub fn is_layer_name(name: &str) -> bool {
+    let digest = name.strip_prefix("chain-").unwrap_or(name);
+    ["sha256-", "sha512-", "blake3-"].iter().any(|algorithm| digest.starts_with(algorithm))
+}
 
 /// The locks of a store's layers, by one descriptor: they end with it.
 #[derive(Debug)]
@@ -79,6 +91,13 @@ fn byte(layer: &str, which: i64) -> i64 {
 mod tests {
     use super::*;
     use crate::receipt::lock::Lock;
+
+    #[test]
+    fn a_layer_is_known_by_its_name_whatever_digest_it_is() {
+        let known = ["sha256-0-k", "sha512-0-k", "blake3-0-k", "chain-sha256-0-k"];
+        assert!(known.into_iter().all(is_layer_name));
+        assert!(!["thesis", "sha1-0", "sha256", "chain-", "layer@0", ".lock"].into_iter().any(is_layer_name));
+    }
 
     #[test]
     fn a_layer_has_two_bytes_of_its_own() {

@@ -14,7 +14,7 @@ use chain::attach::{self, READ_ONLY};
 use chain::receipt::lock::{Lock, in_use, in_use_soon};
 use chain::receipt::{self, Doubt, Found, others};
 use chain::retry_eintr::{open, openat};
-use chain::store::{LOCK, Locks};
+use chain::store::{LOCK, Locks, is_layer_name};
 use chain::{WithHint, file_kind, lock_alone};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -91,7 +91,7 @@ pub fn layers(layers: &[OwnedFd]) -> Result<Vec<(OwnedFd, OwnedFd)>> {
         let Some(name) = attach::path_of(layer).ok().and_then(|path| path.file_name().map(OsStr::to_owned)) else {
             continue;
         };
-        let Some(name) = name.to_str().filter(|name| is_in_a_store(name)) else { continue };
+        let Some(name) = name.to_str().filter(|name| is_layer_name(name)) else { continue };
         let store = openat(layer, "..", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
         let identity = identity(&store)?;
         let index = match stores.iter().position(|(known, _)| *known == identity) {
@@ -114,11 +114,6 @@ pub fn layers(layers: &[OwnedFd]) -> Result<Vec<(OwnedFd, OwnedFd)>> {
         keep(locks.into_file())?;
     }
     Ok(through)
-}
-
-/// The names that unpack gives to the layers of a store.
-fn is_in_a_store(name: &str) -> bool {
-    name.strip_prefix("chain-").unwrap_or(name).starts_with("sha256-")
 }
 
 /// The lock file of a store, opened through a copy of its mount. None where the caller may not open it, as in another

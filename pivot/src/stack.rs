@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use chain::retry_eintr::openat;
-use chain::store::MOST;
+use chain::store::{MOST, is_stack_name};
 use chain::{Carry, Hint, Tool, WithHint, attach, names_in, receipt, warn};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
@@ -25,9 +25,8 @@ const OVERFLOW: u32 = 65534;
 
 /// Whether ROOT is one, by its name.
 pub fn is_one(root: &Path) -> bool {
-    let named = |path: &Path| path.extension() == Some(OsStr::new("mstack"));
     let leads = || root.file_name().is_none() || root.is_symlink();
-    named(root) || (leads() && root.canonicalize().is_ok_and(|path| named(&path)))
+    is_stack_name(root) || (leads() && root.canonicalize().is_ok_and(|path| is_stack_name(&path)))
 }
 
 /// The paths of its layers, the uppermost first.
@@ -65,8 +64,8 @@ pub fn open(stack: &OwnedFd, path: &Path, carry: &mut Carry) -> Result<Vec<Owned
 pub fn merged(stack: &OwnedFd, path: &Path) -> Result<OwnedFd> {
     let shown = || path.display().to_string();
     let names = names(stack, path)?;
-    let mut dirs = names.iter().map(|name| layer(stack, name)).collect::<Result<Vec<_>>>().with_context(shown)?;
-    let lower = Lower { dirs: std::mem::take(&mut dirs), stack: true };
+    let dirs = names.iter().map(|name| layer(stack, name)).collect::<Result<Vec<_>>>().with_context(shown)?;
+    let lower = Lower { dirs, stack: true };
     if lower.dirs.len() > 1
         && let Ok(merged) = overlay::unattached(&lower)
     {

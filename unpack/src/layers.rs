@@ -8,5 +8,5 @@ mod store;
 mod view;
 
 pub use prune::prune;
-pub use stack::{Stack, is_stack_name};
+pub use stack::Stack;
 pub use store::Store;

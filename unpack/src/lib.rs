@@ -65,16 +65,17 @@ fn perform(args: Args, status: Status) -> Result<()> {
     if args.inspect {
         return inspect(&args);
     }
-    if args.prune && link.explains() {
-        return chain::print(format!("unpack --prune {}\n", chain::shell::quote(&args.image)))
-            .context("standard output");
-    }
     if args.prune {
-        crate::descriptors::reserve()?;
-        let said = layers::prune(&args.image, &Interrupts::watch(status)?).map_err(hinted)?;
+        let said = match link.explains() {
+            true => format!("unpack --prune {}", chain::shell::quote(&args.image)),
+            false => {
+                crate::descriptors::reserve()?;
+                layers::prune(&args.image, &Interrupts::watch(status)?).map_err(hinted)?
+            }
+        };
         return chain::print(format!("{said}\n")).context("standard output");
     }
-    if args.layers.is_some() && !layers::is_stack_name(&args.root) {
+    if args.layers.is_some() && !chain::store::is_stack_name(&args.root) {
         return Err(anyhow!("{}: with --layers its name has to end in .mstack", args.root.display()))
             .hint(format!("name it {}.mstack", args.root.file_name().unwrap_or("root".as_ref()).display()));
     }

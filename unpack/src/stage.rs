@@ -22,7 +22,7 @@ use crate::stage::mark::{MARK, is_staging};
 use crate::stage::name::{prefix, still};
 use crate::tree::remove;
 
-const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+pub const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// The tree's name in its staging directory,
 pub const TREE: &str = "root";
 /// and its receipt's.

@@ -10,17 +10,15 @@ use anyhow::{Context, Result, anyhow};
 use chain::Hint;
 use chain::receipt::lock::Lock;
 use chain::receipt::{others, path as receipt_path};
-use chain::store::Locks;
+use chain::store::{Locks, is_layer_name};
 use indicatif::BinaryBytes;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::store::staged;
 use crate::interrupt::Interrupts;
-use crate::stage::{RECEIPT, TREE, sweep_beside};
+use crate::stage::{DIRECTORY, RECEIPT, TREE, sweep_beside};
 use crate::tree::remove::names;
-
-const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Prunes a store, and says what that came to.
 pub fn prune(store: &Path, interrupts: &Interrupts) -> Result<String> {
@@ -53,7 +51,7 @@ fn layers(dir: &OwnedFd) -> Result<BTreeSet<String>> {
     for name in names(dir.as_fd())? {
         let Ok(name) = std::str::from_utf8(&name) else { continue };
         let name = staged(name.as_bytes()).unwrap_or(name.strip_suffix(".image.json").unwrap_or(name));
-        if name.trim_start_matches("chain-").starts_with("sha") && !name.contains('.') {
+        if is_layer_name(name) && !name.contains('.') {
             found.insert(name.to_owned());
         }
     }

@@ -9,9 +9,8 @@ use rustix::fs::{Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::view::{Placed, Seen, look};
+use crate::stage::DIRECTORY;
 use crate::tree::shown;
-
-const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Fills the seam's root with the directories whose metadata the uppermost layer has wrong, and their parents.
 pub fn fill(root: BorrowedFd, stack: &[Placed]) -> Result<()> {

@@ -25,11 +25,6 @@ use crate::tree::{Policy, Whiteouts};
 /// Layers from the base up, with none that cannot stand where it is.
 pub struct Stack(Vec<Rc<Stored>>);
 
-/// systemd.mstack(7): the suffix is how others know it.
-pub fn is_stack_name(root: &Path) -> bool {
-    root.extension().is_some_and(|extension| extension == "mstack")
-}
-
 impl Stack {
     /// Makes sure that the image's layers are in the store.
     pub fn of(image: &mut Image, store: &mut Store) -> Result<Stack> {
