@@ -1,10 +1,12 @@
 //! Processes: how they are made, what they leave behind of their caller's, and how they change.
 
+mod between;
 mod change;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Error, Result, anyhow};
+pub use between::fork_from_between;
 use chain::retry_eintr::retry;
 use chain::{Hint, WithHint, pidfd};
 pub use change::{Change, Ending, ending_of, has_continued, next_change};

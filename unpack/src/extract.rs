@@ -38,20 +38,21 @@ pub struct Ensured {
 pub fn ensure(args: &Args, root: &Path, status: Status) -> Result<Ensured> {
     crate::descriptors::reserve()?;
     let interrupts = Interrupts::watch(status)?;
-    let owners = Owners::new(args.owner)?;
+    let policy = Arc::new(Policy::new(Owners::new(args.owner)?, args));
     let epoch = epoch()?;
     let request = request(args, root)?;
     let source = Source::open(&args.image)?;
     let work = Work::begin(&source, &request.limits.image);
     let _lines = Lines::show(args, status, &work);
     let identity = source.identity()?;
+    let setting = Setting { args, limits: &request.limits, interrupts: &interrupts, work: &work, epoch };
     let mut source = Some(source);
     let mut wanted = ExpectedRoot {
         replaces: Value::Null,
         args,
         root,
         source: identity.map_or(Ok(Value::Null), serde_json::to_value)?,
-        options: receipt::options(args, owners.how, epoch)?,
+        options: receipt::options(args, policy.owners.how, epoch)?,
     };
     if args.replace {
         match replaceable(root)? {
@@ -60,9 +61,8 @@ pub fn ensure(args: &Args, root: &Path, status: Status) -> Result<Ensured> {
             Old::Root(old) => wanted.replaces = chain::receipt::identity(old)?,
         }
     } else if let Some(receipt) = wanted.is_at_root(&mut source, &request).map_err(hinted)? {
-        let setting = Setting { args, limits: &request.limits, interrupts: &interrupts, work: &work, epoch };
         if let Some(store) = &args.layers
-            && !Stack::is_whole(&receipt, &Store::open(store, &setting, &owners)?)?
+            && !Stack::is_whole(&receipt, &Store::open(store, &setting, &policy)?)?
         {
             return Err(anyhow!("{}: a layer of it is gone from {}", root.display(), store.display()))
                 .hint("--replace puts it together again, with what is missing");
@@ -71,9 +71,7 @@ pub fn ensure(args: &Args, root: &Path, status: Status) -> Result<Ensured> {
         return Ok(Ensured { receipt, reused: true, warnings: Vec::new() });
     }
     let source = source.context("the image was read already")?;
-    let policy = Arc::new(Policy::new(owners, args));
     let mut notices = Notices { quiet: args.quiet, told: Vec::new() };
-    let setting = Setting { args, limits: &request.limits, interrupts: &interrupts, work: &work, epoch };
     let made = interrupts.with_stage(root, |stage| {
         Extraction { wanted: &wanted, request: &request, stage, policy: &policy, setting: &setting }
             .run(source, &mut notices)
@@ -109,7 +107,7 @@ impl Extraction<'_> {
         work.found(&image);
         let bar = progress::bar(args, work);
         let mut store = match &args.layers {
-            Some(store) => Some(Store::open(store, setting, &policy.owners)?),
+            Some(store) => Some(Store::open(store, setting, policy)?),
             None => None,
         };
         let (verified, stack) = match &mut store {

@@ -7,7 +7,7 @@ mod why_refused;
 
 use std::ffi::OsString;
 use std::fs::{File, Metadata, metadata, read_to_string};
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -20,13 +20,12 @@ use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl::set_dumpable;
 use nix::sys::stat::Mode;
-use nix::unistd::{Gid, Pid, Uid, chroot, fchdir, pipe2, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Uid, chroot, fchdir, setgroups, setresgid, setresuid};
 
 use crate::args::{self, Named, Process};
 use crate::limits::joined::limiting;
 use crate::namespaces::{Kind, environment, status_file};
-use crate::process::{self, close_all_but, close_at_exec, ending_of, fork};
-use crate::signals::Target;
+use crate::process::close_all_but;
 
 #[derive(Clone, Debug)]
 pub struct Join {
@@ -237,39 +236,4 @@ fn of_files(files: &[(String, PathBuf)]) -> Result<Opened> {
         }
     }
     Ok(Opened { namespaces: opened, groups: Vec::new(), root: None, directory: None })
-}
-
-/// Clones from where `enter` leads while this process stays as it is: a process in between enters, makes a child that
-/// counts as ours (CLONE_PARENT), and ends. If that fails it has said why: then this process ends as it did, after `last`.
-pub fn fork_into(
-    enter: impl FnOnce() -> Result<()>,
-    flags: CloneFlags,
-    status: Option<i32>,
-    last: impl FnOnce(),
-) -> Result<Result<Option<Pid>, Errno>> {
-    let (read, write) = pipe2(OFlag::O_CLOEXEC).context("pipe")?;
-    let Some(between) = fork().map_err(process::no_process)? else {
-        close_at_exec(status);
-        enter()?;
-        return match process::fork_into(flags | CloneFlags::CLONE_PARENT) {
-            Ok(Some(child)) => {
-                // Without it the child finds its gate gone, and leaves.
-                File::from(write).write_all(&child.as_raw().to_ne_bytes()).context("pipe")?;
-                chain::leave(0)
-            }
-            result => Ok(result),
-        };
-    };
-    drop(write);
-    let mut pid = [0; 4];
-    let result = File::from(read).read_exact(&mut pid);
-    let ending = ending_of(between)?;
-    match result {
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-            last();
-            ending.exit_like(Target::Own)
-        }
-        result => result.context("pipe")?,
-    }
-    Ok(Ok(Some(Pid::from_raw(i32::from_ne_bytes(pid)))))
 }

@@ -20,10 +20,12 @@ use nix::unistd::{Pid, getpid, pipe2, setpgid};
 use crate::ids::owner::Owner;
 use crate::limits::cgroup::Group;
 use crate::limits::joined;
-use crate::namespaces::join::{self, Opened};
+use crate::namespaces::join::Opened;
 use crate::namespaces::unshare::{Unshare, Wait};
 use crate::namespaces::{Kind, flags, pasta, persist, why_failed};
-use crate::process::{close_all_but, close_at_exec, ending_of, fork_into, let_go_of, let_go_of_code};
+use crate::process::{
+    close_all_but, close_at_exec, ending_of, fork_from_between, fork_into, let_go_of, let_go_of_code,
+};
 use crate::signals::{self, Arrivals, ChildSignal, Mask, Target};
 use crate::supervise::gate::{self, Gate};
 use crate::supervise::group_signals::GroupSignals;
@@ -101,7 +103,7 @@ pub fn start(start: Start) -> Result<Child> {
                 joined.map_or(Ok(()), |opened| opened.enter())?;
                 owner.map_or(Ok(()), Owner::assume)
             };
-            join::fork_into(enter, at_once, wait.status, || guard.dismiss())
+            fork_from_between(enter, at_once, wait.status, || guard.dismiss())
         }
     };
     let forked = forked.and_then(|forked| forked.map_err(|errno| why_failed::explain(errno, &unshare.kinds())));

@@ -48,7 +48,7 @@ pub struct Stored {
 
 impl<'a> Store<'a> {
     /// Opens the store, or makes it for this user alone.
-    pub fn open(path: &Path, setting: &'a Setting<'a>, owners: &Owners) -> Result<Store<'a>> {
+    pub fn open(path: &Path, setting: &'a Setting<'a>, policy: &Policy) -> Result<Store<'a>> {
         let what = || path.display().to_string();
         DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(what)?;
         let path = path.canonicalize().with_context(what)?;
@@ -63,9 +63,9 @@ impl<'a> Store<'a> {
         // What decides how a layer looks on disk: one that was made otherwise has another name.
         let options = json!({
             "format": FORMAT,
-            "owner": owners.described(),
-            "devices": setting.args.devices,
-            "privileged": Policy::new(Owners::new(setting.args.owner)?, setting.args).privileged,
+            "owner": policy.owners.described(),
+            "devices": policy.devices,
+            "privileged": policy.privileged,
             "source_date_epoch": setting.epoch,
         });
         let key = Digest::of(Algorithm::Sha256, options.to_string().as_bytes()).hex()[..8].to_owned();
