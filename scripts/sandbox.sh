@@ -1,4 +1,4 @@
-# What container, ci-sandbox and enter have in common; each sources this file.
+# What container, ci-sandbox, enter, box and erofs have in common; each sources this file.
 # shellcheck shell=sh
 # shellcheck disable=SC2034 # not each of them uses everything
 

@@ -1,12 +1,13 @@
 //! From options to the maps of a new user namespace.
 
-use crate::args::{Args, Mapping};
-use crate::ids::owner::Owner;
-use crate::ids::{Maps, subordinate};
 use anyhow::{Context, Result, anyhow};
 use chain::WithHint;
 use chain::account::{Sort, id};
 use chain::id_map::{self, Range};
+
+use crate::args::{Args, Mapping};
+use crate::ids::owner::Owner;
+use crate::ids::{Maps, subordinate};
 
 pub fn is_wanted(args: &Args) -> bool {
     args.map_root
