@@ -25,6 +25,15 @@ fn in_a_unit_without_delegation_a_limit_is_refused_and_the_way_is_named() {
     outcome.refused("systemd has not delegated this cgroup");
 }
 
+/// Not being told is not being told no.
+#[test]
+fn where_systemd_cannot_be_asked_the_refusal_says_so() {
+    needs_systemd!();
+    let outcome = unit(&[], "PATH=/nonexistent $ISOLATE $U --pids-max 5 /bin/true");
+    assert!(outcome.stderr.contains("Delegate=yes in the unit"), "{outcome:?}");
+    outcome.refused("systemd does not say whether this cgroup is delegated: systemctl: No such file");
+}
+
 #[test]
 fn the_way_that_the_refusal_names_works() {
     needs_systemd!();
@@ -125,8 +134,8 @@ fn stopping_a_unit_ends_what_is_limited_in_it() {
     let outcome = here(&format!(
         "dir=$(mktemp -d); mkfifo $dir/up
         systemd-run {user} --quiet --collect --unit={name} -p Delegate=yes -- \
-            sh -c \"$ISOLATE $U --pids-max 50 -- sh -c 'echo \\$\\$ >$dir/up; exec sleep 1000'; :\"
-        read pid <$dir/up
+            sh -c \"$ISOLATE $U --pids-max 50 -- sh -c 'echo \\$\\$ >$dir/up; exec sleep 1000' 2>$dir/said; echo no >$dir/up\"
+        read pid <$dir/up; cat $dir/said
         group=$(systemctl {user} show -P ControlGroup {name})
         [ -d /sys/fs/cgroup$group ] && echo started
         systemctl {user} stop {name}
@@ -186,4 +195,14 @@ fn a_unit_that_delegates_one_controller_is_limited_in_by_that() {
     needs_systemd!();
     let outcome = unit(&["Delegate=pids"], "exec $ISOLATE $U --pids-max 7 -- echo limited");
     assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("limited\n", ""), "{outcome:?}");
+}
+
+#[test]
+fn a_limit_holds_while_systemd_reloads() {
+    needs_systemd!();
+    let script = "while [ -e $0 ]; do $SYSTEMCTL daemon-reload; done & reloads=$!
+        for i in $(seq 40); do $ISOLATE $U --pids-max 50 -- echo limited; done 2>&1 | sort | uniq -c
+        kill $reloads";
+    let outcome = unit(&["Delegate=yes"], script);
+    assert_eq!(outcome.stdout.trim(), "40 limited", "{outcome:?}");
 }

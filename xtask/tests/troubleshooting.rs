@@ -23,6 +23,7 @@ const CHOSEN: &[(&str, &[&str])] = &[
     ("isolate/src/ids/why_refused.rs", &["pub fn", "fn overlap", "fn too_many", "fn not_in_one", "fn granted"]),
     ("isolate/src/privileges/capability.rs", &["pub fn set"]),
     ("isolate/src/limits/cgroup.rs", &[]),
+    ("isolate/src/limits/delegation.rs", &["    let hint"]),
     ("isolate/src/limits/why_refused.rs", &["fn "]),
     ("isolate/src/limits/hierarchy.rs", &["fn missing"]),
     ("isolate/src/namespaces/join/why_refused.rs", &["    let hint"]),

@@ -7,7 +7,7 @@ use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use chain::{WithHint, xattr};
 use nix::unistd::geteuid;
 
@@ -54,18 +54,24 @@ fn within_a_unit(own: &Path, manager: &Path, mount_point: &Path) -> Result<Terri
     let is_unit = |dir: &&&Path| dir.extension().is_some_and(|kind| kind == "service" || kind == "scope");
     let unit = below.iter().rev().find(is_unit);
     let of_user = (manager != mount_point).then_some(manager);
-    if let Some(unit) = unit.filter(|unit| says_delegated(unit.file_name().unwrap_or_default(), of_user)) {
+    let run = if geteuid().is_root() { "systemd-run --scope" } else { "systemd-run --user --scope" };
+    let hint = format!("Delegate=yes in the unit; or {run} -p Delegate=yes -- isolate …");
+    let delegated = match unit {
+        Some(unit) => says_delegated(unit.file_name().unwrap_or_default(), of_user)
+            .with_context(|| format!("{}: systemd does not say whether this cgroup is delegated", own.display()))
+            .hint(&hint)?,
+        None => false,
+    };
+    if let Some(unit) = unit.filter(|_| delegated) {
         let dirs = below.iter().take_while(|dir| *dir != unit).chain([unit]).map(|dir| dir.to_path_buf()).collect();
         return Ok(Territory { dirs, delegated: Some(unit.to_path_buf()) });
     }
-    let run = if geteuid().is_root() { "systemd-run --scope" } else { "systemd-run --user --scope" };
-    Err(anyhow!("{}: systemd has not delegated this cgroup, so a limit would not last", own.display()))
-        .hint(format!("Delegate=yes in the unit; or {run} -p Delegate=yes -- isolate …"))
+    Err(anyhow!("{}: systemd has not delegated this cgroup, so a limit would not last", own.display())).hint(hint)
 }
 
 /// `of_user` is the group of a user's manager. systemctl looks for that manager below $XDG_RUNTIME_DIR, which the caller may
 /// have cleared (as `env -i` does).
-fn says_delegated(unit: &OsStr, of_user: Option<&Path>) -> bool {
+fn says_delegated(unit: &OsStr, of_user: Option<&Path>) -> Result<bool> {
     let mut systemctl = Command::new("systemctl");
     if let Some(manager) = of_user {
         let name = manager.file_name().and_then(OsStr::to_str).unwrap_or_default();
@@ -76,8 +82,12 @@ fn says_delegated(unit: &OsStr, of_user: Option<&Path>) -> bool {
             .env_remove("DBUS_SESSION_BUS_ADDRESS");
     }
     systemctl.args(["show", "--property=Delegate", "--value", "--"]).arg(unit);
-    let said = systemctl.stdin(Stdio::null()).stderr(Stdio::null()).output();
-    said.is_ok_and(|said| said.stdout.trim_ascii() == b"yes")
+    let said = systemctl.stdin(Stdio::null()).output().context("systemctl")?;
+    if !said.status.success() {
+        let why = String::from_utf8_lossy(&said.stderr);
+        bail!("systemctl show: {}", why.lines().next().unwrap_or("no answer"));
+    }
+    Ok(said.stdout.trim_ascii() == b"yes")
 }
 
 /// systemd lives in this group of the tree that it manages.
