@@ -131,17 +131,20 @@ fn stopping_a_unit_ends_what_is_limited_in_it() {
     needs_systemd!();
     let name = format!("isolate-test-stop-{}", std::process::id());
     let user = if is_root() { "" } else { "--user" };
+    // The unit's command is a file: a reload of systemd may change the dollars in a command line.
     let outcome = here(&format!(
         "dir=$(mktemp -d); mkfifo $dir/up
-        systemd-run {user} --quiet --collect --unit={name} -p Delegate=yes -- \
-            sh -c \"$ISOLATE $U --pids-max 50 -- sh -c 'echo \\$\\$ >$dir/up; exec sleep 1000' 2>$dir/said; echo no >$dir/up\"
-        read pid <$dir/up; cat $dir/said
+        echo \"$ISOLATE $U --pids-max 50 -- sh -c 'echo \\$\\$ \\$PPID >$dir/up; exec sleep 1000' 2>$dir/said
+            echo >$dir/up\" >$dir/script
+        timeout -v 100 systemd-run {user} --quiet --collect --unit={name} -p Delegate=yes -- sh $dir/script &&
+            read command parent <$dir/up; cat $dir/said
         group=$(systemctl {user} show -P ControlGroup {name})
-        [ -d /sys/fs/cgroup$group ] && echo started
+        [ -n \"$group\" ] && [ -d /sys/fs/cgroup$group ] && kill -0 $command && kill -0 $parent && echo started
         systemctl {user} stop {name}
-        [ -d /sys/fs/cgroup$group ] || echo gone; kill -0 $pid 2>/dev/null || echo ended; rm -r $dir"
+        [ -d /sys/fs/cgroup$group ] || echo gone
+        for pid in $command $parent; do kill -0 $pid 2>/dev/null || echo ended; done; rm -r $dir"
     ));
-    assert_eq!(outcome.stdout, "started\ngone\nended\n", "{outcome:?}");
+    assert_eq!(outcome.stdout, "started\ngone\nended\nended\n", "{outcome:?}");
 }
 
 /// https://github.com/moby/moby/issues/51446, https://github.com/moby/moby/issues/41233,
