@@ -1,6 +1,6 @@
 //! A store of layers, as unpack keeps one and pivot mounts from it: `STORE/.lock`, and a byte of it for each layer.
 //!
-//! The lock file has mode 0600: whoever can open it can keep a layer from being made or removed for ever.
+//! The lock file has mode 0600: a process that can open it can block the making and removing of a layer for ever.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -54,7 +54,7 @@ impl Locks {
         byte_alone(&self.0, byte(layer, 0), false)
     }
 
-    /// For making a layer. Waits for whoever makes it now.
+    /// For making a layer. Waits while another process makes it.
     pub fn making(&self, layer: &str) -> Locked {
         byte_alone(&self.0, byte(layer, 1), true)
     }

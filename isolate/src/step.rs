@@ -54,7 +54,7 @@ pub enum Step {
 #[derive(Default)]
 pub struct State {
     pub carry: Carry,
-    /// Whoever started isolate, with --die-with-parent.
+    /// The process that started isolate, with --die-with-parent.
     caller: Option<OwnedFd>,
     /// The cgroup that the child goes into.
     cgroup: Option<Group>,

@@ -40,7 +40,7 @@ fn full_user() -> Option<String> {
     }
     let there: u64 =
         read_dir("/proc").ok()?.flatten().filter_map(|entry| threads_of_ours(&entry.path().join("status"))).sum();
-    //: fork: too many processes | fork, clone: EAGAIN | the user's limit is reached | his threads are counted |
+    //: fork: too many processes | fork, clone: EAGAIN | the user's limit is reached | the user's threads are counted |
     //: isolate/refusals::the_limit_that_leaves_no_room_for_a_process_is_named
     (there >= most)
         .then(|| format!("RLIMIT_NPROC is {most}, and this user has as many processes: raise it with ulimit -u"))

@@ -1,11 +1,11 @@
-//! What becomes of the command when isolate dies, and of whoever changed their user meanwhile.
+//! What becomes of the command when isolate dies, also if it has changed its user meanwhile.
 
 mod bench;
 
 use bench::{NOBODY, have, sh};
 
-/// Kills isolate with SIGKILL once its command is there, and waits for the end of whoever has the
-/// fifo `$dir/held` open: they tell that they have it by opening `$dir/up`.
+/// Kills isolate with SIGKILL once its command is there, and waits for the end of the processes that have
+/// the fifo `$dir/held` open: they tell that they have it by opening `$dir/up`.
 fn dies_with_isolate(command: &str) {
     dies_as_user(command, "")
 }
@@ -202,7 +202,7 @@ fn dies_with_the_caller(line: &str) {
 }
 
 #[test]
-fn with_the_option_isolate_dies_with_whoever_started_it() {
+fn with_the_option_isolate_dies_with_its_caller() {
     for options in ["", "--pid", "--init", "--new-session", "--uts -- isolate --ipc", "--uts -- isolate --pid"] {
         dies_with_the_caller(&format!("isolate $U --die-with-parent {options} -- {HOLD}"));
     }

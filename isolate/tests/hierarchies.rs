@@ -101,7 +101,7 @@ struct Delegated(PathBuf);
 
 impl Delegated {
     fn new(hierarchy: &Path, name: &str) -> Delegated {
-        // Whoever limits first may move the processes of its group, a shell of ours that is on its way to another one too.
+        // The first run that sets limits may move the processes of its group, and so this test's shell, though it is on its way to another.
         static MADE_ROOM: Once = Once::new();
         MADE_ROOM.call_once(|| drop(isolate(["--pids-max", "5", "true"])));
         let group = Delegated(hierarchy.join(format!("isolate-test-{name}-{}", std::process::id())));
@@ -226,7 +226,7 @@ fn beside_a_limited_chain(script: &str) -> Outcome {
 }
 
 #[test]
-fn whoever_joins_a_chain_is_under_its_limits() {
+fn a_command_that_joins_a_chain_is_under_its_limits() {
     if isolate(["--pids-max", "5", "true"]).status != 0 {
         skip!("no cgroup to limit in");
     }
@@ -272,7 +272,7 @@ fn a_hierarchy_from_outside_the_cgroup_namespace_is_refused() {
 }
 
 #[test]
-fn whoever_may_not_be_moved_joins_all_the_same_and_says_so() {
+fn a_command_that_may_not_be_moved_joins_all_the_same_and_says_so() {
     needs_root!();
     if isolate(["--pids-max", "5", "true"]).status != 0 {
         skip!("no cgroup to limit in");

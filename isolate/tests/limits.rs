@@ -13,7 +13,7 @@ fn can_limit(option: &str, value: &str) -> bool {
     outcome.status == 0
 }
 
-/// A new pid namespace, as whoever runs the tests may have one.
+/// A new pid namespace, in the way that the user who runs the tests may have one.
 fn pid_namespace() -> &'static str {
     if is_root() { "--pid" } else { "--map-root --pid" }
 }

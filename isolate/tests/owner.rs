@@ -64,7 +64,7 @@ fn a_namespace_that_is_joined_can_hold_the_new_one() {
 }
 
 #[test]
-fn whoever_may_not_become_the_owner_is_told_why() {
+fn a_user_who_may_not_become_the_owner_is_told_why() {
     bench::as_nobody(["--owner", OWNER, "true"]).refused("only root makes a user namespace for another user");
     isolate(["-r", "--", bench::ISOLATE, "--owner", OWNER, "true"])
         .refused("setgroups is denied in this user namespace");

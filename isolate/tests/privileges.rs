@@ -49,7 +49,7 @@ fn capabilities_that_could_be_inherited_are_bounded_too() {
     if !have("setpriv") {
         skip!("setpriv is not installed");
     }
-    // A file's inheritable set would give them back to whoever executes it (capabilities(7)).
+    // A file's inheritable set would give them back to a process that executes it (capabilities(7)).
     let inheritable = |options: &str| {
         let script =
             format!("setpriv --inh-caps=+chown,+net_raw {} {options} grep -E '^Cap' /proc/self/status", bench::ISOLATE);

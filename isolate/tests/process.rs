@@ -26,7 +26,7 @@ fn options_after_the_command_are_the_commands() {
 #[test]
 fn the_callers_pipes_end_when_the_command_does() {
     assert_eq!(sh("set -e; yes | $ISOLATE $U --pid -- true; yes | $ISOLATE $U --init -- true").good(), "");
-    // A descriptor that was inherited is not held open by whoever waits.
+    // The process that waits does not hold an inherited descriptor open.
     let script = "{ $ISOLATE $U --pid -- sh -c 'exec 9>&- >&-; read x <&8' 9>&1 & } 8<&0 | cat; echo read";
     let outcome = bench::Outcome::of(
         std::process::Command::new("sh")

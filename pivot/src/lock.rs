@@ -67,7 +67,7 @@ fn find_receipt(path: &Path) -> Option<Found> {
 }
 
 /// The receipt, locked, and the mount that it was opened through. None if it cannot be locked, or if another user holds a
-/// lock that he should not.
+/// lock that they should not.
 fn hold(receipt: &Found) -> Result<Option<(OwnedFd, OwnedFd)>> {
     // Kernels without the new calls make no such copy, and a lock is not worth a way out.
     let Some(copy) = read_only(&receipt.file)? else { return Ok(None) };
@@ -117,12 +117,12 @@ pub fn layers(layers: &[OwnedFd]) -> Result<Vec<(OwnedFd, OwnedFd)>> {
 }
 
 /// The lock file of a store, opened through a copy of its mount. None where the caller may not open it, as in another
-/// user's store: nobody removes layers for him.
+/// user's store: nobody removes layers there for this user.
 fn locks_of(store: &OwnedFd) -> Result<Option<(Locks, OwnedFd, OwnedFd)>> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let Ok(file) = openat(store, LOCK, flags, Mode::empty()) else { return Ok(None) };
     let stat = fstat(&file)?;
-    // Whoever else could open it could hold us up.
+    // Another process that can open it can make this one wait.
     if file_kind(&file)? != SFlag::S_IFREG || stat.st_mode & 0o077 != 0 || others(stat.st_uid, stat.st_mode).is_some() {
         return Ok(None);
     }

@@ -23,7 +23,7 @@ const LONGEST: usize = 255;
 /// Lower directories, the uppermost first.
 pub struct Lower {
     pub dirs: Vec<OwnedFd>,
-    /// Whether they are a stack's. Its marks are `user.*` attributes, whoever mounts it.
+    /// Whether they are a stack's. Its marks are `user.*` attributes, also for root.
     pub stack: bool,
 }
 

@@ -54,7 +54,7 @@ fn what_is_no_regular_file_in_etc_or_run_is_left_alone_and_that_is_said() {
     }
 }
 
-/// Ways in which the caller stays who he is.
+/// Ways in which the caller keeps their identity.
 fn himself(work: &Work) -> Option<String> {
     if !is_root() {
         return Some("isolate --map-current --pid --".into());
@@ -91,7 +91,7 @@ fn a_user_who_stays_who_he_is_has_a_name_and_a_home() {
     work.sh(&format!("echo image:x:{uid}:{gid}::/srv:/bin/sh >root/etc/passwd")).expect(0, "");
     work.sh(&format!("{way} pivot --ephemeral --etc passwd root -- mountclean -- sh -c 'id -un; echo $HOME; grep -c /etc /proc/self/mountinfo'"))
         .expect(1, "image\n/srv\n0\n");
-    // Whose name the image has for another is not him.
+    // A name that the image has for another user is not the caller's.
     work.sh(&format!("echo {name}:x:77:77::/other:/bin/sh >root/etc/passwd")).expect(0, "");
     let outcome = work.sh(&format!("{way} pivot --ephemeral --etc passwd root -- id -un"));
     outcome.expect(0, &format!("user{uid}\n"));

@@ -83,7 +83,7 @@ fn a_root_gets_the_owners_of_the_users_who_will_run_in_it() {
         .expect(0, "0:1\n");
 }
 
-/// Where the kernel lets a user: on a filesystem that he mounted.
+/// Where the kernel lets a user: on a filesystem that this user mounted.
 #[test]
 fn a_user_maps_the_owners_of_his_own_filesystem() {
     if !kernel_at_least(6, 3) {

@@ -64,7 +64,7 @@ fn an_overlay_keeps_changes_in_its_directory_and_brings_them_back() {
     }
 }
 
-/// By a lock of ours: of a directory that two overlays use the kernel only warns, in its log.
+/// By pivot's own lock: of a directory that two overlays use the kernel only warns, in its log.
 #[test]
 fn an_overlay_directory_takes_one_container_at_a_time() {
     if !chainroot_tests::kernel_at_least(5, 12) {

@@ -73,7 +73,7 @@ fn a_stack_is_one_by_whatever_name_it_is_reached() {
             "mkdir data; echo $PWD/x.mstack | {way} pivot --bind data:/a/b --bind data:/a/c - -- ls /a; rmdir data"
         ))
         .expect(0, "b\nc\n");
-        // Whoever moves it moves its store as well.
+        // To move it, move its store as well.
         work.sh(&format!("mkdir sub; mv x.mstack store other sub; {way} pivot sub/x.mstack {look}")).expect(0, SEEN);
     }
 }

@@ -17,7 +17,7 @@ fn cache() -> &'static Path {
     })
 }
 
-/// Makes a file in the cache once, whoever else wants it at the same time.
+/// Makes a file in the cache once, however many want it at the same time.
 fn cached(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
     let file = cache().join(name);
     if !file.exists() {

@@ -1,4 +1,4 @@
-//! An ordinary user at home, with a directory of work there: whoever runs the tests, or another user where that is root.
+//! An ordinary user at home, with a directory of work there: the user who runs the tests, or another one where that is root.
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;

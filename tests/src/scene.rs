@@ -3,7 +3,7 @@
 
 use crate::{Outcome, Work, busybox_image, is_root, kernel_at_least};
 
-/// As real root, and in a user namespace as whoever runs the tests.
+/// As real root, and in a user namespace of the user who runs the tests.
 pub fn ways() -> Vec<&'static str> {
     let user = "isolate --user --map-root --pid --";
     if is_root() { vec!["isolate --pid --", user] } else { vec![user] }

@@ -73,7 +73,7 @@ fn a_foreign_word_ends_the_chain_of_ours() {
     assert_eq!(lines[2], "the image: /usr/bin/mountclean was run");
 }
 
-/// What root inside tries on a binary of ours that it finds at some /proc/PID/exe.
+/// What root inside tries on a binary of chainroot's that it finds at some /proc/PID/exe.
 const ATTACK: &str = r#"
     for exe in /proc/[0-9]*/exe; do
         [ "$(readlink $exe)" != /bin/busybox ] || continue
@@ -104,7 +104,7 @@ fn attacked(work: &Work, chain: &str) -> String {
     let script = format!("unpack --quiet hostile.tar >&2 && cp attack root/attack && {chain} sh /attack");
     let outcome = work.sh(&script);
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
-    assert_eq!(work.sh(LOOK).stdout, before.stdout, "a binary of ours was changed");
+    assert_eq!(work.sh(LOOK).stdout, before.stdout, "one of the tools was changed");
     for line in outcome.stdout.lines() {
         assert!(line.starts_with("found "), "{}", outcome.stdout);
     }

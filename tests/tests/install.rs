@@ -107,7 +107,7 @@ fn directories_of_the_caller_are_his_wherever_the_scripts_are() {
 }
 
 #[test]
-fn the_package_is_the_same_whoever_makes_it_and_whenever() {
+fn the_package_is_the_same_for_each_builder_at_any_time() {
     if !have("dpkg-deb") {
         skip!("dpkg-deb is not installed");
     }

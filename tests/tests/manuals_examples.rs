@@ -57,7 +57,7 @@ fn run(page: &str, example: &str, shell: &str) -> Option<Outcome> {
     let work = Work::new();
     fs::write(work.join("given"), GIVEN).expect("given");
     work.sh("chmod 777 . && chmod 644 given").expect(0, "");
-    // What runtimes and registries' programs keep for a user lies in directories that are his.
+    // What runtimes and registries' programs keep for a user lies in that user's own directories.
     let prepare = |script: &str| work.shell(shell, &format!("set -e; export HOME=$PWD XDG_RUNTIME_DIR=$PWD; {script}"));
     let given = prepare(&format!("sh given '{}'", busybox_image().display()));
     assert_eq!(given.status, 0, "{}", given.stderr);

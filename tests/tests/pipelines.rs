@@ -1,4 +1,4 @@
-//! Whoever makes the pipe from unpack, however late unpack comes: pivot waits for it.
+//! Pivot waits for unpack, whatever made the pipe between them and however late unpack comes.
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -53,7 +53,7 @@ fn what_it_makes_belongs_to_the_owner_of_the_directory() {
 }
 
 /// Another user who owns a directory above can swap what its name means between two looks at it. A build that ran as root in
-/// his directory would leave him a setuid file of root's.
+/// that directory would leave that user a setuid file of root's.
 #[test]
 fn a_directory_that_is_swapped_meanwhile_is_not_built_in_as_another_user() {
     if !is_root() {
@@ -97,7 +97,7 @@ fn its_options_its_errors_and_its_cache_are_those_of_container() {
             let words = format!("{options} image.tar {dir} {command}");
             let mut outcome =
                 work.sh(&format!("export XDG_CACHE_HOME=$PWD/cache NAMED=named; {} {words}", script(name)));
-            // A user without a group of his own is told first that there are no limits.
+            // A user without a private group is told first that there are no limits.
             let mut lines = outcome.stderr.lines().filter(|line| !line.contains("hint: "));
             outcome.stderr = lines.next_back().unwrap_or_default().replace(name, "");
             outcome

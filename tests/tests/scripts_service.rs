@@ -56,7 +56,7 @@ fn its_command_line_runs_the_chain() {
     let work = Work::new();
     let unit = unit(&work, r#"sh -c 'X=y; echo "50% of $X" "$1"; echo kept >/data/file; hostname; exit 4' sh 'a  \b'"#);
     let user = work.user();
-    // For an ordinary user the unit would be one of his own manager; here the difference is this option.
+    // For an ordinary user the unit would be one of the user's manager; here the difference is this option.
     let line = as_systemd_reads(&unit).replacen("isolate ", &format!("isolate {user} "), 1);
     let outcome = work.sh(&format!("mkdir cache state; {line}"));
     outcome.expect(4, "50% of y a  \\b\nweb\n");

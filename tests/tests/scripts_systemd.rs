@@ -159,7 +159,7 @@ fn container_says_where_its_limits_would_hold_and_they_do_there() {
     let work = Work::new();
     let run = if is_root() { "systemd-run" } else { "systemd-run --user" };
     let hint = format!("Delegate=yes in the unit; or {run} --scope -p Delegate=yes -- container …");
-    // A session as ssh makes one; a user's own is not his to make.
+    // A session as ssh makes one; a user cannot make one.
     let sessions: &[&str] = if is_root() { &["", "-p PAMName=login"] } else { &[""] };
     for session in sessions {
         let outcome = in_unit(&work, session, &container("", "echo started"));

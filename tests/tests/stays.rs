@@ -1,4 +1,4 @@
-//! A user who stays who he is: capabilities pass from link to link, and COMMAND has none of them.
+//! A user who keeps their identity: capabilities pass from link to link, and COMMAND has none of them.
 
 use chainroot_tests::{Work, busybox_image, is_root};
 

@@ -41,7 +41,7 @@ mod tests {
         let file = File::open(&path).unwrap();
         assert!(!is_unshared(&file), "somebody has it open for writing");
         drop(writer);
-        // Where there are no leases nobody's file is known to be his alone.
+        // Where there are no leases, no file is known to be open to its owner alone.
         if !nobody_writes(&file) {
             return;
         }

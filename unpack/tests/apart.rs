@@ -255,7 +255,7 @@ fn a_second_image_adds_what_it_does_not_share_and_reads_nothing_else() {
     };
     let were = inodes(&before);
     lay_out(&scene, &[base(), vec![file("a", "2")]]);
-    // The shared layer's blob, damaged: whoever reads it finds another digest.
+    // The shared layer's blob, damaged: a run that reads it finds another digest.
     let blob = scene.path("oci/blobs/sha256").join(&links(&scene, "one.mstack")[0]["sha256-".len()..][..64]);
     let mut bytes = fs::read(&blob).unwrap();
     *bytes.last_mut().unwrap() = 1;

@@ -1,4 +1,4 @@
-//! Files are made by several threads, later than whoever reads the archive decides on them: the tree is the same.
+//! Several threads make the files, later than the reader of the archive decides on them: the tree is the same.
 
 mod archive;
 mod scene;

@@ -280,7 +280,7 @@ fn what_is_only_named_like_staging_stays() {
     assert!(scene.path(".root.unpack-lock.txt").exists() && marked.join("thesis").exists());
 }
 
-/// Whoever owns ROOT's parent may give any name in it to any directory there.
+/// The owner of ROOT's parent may give any name in it to any directory there.
 #[test]
 fn a_root_that_looks_like_staging_is_not_swept() {
     let scene = Scene::new();
@@ -350,7 +350,7 @@ fn a_directory_that_takes_the_name_of_staging_is_neither_filled_nor_emptied() {
     if !is_root() {
         return;
     }
-    // In one that he owns he could give ROOT's place to a tree of his own.
+    // The owner of the parent could give ROOT's place to another tree.
     fs::remove_file(kept.join("thesis")).unwrap();
     chown(&kept, Some(OTHER), Some(OTHER)).unwrap();
     mode(&kept, 0o777);
@@ -377,7 +377,7 @@ fn what_dead_runs_left_goes_whatever_moment_they_died_at() {
     scene.nothing_staged();
 }
 
-/// Names that a lock of ours has, taken by another user in a directory where all may make names.
+/// Names of unpack's lock, taken by another user in a directory where all may make names.
 #[test]
 fn another_users_lock_or_link_of_its_name_neither_blocks_nor_fails_us() {
     if !is_root() {

@@ -56,7 +56,7 @@ fn toggled(scene: &Scene, args: &[&str], one: &[u8], other: &[u8], check: impl F
     let image = scene.write("img.tar", one);
     let writer = File::options().write(true).open(&image).unwrap();
     if is_root() {
-        // Whoever owned it may have it open still.
+        // Its former owner may still have it open.
         chown(&image, Some(31347), None).unwrap();
     }
     fs::set_permissions(&image, fs::Permissions::from_mode(0o666)).unwrap();

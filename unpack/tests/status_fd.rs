@@ -80,7 +80,7 @@ fn a_program_is_told_of_the_root_and_of_what_was_skipped_even_in_silence() {
     let warning = end["warnings"][0].as_str().unwrap().to_owned();
     assert!(warning.contains("1 device not made"), "{warning}");
     let skipped = end["skipped"].as_object_mut().unwrap();
-    // Owners are given to whoever runs this, unless the archive has them already.
+    // Owners are the user who runs this, unless the archive has them already.
     skipped.remove("owners");
     assert_eq!(end, complete(&scene, false, &[&warning]));
     let (_, lines) = run(&scene, &["--owner", "squash", "img.tar"]);

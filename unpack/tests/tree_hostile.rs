@@ -373,7 +373,7 @@ fn times_before_1970_are_set() {
     assert!((-2_147_483_649..=-2_147_483_648).contains(&time("b").0), "{:?}", time("b"));
 }
 
-/// A setuid file of whoever extracts it: another's would lose the bit with its owner.
+/// A setuid file of the user who extracts it: another's would lose the bit with its owner.
 fn setuid() -> Block {
     Block::file("su", b"#!").mode(0o4755).uid(rustix::process::geteuid().as_raw().into())
 }

@@ -1,4 +1,4 @@
-//! Owners, modes and attributes, whoever extracts and wherever to.
+//! Owners, modes and attributes, for each user who extracts and each place.
 
 mod archive;
 mod entries;

@@ -35,15 +35,15 @@ impl Owner {
             |errno| {
                 let hint = match errno {
                     //: --owner | setgroups: EPERM | setgroups is denied in this user namespace | there is CAP_SETGID |
-                    //: isolate/owner::whoever_may_not_become_the_owner_is_told_why
+                    //: isolate/owner::a_user_who_may_not_become_the_owner_is_told_why
                     Errno::EPERM if are_effective(CapabilitySet::SETUID | CapabilitySet::SETGID) => {
                         Some("setgroups is denied in this user namespace: make it with --map-auto or --map-groups")
                     }
                     //: --owner | setgroups, setresgid, setresuid: EPERM | no CAP_SETUID, or no CAP_SETGID | capget |
-                    //: isolate/owner::whoever_may_not_become_the_owner_is_told_why
+                    //: isolate/owner::a_user_who_may_not_become_the_owner_is_told_why
                     Errno::EPERM => Some("only root makes a user namespace for another user"),
                     //: --owner | setresgid, setresuid: EINVAL | this user namespace does not map the id | the only cause |
-                    //: isolate/owner::whoever_may_not_become_the_owner_is_told_why
+                    //: isolate/owner::a_user_who_may_not_become_the_owner_is_told_why
                     Errno::EINVAL => {
                         Some("this user namespace does not map that user or group: --map-auto, --map-users")
                     }

@@ -75,7 +75,7 @@ pub fn take_back(place: &Place) {
     }
 }
 
-/// Whether the process is in this very group still: whoever else moves processes takes no lock.
+/// Whether the process is in this very group still: others that move processes take no lock.
 fn is_in(group: &Path, unified: Option<&Mount>, pid: &str) -> bool {
     let now = unified.and_then(|mount| mount.dir_of(&groups_of(pid).ok()?).ok());
     now.is_none_or(|now| now == group)

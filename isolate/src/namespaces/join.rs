@@ -158,7 +158,7 @@ fn of_process(of: &Process) -> Result<Opened> {
 
 /// The process to join, and the namespaces in which it differs. A waiting isolate is not in the namespaces that it made:
 /// its child is meant. With a session of COMMAND's own that child is another isolate that waits. Children of anything else
-/// are not looked at: those of PID 1 are whoever's.
+/// are not looked at: PID 1 adopts children that are not its own.
 fn meant(pid: i32) -> Result<(i32, CloneFlags)> {
     let own = others(pid)?;
     if !own.is_empty() {
@@ -190,7 +190,7 @@ fn children(pid: i32) -> Vec<i32> {
     list.split_whitespace().filter_map(|child| child.parse().ok()).collect()
 }
 
-/// To whoever may not follow it Linux 5.10 shows the link itself, which is on proc.
+/// Linux 5.10 shows the link itself, which is on proc, to a process that may not follow it.
 fn followed(theirs: Metadata, own: &Metadata) -> std::io::Result<Metadata> {
     if theirs.dev() == own.dev() { Ok(theirs) } else { Err(Errno::EACCES.into()) }
 }

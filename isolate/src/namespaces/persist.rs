@@ -67,7 +67,7 @@ fn is_on_shared_mount(file: &Path) -> bool {
     mountinfo::read().is_ok_and(|table| table.iter().any(|mount| Some(mount.id) == id && mount.is_shared))
 }
 
-/// The kernel takes a greater number for a sign that the namespace is no ancestor of ours (mnt_ns_loop in Linux).
+/// The kernel takes a greater number for a sign that the namespace is no ancestor of this one (mnt_ns_loop in Linux).
 fn is_numbered_below_ours(child: Pid) -> bool {
     match (number("self"), number(&child.to_string())) {
         (Some(ours), Some(childs)) => childs <= ours,

@@ -73,7 +73,7 @@ impl Session {
     }
 }
 
-/// The caller's terminal, in an open file of our own: nonblocking is a property of those, and the caller's is his.
+/// The caller's terminal, in an open file of our own: nonblocking is a property of those, and the caller's belongs to the caller.
 fn tty() -> std::io::Result<Rc<OwnedFd>> {
     let flags = (OFlag::O_NOCTTY | OFlag::O_NONBLOCK).bits();
     let tty = File::options().read(true).write(true).custom_flags(flags).open("/dev/tty")?;

@@ -1,4 +1,4 @@
-//! What the tests of isolate share: running it, as whoever runs the tests and as an ordinary user.
+//! What the tests of isolate share: running it, as the user who runs the tests and as an ordinary user.
 #![allow(dead_code)]
 
 pub mod systemd;

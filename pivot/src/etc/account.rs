@@ -1,4 +1,4 @@
-//! The root's users and groups, with the caller's own where it does not know him.
+//! The root's users and groups, and the caller's own if it has no entry for it.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;

@@ -74,7 +74,7 @@ impl Pruning<'_> {
     fn layer(&mut self, name: &str) -> Result<()> {
         sweep_beside(&self.path.join(name));
         let receipt = receipt_path(Path::new(name));
-        // Whoever links a layer has it locked from before he looks for it until the link is there.
+        // A run that links a layer holds its lock from before it looks for it until the link is there.
         let free = match self.locks.unused(name)? {
             Lock::None => return Err(cannot_lock(&self.path)),
             lock => lock == Lock::Held,

@@ -124,7 +124,7 @@ fn is_whiteout(layer: &Placed, path: &[u8], stat: &Stat) -> Result<bool> {
 
 fn mark(layer: &Placed, path: &[u8], name: &str, flags: OFlags) -> Result<Option<Vec<u8>>> {
     let file = match layer.open(path, flags) {
-        // A file that its owner may not read is no whiteout of ours.
+        // A file that its owner may not read is no whiteout that unpack made.
         Err(Errno::ACCESS) if !flags.contains(OFlags::DIRECTORY) => return Ok(None),
         file => file?,
     };

@@ -17,8 +17,8 @@ use crate::tree::remove;
 pub const MARK: &str = "made-by-unpack";
 const LARGEST: u64 = 4096;
 
-/// Marks a directory that was just made. False if its name now means another one: the owner of its parent may have put a
-/// full one of ours there, or an empty one of his. Nothing in that one is changed.
+/// Marks a directory that was just made. False if its name now means another one: the owner of its parent may have put
+/// another full one of unpack's there, or an empty one. Nothing in that one is changed.
 pub fn make(dir: &OwnedFd) -> Result<bool> {
     if !remove::names(dir.as_fd())?.is_empty() {
         return Ok(false);

@@ -176,7 +176,7 @@ impl Policy {
     }
 
     /// The mode that a file is made with. Setuid and the like come last: writing to a file clears them. And its owner sets
-    /// an attribute of a file only while he may write to it (xattr(7)).
+    /// an attribute of a file only while the user may write to it (xattr(7)).
     pub fn made_as(&self, last: &Final) -> u32 {
         let writable = if self.privileged || last.xattrs.is_empty() { 0 } else { 0o200 };
         last.mode & 0o777 | writable
