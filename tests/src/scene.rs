@@ -9,17 +9,19 @@ pub fn ways() -> Vec<&'static str> {
     if is_root() { vec!["isolate --pid --", user] } else { vec![user] }
 }
 
-/// Whether the kernel has what pivot's options ask for: an overlay in a user namespace is of Linux 5.11.
+/// Whether the kernel has what pivot's options and ROOT ask for: an overlay in a user namespace, and for anybody a stack
+/// (`.mstack`), whose marks are user attributes, are of Linux 5.11.
 pub fn has_overlay_for(way: &str, options: &str) -> bool {
-    let wanted = options.contains("--ephemeral") || options.contains("--overlay");
-    !wanted || !way.contains("--user") || kernel_at_least(5, 11)
+    let overlay = options.contains("--ephemeral") || options.contains("--overlay");
+    let wanted = options.contains(".mstack") || overlay && way.contains("--user");
+    !wanted || kernel_at_least(5, 11)
 }
 
 /// The ways in which pivot has these options here.
 pub fn ways_for(options: &str) -> Vec<&'static str> {
     let ways: Vec<_> = ways().into_iter().filter(|way| has_overlay_for(way, options)).collect();
     if ways.is_empty() {
-        println!("skipped: an overlay in a user namespace is of Linux 5.11");
+        println!("skipped: an overlay in a user namespace, or of a stack, is of Linux 5.11");
     }
     ways
 }
