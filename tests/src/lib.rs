@@ -9,6 +9,7 @@ pub mod older;
 mod person;
 pub mod scene;
 mod scripts;
+pub mod slurm;
 mod snapshot;
 mod terminal;
 mod work;

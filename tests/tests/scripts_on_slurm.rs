@@ -1,72 +1,11 @@
 //! scripts/on-slurm on a real cluster of two nodes, which scripts/test-slurm starts for each test.
 
-use chainroot_tests::{Outcome, Work, busybox_image, have, is_root, script};
-
-/// Why there can be no cluster here, if there cannot.
-fn missing() -> Option<&'static str> {
-    if !is_root() {
-        return Some("a cluster needs root");
-    }
-    (!["munged", "slurmctld", "slurmd", "sbatch"].iter().all(|program| have(program)))
-        .then_some("no Slurm (Debian: munge slurmctld slurmd slurm-client)")
-}
-
-macro_rules! needs_slurm {
-    () => {
-        if let Some(why) = missing() {
-            chainroot_tests::skip!("{why}");
-        }
-    };
-}
-
-const USER: &str = "setpriv --reuid 65534 --regid 65534 --clear-groups --";
-
-/// Whether another user than root can run the scripts and tools where they are.
-fn user_can_run() -> bool {
-    Work::new().sh(&format!("{USER} isolate --version && {USER} test -r {}", script("on-slurm"))).status == 0
-}
-
-macro_rules! needs_user {
-    () => {
-        needs_slurm!();
-        if !user_can_run() {
-            chainroot_tests::skip!("the tools or scripts cannot be read by others");
-        }
-    };
-}
-
-/// Submits a job of `on-slurm` and waits for its end; then its status and output, and what the scheduler says of it.
-fn job(work: &Work, options: &str, arguments: &str, meanwhile: &str) -> Outcome {
-    job_of("", work, options, arguments, meanwhile)
-}
-
-/// The same, submitted through a command that changes to another user.
-fn job_of(user: &str, work: &Work, options: &str, arguments: &str, meanwhile: &str) -> Outcome {
-    std::fs::copy(busybox_image(), work.join("image.tar")).expect("copy");
-    let commands = format!(
-        r#"mkdir -p shared disk
-        chmod 755 . && chmod 777 shared disk && touch out && chmod 666 out
-        export NODE_DIR=$PWD/disk
-        cd shared
-        {user} sbatch --quiet --parsable --wait --output=../out {options} {on_slurm} {arguments} &
-        {meanwhile}
-        wait $!
-        echo "status $?"
-        # It is told of the end before the last processes are gone.
-        until [ -z "$(squeue --noheader)" ]; do sleep 0.1; done
-        cat ../out
-        cd ..
-        ls -A disk
-        sed 's/.*\(JobState=[A-Z_]*\).* \(ExitCode=[0-9:]*\).*/\1 \2/' $CLUSTER/log/jobs"#,
-        on_slurm = script("on-slurm"),
-    );
-    std::fs::write(work.join("commands"), commands).expect("write");
-    work.sh(&format!("{} sh ./commands", script("test-slurm")))
-}
+use chainroot_tests::slurm::{USER, in_cluster, job, job_of};
+use chainroot_tests::{Work, busybox_image, needs_slurm, needs_slurm_user, script};
 
 #[test]
 fn an_ordinary_user_needs_no_privilege_on_the_nodes() {
-    needs_user!();
+    needs_slurm_user!();
     let work = Work::new();
     let task = r#"sh -c 'echo $(id -u) $(whoami) $(cat /etc/image); echo x >/etc/image; echo x >made; exit 9'"#;
     let outcome = job_of(USER, &work, "--nodes=1 --ntasks=1", &format!("../image.tar {task}"), "");
@@ -111,7 +50,7 @@ fn the_tasks_of_a_node_are_in_one_container_and_every_node_unpacks_once() {
 
 #[test]
 fn with_a_container_for_each_task_none_sees_what_another_writes() {
-    needs_user!();
+    needs_slurm_user!();
     let work = Work::new();
     let task = r#"sh -c 'echo task $SLURM_PROCID: $(cat /etc/image) >/etc/own; echo $(cat /etc/own) $OMPI_MCA_btl_vader_single_copy_mechanism; echo $SLURMD_NODENAME >$SLURM_PROCID'"#;
     let outcome = job_of(USER, &work, "--nodes=2 --ntasks-per-node=2", &format!("-1 ../image.tar {task}"), "");
@@ -124,6 +63,7 @@ fn with_a_container_for_each_task_none_sees_what_another_writes() {
 }
 
 #[test]
+#[ignore = "long: scripts/soak slurm"]
 fn the_highest_status_of_the_tasks_is_the_jobs() {
     needs_slurm!();
     let work = Work::new();
@@ -135,6 +75,7 @@ fn the_highest_status_of_the_tasks_is_the_jobs() {
 }
 
 #[test]
+#[ignore = "long: scripts/soak slurm"]
 fn a_task_that_is_killed_takes_its_container_along_and_leaves_the_others_alone() {
     needs_slurm!();
     let work = Work::new();
@@ -154,116 +95,9 @@ fn a_task_that_is_killed_takes_its_container_along_and_leaves_the_others_alone()
     assert!(outcome.stdout.ends_with("JobState=FAILED ExitCode=137:0\n"), "{outcome:?}");
 }
 
-/// A job of two tasks, and how it is ended once both are there; then what they got.
-fn ended(options: &str, how: &str) -> (Outcome, [String; 2]) {
-    let work = Work::new();
-    let end = format!(
-        r#"until [ -e up0 ] && [ -e up1 ]; do sleep 0.1; done
-        job=$(squeue --noheader --format=%A)
-        keeper() {{ pgrep -f "^isolate.*--status-fd" | head -n 1; }}
-        {how}"#
-    );
-    // A shell runs a trap once its child has ended: this one is told of its end by a pipe of its own.
-    let task = r#"sh -c 'mkfifo /tmp/$SLURM_PROCID; trap "echo TERM >>got$SLURM_PROCID" TERM; trap "echo USR1 >>got$SLURM_PROCID" USR1; cat /tmp/$SLURM_PROCID & : >up$SLURM_PROCID; wait $!; kill $!; exit 4'"#;
-    let outcome = job(&work, &format!("--nodes=2 --ntasks=2 {options}"), &format!("../image.tar {task}"), &end);
-    assert_eq!(outcome.status, 0, "{outcome:?}");
-    assert!(!outcome.stdout.contains("chain-"), "a root is left: {outcome:?}");
-    let got = ["got0", "got1"].map(|task| std::fs::read_to_string(work.join("shared").join(task)).unwrap_or_default());
-    (outcome, got)
-}
-
-fn both_got(signal: &str, (outcome, got): &(Outcome, [String; 2])) {
-    assert!(got.iter().all(|got| got.contains(signal)), "{got:?} {outcome:?}");
-}
-
-#[test]
-fn a_cancelled_job_ends_its_containers_and_removes_their_roots() {
-    needs_slurm!();
-    let ended = ended("", "scancel $job");
-    both_got("TERM", &ended);
-    assert!(ended.0.stdout.contains("JobState=CANCELLED"), "{ended:?}");
-}
-
-#[test]
-fn a_job_cancelled_with_all_its_processes_removes_the_roots() {
-    needs_slurm!();
-    let ended = ended("", "scancel --full $job");
-    both_got("TERM", &ended);
-}
-
-#[test]
-fn a_signal_to_the_batch_shell_reaches_the_tasks() {
-    needs_slurm!();
-    for signal in ["TERM", "USR1"] {
-        let ended = ended("", &format!("scancel --batch --signal={signal} $job"));
-        both_got(signal, &ended);
-        assert!(ended.0.stdout.contains("status 4\n"), "{ended:?}");
-        assert!(ended.0.stdout.contains("JobState=FAILED ExitCode=4:0"), "{ended:?}");
-    }
-}
-
-#[test]
-fn a_signal_to_the_steps_reaches_the_tasks_and_not_the_containers() {
-    needs_slurm!();
-    let ended = ended("", "scancel --signal=USR1 $job");
-    both_got("USR1", &ended);
-    assert!(ended.0.stdout.contains("status 4\n"), "{ended:?}");
-}
-
-#[test]
-fn where_the_container_is_killed_its_tasks_end_and_the_roots_go() {
-    needs_slurm!();
-    let ended = ended("--time=1", "kill -9 $(keeper); scancel --signal=TERM $job");
-    assert!(ended.0.stdout.contains("Killed"), "{ended:?}");
-    assert!(ended.0.stdout.contains("JobState=FAILED ExitCode=137:0"), "{ended:?}");
-}
-
-/// What kill -9 of everything leaves, or a node that goes down; an image's directory without write permission is in it.
-#[test]
-fn what_killed_jobs_left_goes_with_the_next_one_and_nothing_else() {
-    needs_user!();
-    let work = Work::new();
-    work.sh("chmod 755 .; mkdir -m 777 disk; cd disk
-        for left in 900-one.AAAAAA 900-two.AAAAAA 901-one.LOCKED 902-one.KNOWN_ 903-one.OTHERS; do
-            mkdir -p chain-$left/root/full; chmod 555 chain-$left/root
-        done
-        mkdir other chain-other; ln -s other chain-904-one.LINKED
-        chown -Rh 65534 .; chown 0 chain-903-one.OTHERS")
-        .expect(0, "");
-    let known = r#"#!/bin/sh
-        echo 902; exec /usr/bin/squeue "$@""#;
-    std::fs::write(work.join("squeue"), known).expect("write");
-    work.sh("mkdir path; mv squeue path; chmod 755 path path/squeue").expect(0, "");
-    let user = format!("flock disk/chain-901-one.LOCKED {USER} env PATH={}:$PATH", work.join("path").display());
-    let outcome = job_of(&user.replace("disk/", "../disk/"), &work, "--nodes=2 --ntasks=2", "../image.tar true", "");
-    assert!(outcome.stdout.starts_with("status 0\n"), "{outcome:?}");
-    work.sh("ls disk").expect(
-        0,
-        "chain-901-one.LOCKED\nchain-902-one.KNOWN_\nchain-903-one.OTHERS\nchain-904-one.LINKED\nchain-other\nother\n",
-    );
-}
-
-#[test]
-fn a_job_whose_every_process_is_killed_leaves_what_the_next_one_removes() {
-    needs_slurm!();
-    let work = Work::new();
-    let kill = format!(
-        r#"until [ -e up0 ] && [ -e up1 ]; do sleep 0.1; done
-        kill -9 $(pgrep -f slurm_script) $(pgrep slurmstepd) $(pgrep -x isolate) $(pgrep -x srun) $(pgrep -f '^/usr/bin/sh.*on-slurm')
-        ls ../disk | cut -d . -f 1 >left
-        scancel $(squeue --noheader --format=%A)
-        until [ -z "$(squeue --noheader)" ]; do sleep 0.1; done
-        sbatch --nodes=2 --ntasks=2 --quiet --wait --output=../again {} ../image.tar true"#,
-        script("on-slurm")
-    );
-    let task = "sh -c ': >up$SLURM_PROCID; exec sleep 100'";
-    let outcome = job(&work, "--nodes=2 --ntasks=2", &format!("../image.tar {task}"), &kill);
-    assert_eq!(work.sh("cat shared/left").stdout, "chain-1-one\nchain-1-two\n", "{outcome:?}");
-    assert!(!outcome.stdout.contains("chain-"), "{outcome:?}");
-}
-
 /// As --export=NONE does in a script of one's own, which says what it needs; srun then has to be told to pass it on.
 #[test]
+#[ignore = "long: scripts/soak slurm"]
 fn what_sbatch_exports_does_not_matter_and_values_keep_their_blanks() {
     needs_slurm!();
     let work = Work::new();
@@ -280,17 +114,11 @@ fn what_sbatch_exports_does_not_matter_and_values_keep_their_blanks() {
     std::fs::copy(busybox_image(), work.join("image.tar")).expect("copy");
     let commands = r#"mkdir disk; sbatch --quiet --wait --export=NONE --output=out own image.tar sh -c 'echo "$A"; echo "$1"; env | grep -cE "^(ON_SLURM|LD_)"; true' x 'y  "z'
         echo $?; cat out; ls disk"#;
-    std::fs::write(work.join("commands"), commands).expect("write");
-    work.sh(&format!("{} sh ./commands", script("test-slurm"))).expect(0, "0\nb  c\nd\ny  \"z\n0\n");
+    in_cluster(&work, commands).expect(0, "0\nb  c\nd\ny  \"z\n0\n");
 }
 
 #[test]
-fn where_the_batch_shell_is_killed_the_roots_go() {
-    needs_slurm!();
-    ended("", "kill -9 $(pgrep -f '^/bin/sh.*slurm_script' | head -n 1)");
-}
-
-#[test]
+#[ignore = "long: scripts/soak slurm"]
 fn a_task_over_the_chains_memory_limit_is_killed() {
     needs_slurm!();
     let work = Work::new();
@@ -302,6 +130,7 @@ fn a_task_over_the_chains_memory_limit_is_killed() {
 }
 
 #[test]
+#[ignore = "long: scripts/soak slurm"]
 fn a_job_over_the_schedulers_memory_limit_is_killed() {
     needs_slurm!();
     let work = Work::new();
@@ -333,18 +162,9 @@ fn a_task_that_dies_of_a_signal_dies_of_it_for_the_scheduler() {
     assert!(outcome.stdout.contains("status 139\n"), "{outcome:?}");
 }
 
-/// Slurm looks at the clock every half minute. The limit comes near once the tasks are there to be told.
-#[test]
-fn the_signal_before_the_time_limit_reaches_the_tasks() {
-    needs_slurm!();
-    let how = r#"scontrol update JobId=$job EndTime=now+50
-        until [ -e got0 ] && [ -e got1 ] || [ -z "$(squeue --noheader)" ]; do sleep 0.1; done
-        scancel $job"#;
-    both_got("USR1", &ended("--time=5 --signal=USR1@60", how));
-}
-
 /// The devices and libraries are stand-ins: no machine of the tests has an accelerator.
 #[test]
+#[ignore = "long: scripts/soak slurm"]
 fn what_a_cdi_file_or_nvidias_program_names_is_there_under_all_of_its_names() {
     needs_slurm!();
     for how in ["cli", "$PWD/spec.yaml", "$PWD/spec.json"] {
@@ -377,6 +197,7 @@ END
 }
 
 #[test]
+#[ignore = "long: scripts/soak slurm"]
 fn what_is_bound_is_there_and_so_is_the_home() {
     needs_slurm!();
     let work = Work::new();
@@ -388,8 +209,9 @@ fn what_is_bound_is_there_and_so_is_the_home() {
 }
 
 #[test]
+#[ignore = "long: scripts/soak slurm"]
 fn a_cache_is_filled_once_however_many_jobs_start() {
-    needs_user!();
+    needs_slurm_user!();
     let work = Work::new();
     std::fs::copy(busybox_image(), work.join("image.tar")).expect("copy");
     let commands = format!(
@@ -401,12 +223,12 @@ fn a_cache_is_filled_once_however_many_jobs_start() {
         echo $?; cat out.* | sort | uniq -c | tr -s ' '; cat unpacks; ls ../disk; ls ../disk/cache | wc -l"#,
         script("on-slurm")
     );
-    std::fs::write(work.join("commands"), commands).expect("write");
-    let outcome = work.sh(&format!("{} sh ./commands", script("test-slurm")));
+    let outcome = in_cluster(&work, &commands);
     assert_eq!(outcome.stdout, "0\n 8 busybox\nunpacked\ncache\n3\n", "{outcome:?}");
 }
 
 #[test]
+#[ignore = "long: scripts/soak slurm"]
 fn sbcast_takes_the_image_to_the_nodes() {
     needs_slurm!();
     let work = Work::new();
@@ -417,14 +239,14 @@ fn sbcast_takes_the_image_to_the_nodes() {
         echo $?; cat out; ls $CLUSTER/disk/one $CLUSTER/disk/two",
         script("on-slurm")
     );
-    std::fs::write(work.join("commands"), commands).expect("write");
-    let outcome = work.sh(&format!("{} sh ./commands", script("test-slurm")));
+    let outcome = in_cluster(&work, &commands);
     assert!(outcome.stdout.starts_with("0\nbusybox\nbusybox\n"), "{outcome:?}");
     assert!(!outcome.stdout.contains("chain-"), "{outcome:?}");
 }
 
 /// stat(1) stands in for the filesystem.
 #[test]
+#[ignore = "long: scripts/soak slurm"]
 fn a_filesystem_that_nodes_share_is_refused() {
     needs_slurm!();
     let work = Work::new();

@@ -1,8 +1,7 @@
 //! A real MPI program in scripts/on-slurm: Slurm's PMIx, and the host's Open MPI in the root.
 
-use chainroot_tests::{Outcome, Work, busybox_image, have, is_root, script, skip};
-
-const USER: &str = "setpriv --reuid 65534 --regid 65534 --clear-groups --";
+use chainroot_tests::slurm::{USER, in_cluster};
+use chainroot_tests::{Outcome, Work, busybox_image, have, needs_slurm_user, script, skip};
 
 const IMAGE: &str = r#"set -e
     cat >ring.c <<'END'
@@ -32,44 +31,42 @@ END
     tar -chf - $libraries $plugins $shared 2>/dev/null | tar -xf - -C mpi
     tar -cf mpi.tar -C mpi ."#;
 
-/// The output of a job on one node, whose ranks have shared memory and nothing else between them.
-fn job(work: &Work, tasks: u32, words: &str) -> Outcome {
-    let commands = format!(
-        "export NODE_DIR=$PWD/disk SLURM_MPI_TYPE=pmix OMPI_MCA_btl=vader,self; cd shared
-        {USER} sbatch --quiet --wait --nodes=1 --ntasks={tasks} --output=out {} {words}; echo status $?; cat out",
-        script("on-slurm")
-    );
-    std::fs::write(work.join("commands"), commands).expect("write");
-    work.sh(&format!("{} sh ./commands", script("test-slurm")))
+/// One cluster for all jobs of one node, whose ranks have shared memory and nothing else between them.
+fn jobs(work: &Work, jobs: &[(u32, &str)]) -> Outcome {
+    let mut commands = "export NODE_DIR=$PWD/disk SLURM_MPI_TYPE=pmix OMPI_MCA_btl=vader,self; cd shared\n".to_owned();
+    for (tasks, words) in jobs {
+        commands += &format!(
+            r#"{USER} sbatch --quiet --nodes=1 --ntasks={tasks} --output=out {} {words}
+            until [ -z "$(squeue --noheader)" ]; do sleep 0.1; done
+            echo "job $(sed -n '$s/.* ExitCode=\([0-9]*\):.*/\1/p' $CLUSTER/log/jobs)"; cat out; rm out
+            "#,
+            script("on-slurm")
+        );
+    }
+    in_cluster(work, &commands)
 }
 
 #[test]
 fn ranks_of_a_real_mpi_program_share_memory() {
-    if !is_root() {
-        skip!("a cluster needs root");
-    }
-    if !["munged", "slurmctld", "slurmd", "sbatch"].iter().all(|program| have(program)) {
-        skip!("no Slurm (Debian: munge slurmctld slurmd slurm-client)");
-    }
+    needs_slurm_user!();
     if !["mpicc", "ompi_info"].iter().all(|program| have(program)) {
         skip!("no Open MPI (Debian: openmpi-bin libopenmpi-dev)");
     }
     let work = Work::new();
-    if work.sh(&format!("{USER} isolate --version && {USER} test -r {}", script("on-slurm"))).status != 0 {
-        skip!("the tools or scripts cannot be read by others");
-    }
     std::fs::write(work.join("image"), IMAGE).expect("write");
     let made = work.sh(&format!("chmod 755 .; mkdir -m 777 disk shared; sh ./image '{}'", busybox_image().display()));
     made.expect(0, "");
-    for how in ["", "-1"] {
-        let outcome = job(&work, 4, &format!("{how} ../mpi.tar /ring 2"));
+    let info = (1, "../mpi.tar ompi_info --param btl vader --level 9");
+    let outcome = jobs(&work, &[(4, "../mpi.tar /ring 2"), (4, "-1 ../mpi.tar /ring 2"), info]);
+    let outputs: Vec<&str> = outcome.stdout.split("job ").skip(1).collect();
+    let [joined, alone, info] = outputs[..] else { panic!("{outcome:?}") };
+    for output in [joined, alone] {
         for rank in 0..4 {
             let line = format!("rank {rank} of 4: 6 from {}\n", (rank + 3) % 4);
-            assert!(outcome.stdout.contains(&line), "{how}: {outcome:?}");
+            assert!(output.contains(&line), "{outcome:?}");
         }
-        assert!(outcome.stdout.starts_with("status 7\n"), "{how}: {outcome:?}");
+        assert!(output.starts_with("7\n"), "{outcome:?}");
     }
-    let outcome = job(&work, 1, "../mpi.tar ompi_info --param btl vader --level 9");
-    let copies = outcome.stdout.lines().find(|line| line.contains("\"btl_vader_single_copy_mechanism\""));
+    let copies = info.lines().find(|line| line.contains("\"btl_vader_single_copy_mechanism\""));
     assert!(copies.is_some_and(|line| line.contains("\"cma\"")), "{outcome:?}");
 }

@@ -1,0 +1,136 @@
+//! Whatever ends a job of scripts/on-slurm: its tasks are told, and nothing stays on the nodes.
+
+use chainroot_tests::slurm::{USER, job, job_of};
+use chainroot_tests::{Outcome, Work, needs_slurm, needs_slurm_user, script};
+
+/// A job of two tasks, and how it is ended once both are there; then what they got.
+fn ended(options: &str, how: &str) -> (Outcome, [String; 2]) {
+    let work = Work::new();
+    let end = format!(
+        r#"until [ -e up0 ] && [ -e up1 ]; do sleep 0.1; done
+        job=$(squeue --noheader --format=%A)
+        keeper() {{ pgrep -f "^isolate.*--status-fd" | head -n 1; }}
+        {how}"#
+    );
+    // A shell runs a trap once its child has ended: this one is told of its end by a pipe of its own.
+    let task = r#"sh -c 'mkfifo /tmp/$SLURM_PROCID; trap "echo TERM >>got$SLURM_PROCID" TERM; trap "echo USR1 >>got$SLURM_PROCID" USR1; cat /tmp/$SLURM_PROCID & : >up$SLURM_PROCID; wait $!; kill $!; exit 4'"#;
+    let outcome = job(&work, &format!("--nodes=2 --ntasks=2 {options}"), &format!("../image.tar {task}"), &end);
+    assert_eq!(outcome.status, 0, "{outcome:?}");
+    assert!(!outcome.stdout.contains("chain-"), "a root is left: {outcome:?}");
+    let got = ["got0", "got1"].map(|task| std::fs::read_to_string(work.join("shared").join(task)).unwrap_or_default());
+    (outcome, got)
+}
+
+fn both_got(signal: &str, (outcome, got): &(Outcome, [String; 2])) {
+    assert!(got.iter().all(|got| got.contains(signal)), "{got:?} {outcome:?}");
+}
+
+#[test]
+fn a_cancelled_job_ends_its_containers_and_removes_their_roots() {
+    needs_slurm!();
+    let ended = ended("", "scancel $job");
+    both_got("TERM", &ended);
+    assert!(ended.0.stdout.contains("JobState=CANCELLED"), "{ended:?}");
+}
+
+#[test]
+#[ignore = "long: scripts/soak slurm"]
+fn a_job_cancelled_with_all_its_processes_removes_the_roots() {
+    needs_slurm!();
+    let ended = ended("", "scancel --full $job");
+    both_got("TERM", &ended);
+}
+
+#[test]
+#[ignore = "long: scripts/soak slurm"]
+fn a_signal_to_the_batch_shell_reaches_the_tasks() {
+    needs_slurm!();
+    for signal in ["TERM", "USR1"] {
+        let ended = ended("", &format!("scancel --batch --signal={signal} $job"));
+        both_got(signal, &ended);
+        assert!(ended.0.stdout.contains("status 4\n"), "{ended:?}");
+        assert!(ended.0.stdout.contains("JobState=FAILED ExitCode=4:0"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_signal_to_the_steps_reaches_the_tasks_and_not_the_containers() {
+    needs_slurm!();
+    let ended = ended("", "scancel --signal=USR1 $job");
+    both_got("USR1", &ended);
+    assert!(ended.0.stdout.contains("status 4\n"), "{ended:?}");
+}
+
+#[test]
+#[ignore = "long: scripts/soak slurm"]
+fn where_the_container_is_killed_its_tasks_end_and_the_roots_go() {
+    needs_slurm!();
+    let ended = ended("--time=1", "kill -9 $(keeper); scancel --signal=TERM $job");
+    assert!(ended.0.stdout.contains("Killed"), "{ended:?}");
+    assert!(ended.0.stdout.contains("JobState=FAILED ExitCode=137:0"), "{ended:?}");
+}
+
+/// What kill -9 of everything leaves, or a node that goes down; an image's directory without write permission is in it.
+#[test]
+fn what_killed_jobs_left_goes_with_the_next_one_and_nothing_else() {
+    needs_slurm_user!();
+    let work = Work::new();
+    work.sh("chmod 755 .; mkdir -m 777 disk; cd disk
+        for left in 900-one.AAAAAA 900-two.AAAAAA 901-one.LOCKED 902-one.KNOWN_ 903-one.OTHERS; do
+            mkdir -p chain-$left/root/full; chmod 555 chain-$left/root
+        done
+        mkdir other chain-other; ln -s other chain-904-one.LINKED
+        chown -Rh 65534 .; chown 0 chain-903-one.OTHERS")
+        .expect(0, "");
+    let known = r#"#!/bin/sh
+        echo 902; exec /usr/bin/squeue "$@""#;
+    std::fs::write(work.join("squeue"), known).expect("write");
+    work.sh("mkdir path; mv squeue path; chmod 755 path path/squeue").expect(0, "");
+    let user = format!("flock disk/chain-901-one.LOCKED {USER} env PATH={}:$PATH", work.join("path").display());
+    let outcome =
+        job_of(&user.replace("disk/", "../disk/"), &work, "--nodes=2 --ntasks=2 --wait", "../image.tar true", "");
+    assert!(outcome.stdout.starts_with("status 0\n"), "{outcome:?}");
+    work.sh("ls disk").expect(
+        0,
+        "chain-901-one.LOCKED\nchain-902-one.KNOWN_\nchain-903-one.OTHERS\nchain-904-one.LINKED\nchain-other\nother\n",
+    );
+}
+
+#[test]
+#[ignore = "long: scripts/soak slurm"]
+fn a_job_whose_every_process_is_killed_leaves_what_the_next_one_removes() {
+    needs_slurm!();
+    let work = Work::new();
+    let kill = format!(
+        r#"until [ -e up0 ] && [ -e up1 ]; do sleep 0.1; done
+        shells="$(pgrep -f slurm_script) $(pgrep -f '^/usr/bin/sh.*on-slurm')"
+        kill -STOP $shells
+        kill -9 $(pgrep slurmstepd) $(pgrep -x isolate) $(pgrep -x srun) $shells
+        ls ../disk | cut -d . -f 1 >left
+        scancel $(squeue --noheader --format=%A)
+        until [ -z "$(squeue --noheader)" ]; do sleep 0.1; done
+        sbatch --nodes=2 --ntasks=2 --quiet --wait --output=../again {} ../image.tar true"#,
+        script("on-slurm")
+    );
+    let task = "sh -c ': >up$SLURM_PROCID; exec sleep 100'";
+    let outcome = job(&work, "--nodes=2 --ntasks=2", &format!("../image.tar {task}"), &kill);
+    assert_eq!(work.sh("cat shared/left").stdout, "chain-1-one\nchain-1-two\n", "{outcome:?}");
+    assert!(!outcome.stdout.contains("chain-"), "{outcome:?}");
+}
+
+#[test]
+fn where_the_batch_shell_is_killed_the_roots_go() {
+    needs_slurm!();
+    ended("", "kill -9 $(pgrep -f '^/bin/sh.*slurm_script' | head -n 1)");
+}
+
+/// Slurm looks at the clock every half minute. The limit comes near once the tasks are there to be told.
+#[test]
+#[ignore = "long: scripts/soak slurm"]
+fn the_signal_before_the_time_limit_reaches_the_tasks() {
+    needs_slurm!();
+    let how = r#"scontrol update JobId=$job EndTime=now+50
+        until [ -e got0 ] && [ -e got1 ] || [ -z "$(squeue --noheader)" ]; do sleep 0.1; done
+        scancel $job"#;
+    both_got("USR1", &ended("--time=5 --signal=USR1@60", how));
+}
