@@ -208,6 +208,20 @@ fn what_is_bound_is_there_and_so_is_the_home() {
     assert!(outcome.stdout.contains("data mine\n") && outcome.stdout.contains("Read-only"), "{outcome:?}");
 }
 
+/// Variables for the node's loader would name libraries that the image does not have.
+#[test]
+#[ignore = "long: scripts/soak slurm"]
+fn the_schedulers_directories_are_there_and_the_loaders_variables_are_not() {
+    needs_slurm!();
+    let work = Work::new();
+    let there = ["/run/munge", "/etc/slurm"].iter().filter(|place| std::path::Path::new(place).is_dir());
+    let there: String = there.map(|place| format!("{place}\n")).collect();
+    let task = r#"sh -c 'ls -d /run/munge /etc/slurm 2>/dev/null; echo "[$LD_LIBRARY_PATH$LD_PRELOAD]"'"#;
+    let user = "LD_LIBRARY_PATH=/usr/lib LD_PRELOAD=libc.so.6";
+    let outcome = job_of(user, &work, "--ntasks=1", &format!("../image.tar {task}"), "");
+    assert!(outcome.stdout.starts_with(&format!("status 0\n{there}[]\n")), "{there}: {outcome:?}");
+}
+
 #[test]
 #[ignore = "long: scripts/soak slurm"]
 fn a_cache_is_filled_once_however_many_jobs_start() {

@@ -134,3 +134,51 @@ fn the_signal_before_the_time_limit_reaches_the_tasks() {
         scancel $job"#;
     both_got("USR1", &ended("--time=5 --signal=USR1@60", how));
 }
+
+/// Slurm looks at the clock every half minute, and kills what is left after KillWait.
+#[test]
+#[ignore = "long: scripts/soak slurm"]
+fn the_time_limit_ends_the_tasks_and_removes_the_roots() {
+    needs_slurm!();
+    let ended = ended("--time=5", "scontrol update JobId=$job EndTime=now+2");
+    both_got("TERM", &ended);
+    assert!(ended.0.stdout.contains("JobState=TIMEOUT"), "{ended:?}");
+}
+
+/// One process of Slurm's or of the script's is killed, then the job is cancelled; what is left goes with the next job.
+#[test]
+#[ignore = "long: scripts/soak slurm"]
+fn a_job_that_lost_one_process_leaves_at_most_what_the_next_one_removes() {
+    needs_slurm!();
+    let stepd = |step: &str| format!("pgrep -f 'slurmstepd: .1[.]{step}' | head -n 1");
+    let shell = |part: &str| {
+        format!(
+            "for pid in $(pgrep -f '^/usr/bin/sh.*on-slurm'); do
+                 grep -qz ON_SLURM={part} /proc/$pid/environ && echo $pid && break
+             done"
+        )
+    };
+    let lost = [
+        ("slurmstepd: [1.0]", stepd("0")),
+        ("slurmstepd: [1.1]", stepd("1")),
+        ("srun", "pgrep -x srun | head -n 1".into()),
+        ("srun", "pgrep -x srun | tail -n 1".into()),
+        ("on-slurm", shell("keep")),
+    ];
+    for (name, one) in lost {
+        let work = Work::new();
+        let kill = format!(
+            r#"until [ -e up0 ] && [ -e up1 ]; do sleep 0.1; done
+            lost=$({one}); tr '\0' ' ' </proc/$lost/cmdline >lost; kill -9 $lost
+            scancel $(squeue --noheader --format=%A)
+            until [ -z "$(squeue --noheader)" ]; do sleep 0.1; done
+            sbatch --nodes=2 --ntasks=2 --quiet --wait --output=../again {} ../image.tar true; echo again $?"#,
+            script("on-slurm")
+        );
+        let task = "sh -c ': >up$SLURM_PROCID; exec sleep 100'";
+        let outcome = job(&work, "--nodes=2 --ntasks=2", &format!("../image.tar {task}"), &kill);
+        let lost = work.sh("cat shared/lost").stdout;
+        assert!(lost.contains(name), "{lost} was killed, not {name}");
+        assert!(outcome.stdout.contains("again 0\n") && !outcome.stdout.contains("chain-"), "{lost}: {outcome:?}");
+    }
+}
