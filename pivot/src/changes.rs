@@ -143,13 +143,15 @@ pub fn let_remove(layer: &Layer) {
     let _ = fchmodat(&layer.work, "work", Mode::S_IRWXU, FchmodatFlags::FollowSymlink);
 }
 
-/// Without extended attributes an overlay cannot mark a directory that hides the one below it.
-pub fn warn_without_attributes(layer: &Layer) {
-    let name = if in_user_namespace() { "user.overlay.opaque" } else { "trusted.overlay.opaque" };
+/// Without extended attributes an overlay cannot mark a directory that hides the one below it. `user`: its marks are
+/// `user.*` attributes.
+pub fn warn_without_attributes(layer: &Layer, user: bool) {
+    let name = if user { "user.overlay.opaque" } else { "trusted.overlay.opaque" };
     match xattr::set(&layer.work, name, b"0") {
         Err(Errno::EOPNOTSUPP) => warn(
             Tool::Pivot,
-            "the filesystem of the changes has no extended attributes (in a user namespace tmpfs has them since Linux 6.6): \
+            "the filesystem of the changes has no extended attributes (in a user namespace, or for a stack, tmpfs has them since \
+             Linux 6.6): \
              directories of ROOT can be neither removed nor renamed",
         ),
         // The mount itself reports anything else.

@@ -70,7 +70,8 @@ fn made(
     if let Some((upper, work)) = &changes {
         others.extend([("upperdir", Some(&**upper)), ("workdir", Some(&**work))]);
     }
-    if lower.stack || in_user_namespace() {
+    let user = lower.stack || in_user_namespace();
+    if user {
         // trusted.* attributes are not for a user namespace; Linux 5.11 has the overlay's marks in user.* ones.
         others.push(("userxattr", None));
     }
@@ -79,7 +80,7 @@ fn made(
         others.extend([("redirect_dir", Some("nofollow")), ("index", Some("off"))]);
     }
     if let Some(layer) = layer {
-        warn_without_attributes(layer);
+        warn_without_attributes(layer, user);
     }
     let one = || [&[("lowerdir", Some(&*joined))], &*others].concat();
     let merged = if joined.len() <= LONGEST {
