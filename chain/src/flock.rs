@@ -13,7 +13,8 @@ pub fn lock_alone(file: impl AsFd) -> Result<(), Errno> {
     retry_on_intr(|| flock(&file, FlockOperation::NonBlockingLockExclusive)).map_err(errno)
 }
 
-/// The same, once nobody else has it locked. Only for a file that its owner alone can open: a process that has it open can make this wait.
+/// The same, once nobody else has it locked. Only for a file that its owner alone can open:
+/// a process that has it open can make this wait.
 pub fn wait_to_lock_alone(file: impl AsFd) -> Result<(), Errno> {
     retry_on_intr(|| flock(&file, FlockOperation::LockExclusive)).map_err(errno)
 }

@@ -101,7 +101,8 @@ struct Delegated(PathBuf);
 
 impl Delegated {
     fn new(hierarchy: &Path, name: &str) -> Delegated {
-        // The first run that sets limits may move the processes of its group, and so this test's shell, though it is on its way to another.
+        // The first run that sets limits may move the processes of its group, and so this test's shell, though it is on
+        // its way to another.
         static MADE_ROOM: Once = Once::new();
         MADE_ROOM.call_once(|| drop(isolate(["--pids-max", "5", "true"])));
         let group = Delegated(hierarchy.join(format!("isolate-test-{name}-{}", std::process::id())));

@@ -151,8 +151,7 @@ pub fn warn_without_attributes(layer: &Layer, user: bool) {
         Err(Errno::EOPNOTSUPP) => warn(
             Tool::Pivot,
             "the filesystem of the changes has no extended attributes (in a user namespace, or for a stack, tmpfs has them since \
-             Linux 6.6): \
-             directories of ROOT can be neither removed nor renamed",
+             Linux 6.6): directories of ROOT can be neither removed nor renamed",
         ),
         // The mount itself reports anything else.
         Err(_) => {}

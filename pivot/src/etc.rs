@@ -103,7 +103,8 @@ pub fn shell(files: &[EtcFile], sets_home: bool, root: &str, f: &mut fmt::Format
 }
 
 /// Mounts the copies below `tree`. They live in a filesystem in memory that is attached only while they are taken from
-/// it (Linux before 6.15 copies no mount that is not). Returns the caller's home, if the caller's entry is among what was asked for.
+/// it (Linux before 6.15 copies no mount that is not). Returns the caller's home, if the caller's entry is among what was
+/// asked for.
 pub fn mount(files: &[EtcFile], tree: &mut Tree) -> Result<Option<OsString>> {
     let proc = Path::new("proc");
     place::ensure(tree, proc, Kind::Directory, Wanted::AsPlace)?;

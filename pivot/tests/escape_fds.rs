@@ -162,7 +162,8 @@ fn the_lock_lasts_as_long_as_any_process_of_the_container() {
     }
 }
 
-/// A process that can open a directory can lock it (flock(2)): a container what it is given of ROOT, other users what they can read.
+/// A process that can open a directory can lock it (flock(2)): a container what it is given of ROOT, other users what
+/// they can read.
 #[test]
 fn nobody_who_cannot_write_the_receipt_keeps_others_from_starting() {
     for way in ways() {

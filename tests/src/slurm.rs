@@ -40,6 +40,9 @@ macro_rules! needs_slurm_user {
     };
 }
 
+/// Waits until no job has a process left. Not `sbatch --wait`, which asks after 0, 2, 6, 12 seconds.
+pub const UNTIL_GONE: &str = r#"until [ -z "$(squeue --noheader)" ]; do sleep 0.1; done"#;
+
 /// Runs shell commands in a cluster.
 pub fn in_cluster(work: &Work, commands: &str) -> Outcome {
     std::fs::write(work.join("commands"), commands).expect("write");
@@ -55,8 +58,7 @@ pub fn job(work: &Work, options: &str, arguments: &str, meanwhile: &str) -> Outc
 /// The same, submitted through a command that changes to another user.
 pub fn job_of(user: &str, work: &Work, options: &str, arguments: &str, meanwhile: &str) -> Outcome {
     std::fs::copy(busybox_image(), work.join("image.tar")).expect("copy");
-    // Not `sbatch --wait`, which asks after 0, 2, 6, 12 seconds. The log of jobs is written before a job is
-    // forgotten, and a job is forgotten once its last process is gone.
+    // The log of jobs is written before a job is forgotten.
     let commands = format!(
         r#"mkdir -p shared disk
         chmod 755 . && chmod 777 shared disk && touch out && chmod 666 out
@@ -64,7 +66,7 @@ pub fn job_of(user: &str, work: &Work, options: &str, arguments: &str, meanwhile
         cd shared
         {user} sbatch --quiet --output=../out {options} {on_slurm} {arguments}
         {meanwhile}
-        until [ -z "$(squeue --noheader)" ]; do sleep 0.1; done
+        {UNTIL_GONE}
         sed 's/.* ExitCode=\([0-9]*\):.*/status \1/; q' $CLUSTER/log/jobs
         cat ../out
         cd ..

@@ -1,13 +1,16 @@
 //! Whatever ends a job of scripts/on-slurm: its tasks are told, and nothing stays on the nodes.
 
-use chainroot_tests::slurm::{USER, job, job_of};
+use chainroot_tests::slurm::{UNTIL_GONE, USER, job, job_of};
 use chainroot_tests::{Outcome, Work, needs_slurm, needs_slurm_user, script};
+
+/// Both tasks of a job are there.
+const BOTH_UP: &str = "until [ -e up0 ] && [ -e up1 ]; do sleep 0.1; done";
 
 /// A job of two tasks, and how it is ended once both are there; then what they got.
 fn ended(options: &str, how: &str) -> (Outcome, [String; 2]) {
     let work = Work::new();
     let end = format!(
-        r#"until [ -e up0 ] && [ -e up1 ]; do sleep 0.1; done
+        r#"{BOTH_UP}
         job=$(squeue --noheader --format=%A)
         keeper() {{ pgrep -f "^isolate.*--status-fd" | head -n 1; }}
         {how}"#
@@ -96,26 +99,33 @@ fn what_killed_jobs_left_goes_with_the_next_one_and_nothing_else() {
     );
 }
 
+/// A job of which something is killed, and which is then cancelled; what it leaves goes with the next one.
+fn killed_and_followed(work: &Work, kill: &str) -> Outcome {
+    let kill = format!(
+        r#"{BOTH_UP}
+        {kill}
+        scancel $(squeue --noheader --format=%A)
+        {UNTIL_GONE}
+        sbatch --nodes=2 --ntasks=2 --quiet --wait --output=../again {} ../image.tar true; echo again $?"#,
+        script("on-slurm")
+    );
+    let task = "sh -c ': >up$SLURM_PROCID; exec sleep 100'";
+    let outcome = job(work, "--nodes=2 --ntasks=2", &format!("../image.tar {task}"), &kill);
+    assert!(outcome.stdout.contains("again 0\n") && !outcome.stdout.contains("chain-"), "{kill}: {outcome:?}");
+    outcome
+}
+
 #[test]
 #[ignore = "long: scripts/soak slurm"]
 fn a_job_whose_every_process_is_killed_leaves_what_the_next_one_removes() {
     needs_slurm!();
     let work = Work::new();
-    let kill = format!(
-        r#"until [ -e up0 ] && [ -e up1 ]; do sleep 0.1; done
-        shells="$(pgrep -f slurm_script) $(pgrep -f '^/usr/bin/sh.*on-slurm')"
+    let kill = r#"shells="$(pgrep -f slurm_script) $(pgrep -f '^/usr/bin/sh.*on-slurm')"
         kill -STOP $shells
         kill -9 $(pgrep slurmstepd) $(pgrep -x isolate) $(pgrep -x srun) $shells
-        ls ../disk | cut -d . -f 1 >left
-        scancel $(squeue --noheader --format=%A)
-        until [ -z "$(squeue --noheader)" ]; do sleep 0.1; done
-        sbatch --nodes=2 --ntasks=2 --quiet --wait --output=../again {} ../image.tar true"#,
-        script("on-slurm")
-    );
-    let task = "sh -c ': >up$SLURM_PROCID; exec sleep 100'";
-    let outcome = job(&work, "--nodes=2 --ntasks=2", &format!("../image.tar {task}"), &kill);
+        ls ../disk | cut -d . -f 1 >left"#;
+    let outcome = killed_and_followed(&work, kill);
     assert_eq!(work.sh("cat shared/left").stdout, "chain-1-one\nchain-1-two\n", "{outcome:?}");
-    assert!(!outcome.stdout.contains("chain-"), "{outcome:?}");
 }
 
 #[test]
@@ -151,34 +161,21 @@ fn the_time_limit_ends_the_tasks_and_removes_the_roots() {
 fn a_job_that_lost_one_process_leaves_at_most_what_the_next_one_removes() {
     needs_slurm!();
     let stepd = |step: &str| format!("pgrep -f 'slurmstepd: .1[.]{step}' | head -n 1");
-    let shell = |part: &str| {
-        format!(
-            "for pid in $(pgrep -f '^/usr/bin/sh.*on-slurm'); do
-                 grep -qz ON_SLURM={part} /proc/$pid/environ && echo $pid && break
-             done"
-        )
-    };
+    let keeper = "for pid in $(pgrep -f '^/usr/bin/sh.*on-slurm'); do
+            grep -qz ON_SLURM=keep /proc/$pid/environ && echo $pid && break
+        done";
     let lost = [
         ("slurmstepd: [1.0]", stepd("0")),
         ("slurmstepd: [1.1]", stepd("1")),
         ("srun", "pgrep -x srun | head -n 1".into()),
         ("srun", "pgrep -x srun | tail -n 1".into()),
-        ("on-slurm", shell("keep")),
+        ("on-slurm", keeper.into()),
     ];
     for (name, one) in lost {
         let work = Work::new();
-        let kill = format!(
-            r#"until [ -e up0 ] && [ -e up1 ]; do sleep 0.1; done
-            lost=$({one}); tr '\0' ' ' </proc/$lost/cmdline >lost; kill -9 $lost
-            scancel $(squeue --noheader --format=%A)
-            until [ -z "$(squeue --noheader)" ]; do sleep 0.1; done
-            sbatch --nodes=2 --ntasks=2 --quiet --wait --output=../again {} ../image.tar true; echo again $?"#,
-            script("on-slurm")
-        );
-        let task = "sh -c ': >up$SLURM_PROCID; exec sleep 100'";
-        let outcome = job(&work, "--nodes=2 --ntasks=2", &format!("../image.tar {task}"), &kill);
+        let kill = format!(r"lost=$({one}); tr '\0' ' ' </proc/$lost/cmdline >lost; kill -9 $lost");
+        killed_and_followed(&work, &kill);
         let lost = work.sh("cat shared/lost").stdout;
         assert!(lost.contains(name), "{lost} was killed, not {name}");
-        assert!(outcome.stdout.contains("again 0\n") && !outcome.stdout.contains("chain-"), "{lost}: {outcome:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! A real MPI program in scripts/on-slurm: Slurm's PMIx, and the host's Open MPI in the root.
 
-use chainroot_tests::slurm::{USER, in_cluster};
+use chainroot_tests::slurm::{UNTIL_GONE, USER, in_cluster};
 use chainroot_tests::{Outcome, Work, busybox_image, have, needs_slurm_user, script, skip};
 
 const IMAGE: &str = r#"set -e
@@ -37,7 +37,7 @@ fn jobs(work: &Work, jobs: &[(u32, &str)]) -> Outcome {
     for (tasks, words) in jobs {
         commands += &format!(
             r#"{USER} sbatch --quiet --nodes=1 --ntasks={tasks} --output=out {} {words}
-            until [ -z "$(squeue --noheader)" ]; do sleep 0.1; done
+            {UNTIL_GONE}
             echo "job $(sed -n '$s/.* ExitCode=\([0-9]*\):.*/\1/p' $CLUSTER/log/jobs)"; cat out; rm out
             "#,
             script("on-slurm")

@@ -7,11 +7,11 @@ mod scene;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use entries::{Layer, file, packed};
 use layout::layout;
-use scene::{Scene, UNPACK, is_root, skip, text};
+use scene::{Scene, is_root, skip, text};
 
 const OTHER: u32 = 31347;
 
@@ -23,15 +23,9 @@ fn files(name: &str, count: usize, size: usize) -> Layer {
 /// A small tmpfs is mounted at `small` while this runs; what is left on it goes to `left`.
 fn on_tmpfs(scene: &Scene, options: &str, script: &str) -> Output {
     fs::create_dir_all(scene.path("small")).unwrap();
-    let script = format!(
+    scene.with_mounts(&format!(
         "mount -t tmpfs -o {options} none small && {{ {script}; status=$?; find small -mindepth 1 >left; exit $status; }}"
-    );
-    Command::new("unshare")
-        .args(["-m", "sh", "-c", &script])
-        .env("UNPACK", UNPACK)
-        .current_dir(scene.path(""))
-        .output()
-        .unwrap()
+    ))
 }
 
 fn left(scene: &Scene) -> Vec<String> {
@@ -75,19 +69,12 @@ fn a_stack_for_which_there_is_no_room_costs_no_layer() {
     scene.nothing_staged();
 }
 
-/// In a directory where all may make names, another user has taken those of the stack, of its receipt and of the lock.
+/// In a directory where all may make names, another user has taken those of the stack and of its receipt.
 #[test]
 fn what_another_user_put_at_a_stacks_place_is_neither_taken_nor_changed() {
     if !is_root() {
         return skip("another user's files need root");
     }
-    let made = |scene: &Scene, name: &str| {
-        fs::create_dir(scene.path(name)).unwrap();
-        fs::write(scene.path(&format!("{name}/theirs")), "theirs").unwrap();
-        for path in [scene.path(name), scene.path(&format!("{name}/theirs"))] {
-            chown(path, Some(OTHER), Some(OTHER)).unwrap();
-        }
-    };
     let scene = Scene::new();
     layout(&scene, &[packed(&[file("a", "1")])]);
     fs::set_permissions(scene.path(""), fs::Permissions::from_mode(0o1777)).unwrap();
@@ -97,7 +84,11 @@ fn what_another_user_put_at_a_stacks_place_is_neither_taken_nor_changed() {
         assert_eq!(output.status.code(), Some(125), "{args:?}: {said}");
         assert!(said.contains(word), "{args:?}: {said}");
     };
-    made(&scene, "n.mstack");
+    fs::create_dir(scene.path("n.mstack")).unwrap();
+    scene.write("n.mstack/theirs", b"theirs");
+    for name in ["n.mstack", "n.mstack/theirs"] {
+        chown(scene.path(name), Some(OTHER), Some(OTHER)).unwrap();
+    }
     refused(&["oci", "n.mstack"], "n.mstack");
     refused(&["--replace", "oci", "n.mstack"], "n.mstack");
     assert_eq!(fs::read(scene.path("n.mstack/theirs")).unwrap(), b"theirs");

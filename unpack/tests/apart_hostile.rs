@@ -7,11 +7,10 @@ mod scene;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::process::Command;
 
 use entries::{file, packed};
 use layout::layout;
-use scene::{Scene, UNPACK, is_root, skip, text};
+use scene::{Scene, is_root, skip, text};
 
 #[track_caller]
 fn refused(scene: &Scene, args: &[&str], words: &[&str]) {
@@ -90,12 +89,7 @@ fn a_store_on_a_filesystem_without_attributes_is_refused() {
     if !is_root() {
         return skip("needs root");
     }
-    let output = Command::new("unshare")
-        .args(["-m", "sh", "-c", script])
-        .env("UNPACK", UNPACK)
-        .current_dir(scene.path(""))
-        .output()
-        .unwrap();
+    let output = scene.with_mounts(script);
     let said = text(&output.stderr);
     assert!(said.contains("a store of layers needs user.* attributes: Operation not supported"), "{said}");
     assert!(said.contains("hint: this filesystem has none"), "{said}");

@@ -52,7 +52,7 @@ fn shared() -> Scene {
 /// In a mount namespace of its own.
 fn with_mounts(scene: &Scene, script: &str) -> Output {
     let script = script.replace("UNPACK", UNPACK);
-    Command::new("unshare").args(["-m", "sh", "-ec", &script]).current_dir(scene.path("")).output().unwrap()
+    scene.with_mounts(&format!("set -e; {script}"))
 }
 
 /// Handing on is trusting the tree, and so is replacing it: both ask the same receipt.

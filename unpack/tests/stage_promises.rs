@@ -437,10 +437,9 @@ fn an_input_that_cannot_be_read_leaves_nothing() {
 /// A small filesystem in a mount namespace of its own.
 fn on_tmpfs(options: &str, scene: &Scene) -> Output {
     fs::create_dir_all(scene.path("small")).unwrap();
-    let script = format!(
-        "mount -t tmpfs -o {options} none small && {UNPACK} img.tar small/root; s=$?; ls -A small >&2; exit $s"
-    );
-    Command::new("unshare").args(["-m", "sh", "-c", &script]).current_dir(scene.path("")).output().unwrap()
+    scene.with_mounts(&format!(
+        "mount -t tmpfs -o {options} none small && $UNPACK img.tar small/root; s=$?; ls -A small >&2; exit $s"
+    ))
 }
 
 #[test]
@@ -462,11 +461,9 @@ fn a_full_filesystem_leaves_nothing() {
     let layer = image(b'a', 400);
     scene.write("img.tar", &archive::layout::docker("x:1", &[layer], &["a/layer.tar".into()]).tar());
     fs::create_dir_all(scene.path("small")).unwrap();
-    let script = format!(
-        "mount -t tmpfs -o size=1m none small && cat img.tar | {UNPACK} - small/root; s=$?; ls -A small >&2; exit $s"
+    let output = scene.with_mounts(
+        "mount -t tmpfs -o size=1m none small && cat img.tar | $UNPACK - small/root; s=$?; ls -A small >&2; exit $s",
     );
-    let output =
-        Command::new("unshare").args(["-m", "sh", "-c", &script]).current_dir(scene.path("")).output().unwrap();
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(125), "{stderr}");
     let ours: Vec<_> = stderr.lines().filter(|line| !line.starts_with("cat: ")).collect();
@@ -480,10 +477,7 @@ fn a_mount_point_or_overlay_layer_is_not_replaced() {
     }
     let scene = Scene::new();
     scene.extracted(&image(b'a', 3), &[]);
-    let run = |script: &str| {
-        let script = script.replace("UNPACK", UNPACK);
-        Command::new("unshare").args(["-m", "sh", "-c", &script]).current_dir(scene.path("")).output().unwrap()
-    };
+    let run = |script: &str| scene.with_mounts(&script.replace("UNPACK", UNPACK));
     let output = run("mount --bind root root && exec UNPACK --replace img.tar root");
     let stderr = text(&output.stderr);
     assert!(

@@ -56,13 +56,11 @@ fn within_a_unit(own: &Path, manager: &Path, mount_point: &Path) -> Result<Terri
     let of_user = (manager != mount_point).then_some(manager);
     let run = if geteuid().is_root() { "systemd-run --scope" } else { "systemd-run --user --scope" };
     let hint = format!("Delegate=yes in the unit; or {run} -p Delegate=yes -- isolate …");
-    let delegated = match unit {
-        Some(unit) => says_delegated(unit.file_name().unwrap_or_default(), of_user)
+    if let Some(unit) = unit
+        && says_delegated(unit.file_name().unwrap_or_default(), of_user)
             .with_context(|| format!("{}: systemd does not say whether this cgroup is delegated", own.display()))
-            .hint(&hint)?,
-        None => false,
-    };
-    if let Some(unit) = unit.filter(|_| delegated) {
+            .hint(&hint)?
+    {
         let dirs = below.iter().take_while(|dir| *dir != unit).chain([unit]).map(|dir| dir.to_path_buf()).collect();
         return Ok(Territory { dirs, delegated: Some(unit.to_path_buf()) });
     }

@@ -82,6 +82,13 @@ impl Scene {
         self.command(args).output().unwrap()
     }
 
+    /// Runs a script in a mount namespace of its own, where unpack is `$UNPACK`.
+    pub fn with_mounts(&self, script: &str) -> Output {
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", script]).env("UNPACK", UNPACK).current_dir(self.path(""));
+        command.output().unwrap()
+    }
+
     /// As from a terminal: what runs the tests in the background may have them ignore signals.
     pub fn spawn_piped(&self, args: &[&str]) -> Child {
         let mut command = Command::new("env");
